@@ -1,0 +1,30 @@
+"""Finds the rooms' doors by file name: `geard/<room>/<door>.py`. Nobody imports a door by name.
+
+The doors: `requests` (words), `commands` (terminal), `operations` (deeds), `facet` (a room's share of every
+gear), `services` (work that lasts as long as the agent).
+"""
+
+from __future__ import annotations
+
+import importlib
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+
+def rooms_with(door: str) -> list[str]:
+    here = Path(__file__).parent
+    return sorted(path.parent.name for path in here.glob(f"*/{door}.py"))
+
+
+@cache
+def doors(door: str) -> tuple[ModuleType, ...]:
+    """Every room's module of that name, loaded, in the rooms' alphabetical order."""
+    return tuple(importlib.import_module(f"geard.{room}.{door}") for room in rooms_with(door))
+
+
+def load() -> tuple[Any, ...]:
+    """Load every room's operations; the rooms' facets."""
+    doors("operations")
+    return tuple(module.facet for module in doors("facet"))

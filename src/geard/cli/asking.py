@@ -1,0 +1,129 @@
+"""Putting one question to one or many places: hosts side by side, what concerns one host in order.
+
+Each target is tried whatever became of the others. A failure is told on stderr with its target, remembered,
+and becomes the exit code when the command has ended.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import click
+
+from geard.failures import Failure
+from geard.identifiers import Locator, Place, parse_locator, parse_place
+from geard.request import Follow, Progress, Request
+from geard.transport import Transport
+from geard.transport.http import HttpTransport
+
+R = TypeVar("R")
+SOCKET = "/run/geard/geard.sock"
+
+
+@dataclass
+class Session:
+    """One run of `gear`: how to reach this machine in-process, the request id given, what failed so far."""
+
+    local: Callable[[str], Transport] | None = None
+    request_id: str = ""
+    failures: list[Failure] = field(default_factory=list[Failure])
+
+    def transport(self, place: Place) -> Transport:
+        if not place.local:
+            return HttpTransport(place, self.request_id)
+        if os.geteuid() == 0 and self.local is not None:
+            return self.local(self.request_id)
+        return HttpTransport(SOCKET, self.request_id)
+
+
+session = Session()
+
+
+def locators(names: Iterable[str], default_type: str = "ctr") -> list[Locator]:
+    """Raises Invalid for the first that is wrong: nothing is asked of anyone then."""
+    return [parse_locator(name, default_type) for name in names]
+
+
+def places(hosts: Iterable[str]) -> list[Place]:
+    return [parse_place(host) for host in hosts] or [Place()]
+
+
+def ask(
+    targets: Sequence[Locator], make: Callable[[Locator], Request[R]], *, follow: bool = False
+) -> Iterator[tuple[Locator, R]]:
+    """Ask `make(target)` of every target's place; yields the answers in the order of the targets.
+
+    With `follow`, each waits for its report, whose steps are shown on stderr.
+    """
+    many = len(targets) > 1
+    steps = [
+        (target.at, make(target), _shower(target if many else None) if follow else None) for target in targets
+    ]
+    for target, answer in zip(targets, _gather(steps), strict=True):
+        try:
+            yield target, answer.result()
+        except Failure as failure:
+            tell(failure, str(target) if many else "")
+
+
+def ask_places(
+    where: Sequence[Place], make: Callable[[Place], Request[R]], *, follow: bool = False
+) -> Iterator[tuple[Place, R]]:
+    """As `ask`, for questions about whole machines."""
+    many = len(where) > 1
+    steps = [(place, make(place), _shower(None) if follow else None) for place in where]
+    for place, answer in zip(where, _gather(steps), strict=True):
+        try:
+            yield place, answer.result()
+        except Failure as failure:
+            tell(failure, (str(place) or "this machine") if many else "")
+
+
+def _gather(steps: Sequence[tuple[Place, Request[R], Follow | None]]) -> list[Future[R]]:
+    by_place: dict[Place, list[int]] = {}
+    for number, (place, _, _) in enumerate(steps):
+        by_place.setdefault(place, []).append(number)
+    results: list[Future[Any]] = [Future() for _ in steps]
+
+    def at_one_place(place: Place, numbers: list[int]) -> None:
+        transport = session.transport(place)
+        for number in numbers:
+            _, request, follow = steps[number]
+            try:
+                results[number].set_result(transport.send(request, follow=follow))
+            except BaseException as error:  # noqa: BLE001 - handed to whoever waits for this result
+                results[number].set_exception(error)
+
+    if len(by_place) == 1:
+        # Nothing to do side by side: no thread, so that Ctrl-C ends the wait at once.
+        at_one_place(*next(iter(by_place.items())))
+        return results
+    pool = ThreadPoolExecutor(min(len(by_place), 32))
+    for place, numbers in by_place.items():
+        pool.submit(at_one_place, place, numbers)
+    pool.shutdown(wait=False)
+    return results
+
+
+def _shower(target: Locator | None) -> Follow:
+    prefix = f"{target}: " if target is not None else ""
+
+    def show(step: Progress) -> None:
+        if step.message:
+            click.echo(f"{prefix}{step.message}", err=True)
+
+    return show
+
+
+def tell(failure: Failure, about: str = "") -> None:
+    """Say what failed, and what would help, on stderr; remember it for the exit code."""
+    session.failures.append(failure)
+    click.echo(f"Error: {about + ': ' if about else ''}{failure.message}", err=True)
+    if failure.hint:
+        click.echo(f"  {failure.hint}", err=True)
+    sys.stderr.flush()

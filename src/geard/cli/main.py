@@ -1,0 +1,137 @@
+"""The root command: finds the rooms' verbs, shows them in groups, turns failures into exit codes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from geard import __version__, catalog
+from geard.cli.asking import session, tell
+from geard.cli.exits import USAGE, exit_code
+from geard.failures import Failure
+from geard.identifiers import parse_request_id
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+GROUPS = ("Gears", "Look", "Share", "Images", "This host", "Shell")
+
+
+class Verbs(click.Group):
+    """All rooms' commands. A room says which group of the help each belongs to: `@verb(group="Look")`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        _load()
+        return sorted(self.commands)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        _load()
+        found = self.commands.get(_aliases.get(cmd_name, cmd_name))
+        if found is None and not ctx.resilient_parsing:
+            import difflib  # only for a slip of the keyboard
+
+            near = difflib.get_close_matches(cmd_name, [*self.commands, *_aliases], 1)
+            ctx.fail(f"there is no 'gear {cmd_name}'" + (f"; did you mean '{near[0]}'?" if near else ""))
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        _load()
+        for group in GROUPS:
+            rows = [
+                (name, command.get_short_help_str(80))
+                for name, command in sorted(self.commands.items())
+                if _groups.get(name) == group and not command.hidden
+            ]
+            if rows:
+                with formatter.section(group):
+                    formatter.write_dl(rows)
+
+
+_groups: dict[str, str] = {}
+_aliases: dict[str, str] = {}
+
+
+def _load() -> None:
+    catalog.doors("commands")
+
+
+@click.group(cls=Verbs, context_settings=SETTINGS, invoke_without_command=True)
+@click.option(
+    "--request-id", default="", metavar="ID", help="Join or repeat a request: 32 hex digits or 22 base64url."
+)
+@click.option("--transport", type=click.Choice(["http"]), default="http", hidden=True)
+@click.version_option(__version__, "-V", "--version", prog_name="gear", message="%(prog)s %(version)s")
+@click.pass_context
+def root(ctx: click.Context, request_id: str, transport: str) -> None:
+    """Run container images as systemd services: here, on a remote agent (HOST/NAME), on many hosts.
+
+    \b
+    gear install nginx web -p 80:8080 --start     on this machine
+    gear status h1/web h2/web                     through the agents of h1 and h2
+    """
+    session.request_id = parse_request_id(request_id) if request_id else ""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+@root.command("help")
+@click.argument("verb", required=False, metavar="[VERB]")
+@click.pass_context
+def help_for(ctx: click.Context, verb: str | None) -> None:
+    """Say what gear does, or how one verb is used."""
+    parent = ctx.parent or ctx
+    command = root.get_command(parent, verb) if verb else None
+    if command is None:
+        click.echo(parent.get_help())
+        return
+    with click.Context(command, info_name=verb, parent=parent) as inner:
+        click.echo(command.get_help(inner))
+
+
+_groups["help"] = "Shell"
+
+
+def verb(
+    name: str, *aliases: str, group: str, **options: Any
+) -> Callable[[Callable[..., Any]], click.Command]:
+    """Make a function a `gear` verb, shown in this group of the help."""
+
+    def register(function: Callable[..., Any]) -> click.Command:
+        command = click.command(name, **options)(function)
+        root.add_command(command)
+        _groups[name] = group
+        _aliases.update(dict.fromkeys(aliases, name))
+        return command
+
+    return register
+
+
+def run(argv: list[str] | None = None) -> int:
+    """Run one command line; the exit code."""
+    words = sys.argv[1:] if argv is None else argv
+    behind = words[words.index("--") + 1 :] if "--" in words else []
+    try:
+        result = root.main(obj={"behind": behind}, args=argv, prog_name="gear", standalone_mode=False)
+        if isinstance(result, int) and result:
+            return result
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.UsageError as error:
+        error.show(sys.stderr)
+        return USAGE
+    except click.Abort:
+        return 130
+    except click.ClickException as error:
+        error.show(sys.stderr)
+        return error.exit_code
+    except Failure as failure:
+        tell(failure)
+    except KeyboardInterrupt:
+        click.echo("interrupted; what was asked goes on, 'gear status' tells", err=True)
+        return 130
+    except BrokenPipeError:
+        return 141
+    return exit_code(session.failures)

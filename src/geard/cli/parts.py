@@ -1,0 +1,42 @@
+"""How rooms add their options to `gear install`, which knows none of them by name.
+
+A room's `commands.py` calls `adds_to_install`; the command collects the options when it is shown or parsed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from geard.words import Part
+
+Make = Callable[[Mapping[str, Any], Mapping[str, str]], Part | None]
+
+
+@dataclass(frozen=True)
+class _Addition:
+    options: tuple[click.Parameter, ...]
+    make: Make
+
+
+_additions: list[_Addition] = []
+
+
+def adds_to_install(make: Make, options: Sequence[click.Parameter]) -> None:
+    """`make(options given, VARIABLE=VALUE arguments)` makes the room's part of the request, or None."""
+    _additions.append(_Addition(tuple(options), make))
+
+
+class InstallCommand(click.Command):
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        own = super().get_params(ctx)
+        added = [option for addition in _additions for option in addition.options]
+        return [*own[:-1], *added, *own[-1:]]
+
+
+def parts_from(given: Mapping[str, Any], variables: Mapping[str, str]) -> tuple[Part, ...]:
+    made = (addition.make(given, variables) for addition in _additions)
+    return tuple(part for part in made if part is not None)

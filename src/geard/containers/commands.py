@@ -1,0 +1,310 @@
+"""The verbs of a gear's life."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from geard.cli.asking import ask, ask_places, locators, places
+from geard.cli.main import verb
+from geard.cli.output import output_option, printable, structured, table, with_place
+from geard.cli.parts import InstallCommand, parts_from
+from geard.containers.requests import (
+    CompleteContainer,
+    ContainerStatus,
+    DeleteContainer,
+    GetContainerStatus,
+    InstallContainer,
+    Limits,
+    ListContainers,
+    ListedContainer,
+    PreviewInstall,
+    PurgeContainers,
+    RestartContainer,
+    ShowDefinition,
+    StartContainer,
+    StartWanted,
+    StopContainer,
+    Volume,
+    VolumeConfig,
+    VolumeMount,
+)
+from geard.containers.slices import SLICES
+from geard.containers.wishes import parse_size
+from geard.environments.file import parse_argument
+from geard.failures import Invalid
+from geard.identifiers import Locator
+from geard.ports.pairs import describe_mapping
+
+no_wait = click.option("--no-wait", is_flag=True, help="Return as soon as the request is on record.")
+
+
+@verb(
+    "install",
+    group="Gears",
+    cls=InstallCommand,
+    options_metavar="[OPTIONS]",
+)
+@click.argument(
+    "arguments", nargs=-1, required=True, metavar="IMAGE NAME... [VARIABLE=VALUE]... [-- COMMAND...]"
+)
+@click.option("--start", is_flag=True, help="Start it, now and after every boot.")
+@click.option("--simple", is_flag=True, help="Share the host's users instead of a range of its own.")
+@click.option("--isolate", is_flag=True, help="Users of its own; the default, said aloud.")
+@click.option(
+    "-v", "--volumes", multiple=True, metavar="PATH|HOST:PATH[:ro]", help="Keep PATH, or show the host's."
+)
+@click.option("--slice", default="", metavar="SLICE", help=f"One of {', '.join(SLICES)}.")
+@click.option(
+    "--restart", type=click.Choice(["always", "on-failure", "no"]), default="always", show_default=True
+)
+@click.option("--memory", default="", metavar="SIZE", help="Such as 256m or 2g; 0 for no limit of its own.")
+@click.option("--cpus", type=float, default=None, metavar="N", help="Such as 0.5.")
+@click.option("--pids", type=int, default=None, metavar="N", help="How many processes and threads.")
+@click.option(
+    "--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label, for you and for programs."
+)
+@click.option("--entrypoint", default=None, metavar="PROGRAM", help="Run this, not the image's entry point.")
+@click.option(
+    "--stop-timeout", type=int, default=10, show_default=True, metavar="SECONDS", help="From TERM to KILL."
+)
+@click.option("--socket-activated", is_flag=True, hidden=True)
+@click.option("--print-unit", is_flag=True, help="Print the unit it would get, and write nothing.")
+@click.option("--dry-run", is_flag=True, help="Print all that would be written, and write nothing.")
+@no_wait
+@click.pass_context
+def install(ctx: click.Context, arguments: tuple[str, ...], **given: Any) -> None:
+    """Describe a container to systemd, and with --start run it.
+
+    \b
+    gear install nginx web -p 80:8080 --start
+    gear install IMAGE h1/web-1 h2/web-2 A=B --memory 256m -- program --option
+    """
+    arguments, command = split_command(ctx, arguments)
+    names = [argument for argument in arguments if "=" not in argument]
+    variables = dict(parse_argument(argument) for argument in arguments if "=" in argument)
+    if len(names) < 2:
+        raise Invalid("an image and a name are needed", hint="gear install IMAGE NAME...")
+    image, targets = names[0], locators(names[1:])
+    if image in {target.id for target in targets}:
+        raise Invalid(f"{image!r} is given as image and as name", hint="gear install IMAGE NAME...")
+    if given["socket_activated"]:
+        raise Invalid(
+            "socket activation is not offered", hint="an idle gear will be woken by its first packet instead"
+        )
+    wanted: dict[str, Any] = {
+        "image": image,
+        "started": given["start"],
+        "simple": given["simple"],
+        "isolate": given["isolate"],
+        "command": command,
+        "entrypoint": (given["entrypoint"],) if given["entrypoint"] else None,
+        "volume_config": _volumes(given["volumes"]),
+        "systemd_slice": given["slice"],
+        "restart": given["restart"],
+        "limits": Limits(
+            memory=parse_size(given["memory"]) if given["memory"] else None,
+            cpus=given["cpus"],
+            pids=given["pids"],
+        ),
+        "labels": dict(_label(text) for text in given["labels"]),
+        "stop_timeout": given["stop_timeout"],
+        "parts": parts_from(given, variables),
+    }
+    if given["print_unit"] or given["dry_run"]:
+        for _, preview in ask(targets, lambda at: PreviewInstall(id=at.id, **wanted)):
+            click.echo(preview.unit if given["print_unit"] else preview.text())
+        return
+    many = len(targets) > 1
+    for target, answer in ask(
+        targets, lambda at: InstallContainer(id=at.id, **wanted), follow=not given["no_wait"]
+    ):
+        say(target if many else None, answer.text())
+
+
+def split_command(ctx: click.Context, arguments: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What stands before and behind the first `--`. click drops that `--`, so it is looked up in what was typed."""
+    count = len(ctx.obj["behind"]) if isinstance(ctx.obj, dict) and "behind" in ctx.obj else 0
+    return (arguments, ()) if not count else (arguments[:-count], arguments[-count:])
+
+
+def say(target: Locator | None, text: str) -> None:
+    """Print an answer, each line with its target where there are several."""
+    for line in text.splitlines():
+        click.echo(f"{target}: {line}" if target is not None else line)
+
+
+def _label(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise Invalid(f"{text!r} is no label", hint="--label NAME=VALUE")
+    return name, value
+
+
+def _volumes(items: Sequence[str]) -> VolumeConfig:
+    own: list[Volume] = []
+    mounts: list[VolumeMount] = []
+    for item in (part for text in items for part in text.split(",")):
+        fields = item.split(":")
+        if len(fields) == 1:
+            own.append(Volume(path=item))
+        elif len(fields) in (2, 3) and (len(fields) == 2 or fields[2] in ("ro", "rw")):
+            mounts.append(VolumeMount(path=fields[0], host_path=fields[1], read_only=fields[2:] == ["ro"]))
+        else:
+            raise Invalid(f"{item!r} is no volume", hint="PATH, or HOST_PATH:PATH, or HOST_PATH:PATH:ro")
+    return VolumeConfig(volumes=tuple(own), volume_mounts=tuple(mounts))
+
+
+def _change(name: str, request: Any, doc: str) -> None:
+    @verb(name, group="Gears", help=doc)
+    @click.argument("names", nargs=-1, required=True, metavar="NAME...")
+    @no_wait
+    def command(names: tuple[str, ...], no_wait: bool) -> None:
+        for target, answer in ask(locators(names), lambda at: request(id=at.id), follow=not no_wait):
+            if no_wait:
+                say(target if len(names) > 1 else None, answer.text())
+
+
+_change("start", StartContainer, "Have gears run, now and after every boot; see that they do.")
+_change("restart", RestartContainer, "Stop gears and start what is installed.")
+
+
+@verb("stop", group="Gears")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option(
+    "--timeout", type=float, default=None, metavar="SECONDS", help="Wait no longer; the stop goes on."
+)
+@click.option("-n", "--no-wait", is_flag=True, help="Return as soon as the request is on record.")
+def stop(names: tuple[str, ...], timeout: float | None, no_wait: bool) -> None:
+    """Have gears stopped, now and after every boot; say how each ended."""
+    follow = not no_wait
+    for target, answer in ask(
+        locators(names), lambda at: StopContainer(id=at.id, timeout=timeout), follow=follow
+    ):
+        if no_wait:
+            say(target if len(names) > 1 else None, answer.text())
+
+
+@verb("delete", group="Gears")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option("--purge", is_flag=True, help="Its volumes and environment too; there is no way back.")
+@no_wait
+def delete(names: tuple[str, ...], purge: bool, no_wait: bool) -> None:
+    """Remove gears; what is not there is fine. Volumes and environments are kept for a gear of the same name."""
+    for _, answer in ask(
+        locators(names), lambda at: DeleteContainer(id=at.id, purge=purge), follow=not no_wait
+    ):
+        click.echo(answer.text())
+
+
+@verb("purge", group="This host")
+@click.argument("hosts", nargs=-1, metavar="[HOST]...")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@no_wait
+def purge(hosts: tuple[str, ...], yes: bool, no_wait: bool) -> None:
+    """Stop every gear of a machine, now and after every boot. Nothing is deleted."""
+    where = places(hosts)
+    names = ", ".join(str(place) or "this machine" for place in where)
+    if not yes and click.get_text_stream("stdin").isatty():
+        click.confirm(f"Stop every gear of {names}?", abort=True)
+    for place, answer in ask_places(where, lambda at: PurgeContainers(), follow=not no_wait):
+        click.echo(f"{place or 'this machine'}: {answer.text()}")
+
+
+@verb("status", group="Look")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option(
+    "-n", "--lines", type=click.IntRange(0, 10_000), default=10, show_default=True, help="Of the log."
+)
+@click.option("-t", "--table", "as_table", is_flag=True, help="A line each, also for one gear.")
+@output_option
+def status(names: tuple[str, ...], lines: int, as_table: bool, form: str) -> None:
+    """Show one gear in full, or several as a table."""
+    targets = locators(names)
+    found: list[tuple[Locator, ContainerStatus]] = list(
+        ask(targets, lambda at: GetContainerStatus(id=at.id, lines=lines))
+    )
+    if form in ("json", "yaml"):
+        structured([with_place(answer, str(target.at)) for target, answer in found], form)
+    elif form == "name":
+        click.echo("\n".join(str(target) for target, _ in found))
+    elif form == "table" and len(targets) == 1 and not as_table:
+        for _, answer in found:
+            click.echo("\n".join(printable(line) for line in answer.text().split("\n")))
+    elif form == "wide":
+        click.echo(("\n" + "-" * 13 + "\n").join(answer.text() for _, answer in found))
+    elif found:
+        rows = [
+            (str(t), a.active_state, a.sub_state, a.since, str(a.restarts), a.image, "; ".join(a.advice[:1]))
+            for t, a in found
+        ]
+        click.echo(table(("NAME", "STATE", "SUB", "SINCE", "RESTARTS", "IMAGE", "NOTE"), rows))
+
+
+@verb("list-units", "list", "ps", group="Look")
+@click.argument("hosts", nargs=-1, metavar="[HOST]...")
+@click.option(
+    "-a", "--all", "all_", is_flag=True, help="Also gears that systemd has not loaded: stopped ones."
+)
+@click.option("-q", "--quiet", is_flag=True, help="Only the names.")
+@output_option
+def list_units(hosts: tuple[str, ...], all_: bool, quiet: bool, form: str) -> None:
+    """List the gears of one or more machines."""
+    where = places(hosts)
+    found: list[tuple[str, ListedContainer]] = [
+        (str(place), row)
+        for place, answer in ask_places(where, lambda at: ListContainers(all=all_))
+        for row in answer.containers
+    ]
+    found.sort(key=lambda item: (item[1].id, item[0]))
+    names = [f"{place}/{row.id}" if place else row.id for place, row in found]
+    if quiet or form == "name":
+        click.echo("\n".join(names), nl=bool(names))
+    elif form in ("json", "yaml"):
+        structured([with_place(row, place) for place, row in found], form)
+    else:
+        header = ["ID", "SERVER", "ACTIVE", "SUB", "LOAD", "TYPE", "PORTS", "IMAGE"]
+        rows = [
+            (
+                r.id,
+                place,
+                r.active_state,
+                r.sub_state,
+                r.load_state,
+                r.job_type,
+                describe_mapping(r.ports),
+                r.image,
+            )
+            for place, r in found
+        ]
+        click.echo(table(header, rows))
+
+
+@verb("cat", group="Look")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@output_option
+def cat(names: tuple[str, ...], form: str) -> None:
+    """Print the definition in force: the unit, an admin's drop-ins, what the engine is given."""
+    found = list(ask(locators(names), lambda at: ShowDefinition(id=at.id)))
+    if form in ("json", "yaml"):
+        structured([with_place(answer, str(target.at)) for target, answer in found], form)
+        return
+    for _, answer in found:
+        click.echo(answer.text())
+
+
+@verb("complete", group="Shell", hidden=True)
+@click.argument("name")
+def complete(name: str) -> None:
+    """Asked by a gear's start hook: bring its image here."""
+    for _ in ask(locators([name]), lambda at: CompleteContainer(id=at.id), follow=True):
+        pass
+
+
+@verb("boot", group="This host", hidden=True)
+def boot() -> None:
+    """Asked by geard-boot.service: start every gear that is to run."""
+    for _, answer in ask_places(places(()), lambda at: StartWanted(), follow=True):
+        click.echo(answer.text())

@@ -1,0 +1,44 @@
+"""A gear as it is written down: everything that was decided about it, in one value."""
+
+from __future__ import annotations
+
+from geard.containers.requests import Limits, Restart, VolumeConfig
+from geard.words import Part, Word
+
+
+class Definition(Word):
+    id: str
+    version: str
+    """the request id it came with"""
+    written: str
+    """RFC 3339"""
+    by: str = ""
+    engine: str
+    image: str
+    """as it was asked for"""
+    image_id: str = ""
+    """the very image, once it is here; empty until then, and the gear cannot start"""
+    digest: str = ""
+    simple: bool = False
+    slot: int
+    """which range of users and which address on the bridge (slots.py); never changes while the gear is there"""
+    ipv4: str = ""
+    ipv6: str = ""
+    mac: str = ""
+    uid: int | None = None
+    """first host uid and gid of its 65,536; None with `simple`"""
+    command: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] | None = None
+    volume_config: VolumeConfig = VolumeConfig()
+    image_volumes: tuple[str, ...] = ()
+    """paths that the image declares as volumes: kept as the gear's own, like those asked for"""
+    slice: str
+    restart: Restart = "always"
+    limits: Limits = Limits()
+    labels: dict[str, str] = {}
+    stop_timeout: int = 10
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        return bool(self.image_id)

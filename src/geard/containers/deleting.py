@@ -1,0 +1,64 @@
+"""Taking a gear away: first from sight, durably, and then, when nothing of it runs, all that it held."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+
+from geard.containers import slots, versions
+from geard.containers.folders import Folders
+from geard.containers.units import gear_of
+from geard.facet import AnyFacet
+from geard.host import Host
+from geard.host.storage import Changes, locked
+from geard.identifiers import bucket
+from geard.words import part_of
+
+
+def hide(host: Host, id: str, *, purge: bool) -> bool:
+    """The gear is not there any more, whatever happens next; False where there was nothing.
+
+    What is left is found by its `deleting` file, and `clear` takes it away, now or after a crash.
+    """
+    folders = Folders.of(host.paths, id)
+    if not (folders.unit.exists() or folders.versions.is_dir() or folders.known.is_symlink()):
+        if not (purge and folders.data.exists()):
+            return False
+    with locked(folders.versions), Changes() as changes:
+        changes.write(folders.deleting, "purge" if purge else "", 0o600)
+        changes.remove(folders.wanted)
+        changes.remove(folders.unit)
+        changes.remove(folders.run)
+        changes.remove(folders.known)
+    return True
+
+
+def clear(host: Host, id: str, facets: Sequence[AnyFacet]) -> None:
+    """Give back what a hidden gear held. Nothing of it runs any more. A gear of that name made since is kept."""
+    folders = Folders.of(host.paths, id)
+    if not folders.versions.is_dir():
+        return
+    with locked(folders.versions), Changes() as changes:
+        if folders.unit.exists() or not folders.deleting.exists():
+            return
+        purge = folders.deleting.read_text() == "purge"
+        known = versions.recorded(folders)
+        for facet in facets:
+            recorded = [part for d in known if (part := part_of(facet.part, d.parts)) is not None]
+            facet.release(host, changes, gear_of(folders), recorded, purge=purge)
+        if purge:
+            changes.remove_tree(folders.data)
+        for slot in {definition.slot for definition in known}:
+            if purge or not folders.data.exists():
+                slots.release(host.paths, changes, slot, folders.unit)
+        changes.remove_tree(folders.state)
+        changes.remove_tree(folders.versions)
+        with suppress(OSError):
+            folders.bucket.rmdir()
+
+
+def left_over(host: Host) -> Iterator[str]:
+    """The ids of gears whose deletion was cut short."""
+    for path in (host.paths.base / "units").glob("*/*/deleting"):
+        if bucket(path.parent.name) == path.parent.parent.name:
+            yield path.parent.name

@@ -1,0 +1,81 @@
+"""Which path means what for a gear (docs/DISK.md)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from geard.host.paths import Paths
+from geard.identifiers import bucket, check_id
+
+ACTIVE_WANTS = "container-active.target.wants"
+WANTS = "container.target.wants"
+
+
+def unit_name(id: str) -> str:
+    return f"ctr-{id}.service"
+
+
+def engine_name(id: str) -> str:
+    """The engine's name of a gear's container."""
+    return f"ctr-{id}"
+
+
+@dataclass(frozen=True)
+class Folders:
+    """The paths of one gear; its id has been checked."""
+
+    paths: Paths
+    id: str
+
+    @classmethod
+    def of(cls, paths: Paths, id: str) -> Folders:
+        return cls(paths, check_id(id))
+
+    @property
+    def bucket(self) -> Path:
+        return self.paths.base / "units" / bucket(self.id)
+
+    @property
+    def unit(self) -> Path:
+        """The unit file: the gear is present while it is there."""
+        return self.bucket / unit_name(self.id)
+
+    @property
+    def run(self) -> Path:
+        """The definition the unit reads at each start."""
+        return self.bucket / f"ctr-{self.id}.run"
+
+    @property
+    def versions(self) -> Path:
+        """The folder of versions; its lock is the gear's lock."""
+        return self.bucket / self.id
+
+    @property
+    def deleting(self) -> Path:
+        """There while a deletion is under way; "purge" in it where volumes go too."""
+        return self.versions / "deleting"
+
+    @property
+    def wanted(self) -> Path:
+        """The link that says: run it, now and after a boot."""
+        return self.paths.systemd / ACTIVE_WANTS / unit_name(self.id)
+
+    @property
+    def known(self) -> Path:
+        """The link by which systemd knows the unit."""
+        return self.paths.systemd / unit_name(self.id)
+
+    @property
+    def drop_ins(self) -> Path:
+        """An admin's own settings for the unit: kept over everything."""
+        return self.paths.systemd / f"{unit_name(self.id)}.d"
+
+    @property
+    def data(self) -> Path:
+        return self.paths.base / "data" / bucket(self.id) / self.id
+
+    @property
+    def state(self) -> Path:
+        """What the last start and stop were like; gone with a reboot."""
+        return self.paths.run / "gears" / engine_name(self.id)

@@ -1,0 +1,246 @@
+"""From a wish to a definition on disk, in two steps: `settle` writes it and makes it the one in force;
+`complete` fills in what depends on the image, once that is here. Both block, and hold the gear's lock.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from geard.containers import slots, versions
+from geard.containers.definition import Definition
+from geard.containers.folders import Folders
+from geard.containers.requests import Preview, Wish
+from geard.containers.slices import check_slice
+from geard.containers.units import gear_of, render_run, render_unit, volume_folder
+from geard.facet import AnyFacet
+from geard.failures import Conflict, Invalid
+from geard.host import Host
+from geard.host.engine import Image
+from geard.host.storage import Changes, locked
+from geard.words import Part, part_of
+
+
+@dataclass(frozen=True)
+class Settled:
+    definition: Definition
+    changed: bool
+
+
+def settle(host: Host, wish: Wish, version: str, by: str, facets: Sequence[AnyFacet]) -> Settled:
+    """Make `wish` the definition in force. Raises AlreadyExists for a port, and nothing has changed then."""
+    folders = Folders.of(host.paths, wish.id)
+    with Changes() as changes, _held(folders, changes):
+        before = versions.current(folders)
+        new = before is None
+        slot = before.slot if before is not None else _slot(host, folders, changes)
+        try:
+            parts = _settle_parts(host, folders, changes, wish, before, facets)
+            asked = _definition(host, wish, version, by, slot, parts)
+            if before is not None and before.image == asked.image and before.engine == asked.engine:
+                asked = msgspec.structs.replace(
+                    asked, image_id=before.image_id, digest=before.digest, image_volumes=before.image_volumes
+                )
+            changed = before is None or not _same(before, asked)
+            definition = asked if before is None or changed else before
+            if changed:
+                _check_version(folders, definition)
+                versions.write(folders, changes, definition, facets, host.engine)
+        except BaseException:
+            if new:
+                slots.release(host.paths, changes, slot, folders.unit)
+                _drop_if_empty(folders)
+            raise
+        folders.deleting.unlink(missing_ok=True)
+        changes.point(folders.known, folders.unit)
+        if wish.started:
+            changes.folder(folders.wanted.parent)
+            changes.point(folders.wanted, folders.unit)
+    return Settled(definition, changed)
+
+
+def complete(
+    host: Host, id: str, version: str, image: Image, facets: Sequence[AnyFacet], new_version: str
+) -> Definition | None:
+    """Fill in the image; one that is another than before makes a new version. None where the definition in force is another by now: whoever wrote it completes it.
+
+    Raises Invalid where this image can never run so (it names no program, and none was given).
+    """
+    folders = Folders.of(host.paths, id)
+    with Changes() as changes, _held(folders, changes):
+        definition = versions.current(folders)
+        if definition is None or definition.version != version:
+            return None
+        if not image.command and not definition.command and not definition.entrypoint:
+            raise Invalid(
+                f"{definition.image} names no program to run",
+                hint="give one: gear install IMAGE NAME -- PROGRAM…",
+            )
+        gear = gear_of(folders)
+        parts: list[Part] = []
+        for facet in facets:
+            part = facet.complete(host, changes, gear, part_of(facet.part, definition.parts), image)
+            if part is not None:
+                parts.append(part)
+        if definition.complete and definition.image_id != image.id:
+            definition = msgspec.structs.replace(definition, version=new_version, written=_now())
+        full = msgspec.structs.replace(
+            definition,
+            image_id=image.id,
+            digest=image.digest,
+            image_volumes=image.volumes,
+            parts=tuple(parts),
+        )
+        if full != versions.current(folders):
+            versions.write(folders, changes, full, facets, host.engine)
+        versions.forget_old(folders, changes, versions.recorded(folders), full.version)
+    return full
+
+
+def preview(host: Host, wish: Wish, version: str, by: str, facets: Sequence[AnyFacet]) -> Preview:
+    """What `settle` would write, as far as it can be known without claiming anything."""
+    folders = Folders.of(host.paths, wish.id)
+    before = versions.current(folders)
+    definition = _definition(host, wish, version, by, before.slot if before is not None else 0, wish.parts)
+    whole = msgspec.structs.replace(
+        definition, image_id=(before.image_id if before is not None else "") or wish.image
+    )
+    return Preview(
+        unit=render_unit(whole, folders, facets, host.engine),
+        definition=render_run(whole, folders, facets, host.engine),
+    )
+
+
+def make_volumes(host: Host, definition: Definition) -> list[tuple[str, str]]:
+    """Make the gear's own volumes that are not there yet; (path in the image, folder) of each new one."""
+    folders = Folders.of(host.paths, definition.id)
+    paths = {volume.path for volume in definition.volume_config.volumes} | set(definition.image_volumes)
+    paths -= {mount.host_path for mount in definition.volume_config.volume_mounts}
+    made: list[tuple[str, str]] = []
+    with Changes() as changes:
+        for path in sorted(paths):
+            folder = folders.data / volume_folder(path)
+            if not folder.is_dir():
+                changes.folder(host.paths.base / "data", 0o700)
+                changes.folder(folders.data, 0o700)
+                draft = folder.with_name(f".{folder.name}.new")
+                changes.remove_tree(draft)
+                os.mkdir(draft, 0o755)
+                made.append((path, str(draft)))
+    return made
+
+
+def adopt_volume(draft: str) -> None:
+    """The draft of a volume has been filled: it takes its name."""
+    folder, _, name = draft.rpartition("/")
+    os.rename(draft, f"{folder}/{name.removeprefix('.').removesuffix('.new')}")
+
+
+@contextmanager
+def _held(folders: Folders, changes: Changes) -> Iterator[None]:
+    """The gear's lock, with what a killed writer left put right."""
+    changes.folder(folders.versions)
+    with locked(folders.versions):
+        versions.mend(folders, changes)
+        yield
+
+
+def _slot(host: Host, folders: Folders, changes: Changes) -> int:
+    if folders.data.exists() or (folders.versions.is_dir() and any(folders.versions.iterdir())):
+        found = slots.kept(host.paths, folders.unit)
+        if found is not None:
+            return found
+    return slots.reserve(host.paths, changes, folders.unit)
+
+
+def _settle_parts(
+    host: Host,
+    folders: Folders,
+    changes: Changes,
+    wish: Wish,
+    before: Definition | None,
+    facets: Sequence[AnyFacet],
+) -> tuple[Part, ...]:
+    """All facets' claims, or none: where one fails, those before it give back what is new."""
+    gear = gear_of(folders)
+    settled: list[tuple[AnyFacet, Part | None]] = []
+    earlier = before.parts if before is not None else ()
+    try:
+        for facet in facets:
+            part = facet.settle(
+                host, changes, gear, part_of(facet.part, wish.parts), part_of(facet.part, earlier)
+            )
+            settled.append((facet, part))
+    except BaseException:
+        for facet, part in settled:
+            if part is not None:
+                facet.tidy(host, changes, gear, part_of(facet.part, earlier), [part])
+        raise
+    return tuple(part for _, part in settled if part is not None)
+
+
+def _definition(
+    host: Host, wish: Wish, version: str, by: str, slot: int, parts: tuple[Part, ...]
+) -> Definition:
+    ipv4, ipv6, mac = slots.addresses(slots.bridge(host.paths), slot)
+    return Definition(
+        id=wish.id,
+        version=version,
+        written=_now(),
+        by=by,
+        engine=host.engine.name,
+        image=wish.image,
+        simple=wish.simple,
+        slot=slot,
+        ipv4=ipv4,
+        ipv6=ipv6,
+        mac=mac,
+        uid=None if wish.simple else slots.uid_base(slot),
+        command=wish.command,
+        entrypoint=wish.entrypoint,
+        volume_config=wish.volume_config,
+        slice=check_slice(wish.systemd_slice),
+        restart=wish.restart,
+        limits=wish.limits,
+        labels=wish.labels,
+        stop_timeout=wish.stop_timeout,
+        parts=parts,
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+_LATER: dict[str, Any] = {
+    "version": "", "written": "", "by": "", "image_id": "", "digest": "", "image_volumes": (),
+}  # fmt: skip
+
+
+def _same(before: Definition, asked: Definition) -> bool:
+    """Whether two definitions ask for the same, whoever wrote them when."""
+    plain = [
+        msgspec.structs.replace(d, **_LATER, parts=tuple(sorted(d.parts, key=lambda p: p.key)))
+        for d in (before, asked)
+    ]
+    return plain[0] == plain[1]
+
+
+def _check_version(folders: Folders, definition: Definition) -> None:
+    """A request id names one version for ever: the same words again are a repetition, others a Conflict."""
+    for kept in versions.recorded(folders) if (folders.versions / definition.version).exists() else ():
+        if kept.version == definition.version and not _same(kept, definition):
+            raise Conflict(f"request id {definition.version} installed something else as {folders.id} before")
+
+
+def _drop_if_empty(folders: Folders) -> None:
+    try:
+        folders.versions.rmdir()
+    except OSError:
+        return

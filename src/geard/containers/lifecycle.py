@@ -1,0 +1,194 @@
+"""What happens behind the answer: images brought here, units started and stopped, and what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from geard.containers import deleting, installing, versions
+from geard.containers.definition import Definition
+from geard.containers.folders import Folders, unit_name
+from geard.dispatch.work import Work
+from geard.failures import NotFound, TimedOut, Unavailable
+from geard.host.storage import Changes, locked, read_text
+from geard.images.names import check_image
+from geard.images.pulling import bring
+from geard.words import part_of
+
+START_SECONDS = 7 * 3_600.0  # a start may wait for a pull
+STOP_SECONDS = 3_700.0
+SETTLE_SECONDS = 0.7
+"""how long a start is watched after systemd called it done: a program that dies at once dies in this time"""
+
+
+Deed = Callable[[Work, str], Coroutine[Any, Any, None]]
+
+
+async def complete(work: Work, id: str) -> Definition | None:
+    """Have the gear's image here and its definition whole; None where the gear went away meanwhile."""
+    host = work.host
+    while True:
+        definition = await work.on_disk(versions.current, Folders.of(host.paths, id))
+        if definition is None:
+            return None
+        image = await bring(
+            host, check_image(definition.image), lambda phase, text: work.say(phase, text, id)
+        )
+        done = await work.on_disk(
+            installing.complete, host, id, definition.version, image, work.facets, work.id
+        )
+        if done is not None:
+            await _fill_volumes(work, done)
+            return done
+
+
+async def _fill_volumes(work: Work, definition: Definition) -> None:
+    for path, draft in await work.on_disk(installing.make_volumes, work.host, definition):
+        await work.host.engine.image_files(definition.image_id, path, draft)
+        await work.on_disk(installing.adopt_volume, draft)
+
+
+def running_version(folders: Folders) -> str:
+    """The version that was started last, as its start hook wrote it down."""
+    return (read_text(folders.state / "version") or "").strip()
+
+
+async def start(work: Work, id: str, *, restart: bool = False) -> None:
+    """Have what is installed run, and see that it does. Raises Unavailable with the reason where it does not."""
+    host, unit = work.host, unit_name(id)
+    folders = Folders.of(host.paths, id)
+    if not work.lasting:
+        await (host.systemd.restart(unit) if restart else host.systemd.start(unit))
+        return
+    definition = await work.on_disk(versions.current, folders)
+    if definition is not None and not definition.complete:
+        definition = await complete(work, id)
+    if definition is None:
+        return
+    state = await host.systemd.properties(unit)
+    if not restart and state["ActiveState"] == "active":
+        if running_version(folders) in ("", definition.version):
+            work.say("started", f"{id} is running", id)
+            return
+        restart = True
+    if state["ActiveState"] == "failed" or state["SubState"] == "auto-restart":
+        await host.systemd.reset_failed(unit)
+    work.say("starting", f"{'restarting' if restart else 'starting'} {id}", id)
+    ask = host.systemd.restart if restart else host.systemd.start
+    result = await ask(unit, wait=START_SECONDS)
+    if result == "canceled":
+        work.say("canceled", f"{id} was told something else meanwhile", id)
+        return
+    if result == "done":
+        await _watch(work, id)
+    state = await host.systemd.properties(unit)
+    if result != "done" or state["ActiveState"] not in ("active", "reloading"):
+        if not (
+            result == "done"
+            and state["ActiveState"] in ("inactive", "deactivating")
+            and state["Result"] == "success"
+        ):
+            raise Unavailable(f"{id} does not stay up: {reason(state, folders)}", hint=f"gear log {id}")
+        work.say("ended", f"{id} has ended by itself", id)
+        return
+    await work.on_disk(_tidy, work, folders)
+    work.say("started", f"{id} is running", id)
+
+
+async def _watch(work: Work, id: str) -> None:
+    """Look again until the first moments of a program have passed."""
+    for _ in range(7):
+        await asyncio.sleep(SETTLE_SECONDS / 7)
+        state = await work.host.systemd.properties(unit_name(id))
+        if state["ActiveState"] != "active":
+            return
+
+
+def _tidy(work: Work, folders: Folders) -> None:
+    """Only the version in force runs: what earlier ones held is given back."""
+    with locked(folders.versions), Changes() as changes:
+        now = versions.current(folders)
+        if now is None:
+            return
+        earlier = [d for d in versions.recorded(folders) if d.version != now.version]
+        for facet in work.facets:
+            parts = [part for d in earlier if (part := part_of(facet.part, d.parts)) is not None]
+            gear = installing.gear_of(folders)
+            facet.tidy(work.host, changes, gear, part_of(facet.part, now.parts), parts)
+
+
+async def boot(work: Work, id: str) -> None:
+    """A start at boot: systemd's word that it was started is enough, and a pull is the unit's own business."""
+    result = await work.host.systemd.start(unit_name(id), wait=START_SECONDS)
+    if result not in ("done", "canceled"):
+        raise Unavailable(f"{id} did not start: {result}", hint=f"gear status {id}")
+
+
+async def stop(work: Work, id: str, *, seconds: float = STOP_SECONDS) -> None:
+    host, unit = work.host, unit_name(id)
+    if not work.lasting:
+        await host.systemd.stop(unit)
+        return
+    state = await host.systemd.properties(unit)
+    if state["ActiveState"] in ("inactive", "failed") and not state.get("Job", (0,))[0]:
+        await host.systemd.reset_failed(unit)
+        work.say("stopped", f"{id} is stopped", id)
+        return
+    work.say("stopping", f"stopping {id}", id)
+    try:
+        result = await host.systemd.stop(unit, wait=seconds)
+    except TimedOut:
+        raise TimedOut(
+            f"{id} has not stopped within {seconds:g} s", hint="it is still told to; gear status says more"
+        ) from None
+    state = await host.systemd.properties(unit)
+    if result == "canceled":
+        work.say("canceled", f"{id} was told something else meanwhile", id)
+        return
+    if state["ActiveState"] == "failed":
+        await host.systemd.reset_failed(unit)
+    work.say("stopped", f"{id} is stopped ({reason(state, Folders.of(host.paths, id))})", id)
+
+
+async def clear(work: Work, id: str) -> None:
+    """Stop a gear that was hidden, and take away what is left of it."""
+    host, unit = work.host, unit_name(id)
+    if not work.lasting:
+        await host.systemd.stop(unit)
+        return
+    if Folders.of(host.paths, id).unit.exists():
+        return
+    await host.systemd.stop(unit, wait=STOP_SECONDS)
+    await host.systemd.reset_failed(unit)
+    await work.on_disk(deleting.clear, host, id, work.facets)
+
+
+def reason(state: dict[str, Any], folders: Folders) -> str:
+    """Why a unit is in the state it is in, in a few words."""
+    record = ended(folders)
+    told = (read_text(folders.state / "failure") or "").strip()
+    if told:
+        return told
+    status = record.get("status", "")
+    if record.get("oom") == "yes":
+        return "it was killed for using more memory than its limit"
+    if record.get("code") in ("killed", "dumped") and status:
+        return f"its program was ended by signal {status}"
+    if status == "137":
+        return "its program was killed (status 137)"
+    if status and status != "0":
+        return f"its program ended with status {status}"
+    if status == "0":
+        return "its program ended with status 0"
+    return str(state.get("Result", "unknown"))
+
+
+def ended(folders: Folders) -> dict[str, str]:
+    """How the last run ended, as the unit's stop hook wrote it down: result, code, status, oom."""
+    text = read_text(folders.state / "ended") or ""
+    return dict(word.split("=", 1) for word in text.split() if "=" in word)
+
+
+def missing(id: str) -> NotFound:
+    return NotFound(f"there is no gear {id} here", hint="gear list -a shows what is installed")

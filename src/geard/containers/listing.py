@@ -1,0 +1,92 @@
+"""Which gears there are: read from the folders, never asked of systemd (listing unit files takes it seconds)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from geard.containers.folders import ACTIVE_WANTS, unit_name
+from geard.containers.requests import ListedContainer
+from geard.host.paths import Paths
+from geard.host.systemd import UnitState
+from geard.ports.pairs import parse_metadata
+from geard.ports.requests import PortPair
+
+# What a unit file says, by its path, as long as the file is the same: a list of 1,000 reads few of them again.
+_read: dict[str, tuple[tuple[int, int], str, tuple[PortPair, ...]]] = {}
+
+
+def installed(paths: Paths) -> list[str]:
+    """The ids of all gears, sorted."""
+    return sorted(_units(paths))
+
+
+def wanted(paths: Paths) -> list[str]:
+    """The ids of the gears that are to run, sorted."""
+    links = _names(paths.systemd / ACTIVE_WANTS)
+    return sorted(id for id in _units(paths) if unit_name(id) in links)
+
+
+def combine(paths: Paths, units: Mapping[str, UnitState], *, all: bool) -> tuple[ListedContainer, ...]:
+    """The installed gears with the states systemd gives them; without `all`, only those it has loaded."""
+    links = _names(paths.systemd / ACTIVE_WANTS)
+    rows: list[ListedContainer] = []
+    for id, path in sorted(_units(paths).items()):
+        state = units.get(unit_name(id))
+        shown = state is not None and state.load not in ("not-found", "masked")
+        if not shown and not all:
+            continue
+        image, ports = _facts(path)
+        rows.append(
+            ListedContainer(
+                id=id,
+                active_state=state.active if state is not None else "inactive",
+                sub_state=state.sub if state is not None else "dead",
+                load_state=state.load if state is not None else "loaded",
+                job_type=state.job if state is not None else "",
+                image=image,
+                ports=ports,
+                started=unit_name(id) in links,
+            )
+        )
+    return tuple(rows)
+
+
+def _units(paths: Paths) -> dict[str, str]:
+    """id -> unit file"""
+    found: dict[str, str] = {}
+    with suppress(FileNotFoundError):
+        for folder in os.scandir(paths.base / "units"):
+            if not folder.is_dir(follow_symlinks=False):
+                continue
+            for entry in os.scandir(folder.path):
+                if entry.name.startswith("ctr-") and entry.name.endswith(".service"):
+                    found[entry.name[4:-8]] = entry.path
+    return found
+
+
+def _names(folder: Path) -> set[str]:
+    try:
+        return set(os.listdir(folder))
+    except FileNotFoundError:
+        return set()
+
+
+def _facts(path: str) -> tuple[str, tuple[PortPair, ...]]:
+    try:
+        status = os.stat(path)
+        signature = (status.st_ino, status.st_mtime_ns)
+        known = _read.get(path)
+        if known is not None and known[0] == signature:
+            return known[1], known[2]
+        text = Path(path).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return "", ()
+    image = next((line[17:] for line in text.splitlines() if line.startswith("X-ContainerImage=")), "")
+    ports = parse_metadata(text)
+    if len(_read) > 20_000:
+        _read.clear()
+    _read[path] = (signature, image, ports)
+    return image, ports

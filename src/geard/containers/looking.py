@@ -1,0 +1,137 @@
+"""One gear in full: what systemd says, what is installed, what runs, what an admin should know about it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from geard.containers import lifecycle, versions
+from geard.containers.definition import Definition
+from geard.containers.folders import Folders, unit_name
+from geard.containers.requests import ContainerStatus, Fact
+from geard.containers.slices import PIDS, SLICES
+from geard.containers.units import gear_of, mounts
+from geard.containers.wishes import show_size
+from geard.dispatch.work import Work
+from geard.host.storage import read_text
+from geard.identifiers import login_name
+from geard.words import part_of
+
+
+async def look(work: Work, id: str, lines: int) -> ContainerStatus:
+    """Raises NotFound."""
+    host = work.host
+    folders = Folders.of(host.paths, id)
+    definition = await work.on_disk(versions.require, folders)
+    state = await host.systemd.properties(unit_name(id))
+    log = await host.journal.last(unit_name(id), lines) if lines > 0 else []
+    facts = await work.on_disk(_facts, work, definition, folders)
+    running = lifecycle.running_version(folders) if state["ActiveState"] == "active" else ""
+    wanted = folders.wanted.is_symlink()
+    return ContainerStatus(
+        id=id,
+        unit=unit_name(id),
+        load_state=state["LoadState"],
+        active_state=state["ActiveState"],
+        sub_state=state["SubState"],
+        since=_when(state.get("StateChangeTimestamp", 0)),
+        result=str(state.get("Result", "")),
+        exit_status=_exit_status(state, folders),
+        restarts=int(state.get("NRestarts", 0)),
+        pid=int(state.get("MainPID", 0)),
+        started=wanted,
+        image=definition.image,
+        image_id=definition.image_id,
+        digest=definition.digest,
+        engine=definition.engine,
+        installed_version=definition.version,
+        running_version=running,
+        facts=facts,
+        advice=tuple(advice(state, definition, folders, running)),
+        log=tuple(line.text() for line in log),
+        loaded=f"{state['LoadState']} ({folders.unit}; {'enabled' if folders.known.is_symlink() else 'disabled'})",
+    )
+
+
+def _facts(work: Work, definition: Definition, folders: Folders) -> tuple[Fact, ...]:
+    gear = gear_of(folders)
+    found: list[tuple[str, str]] = []
+    for facet in work.facets:
+        found += facet.show(work.host, gear, part_of(facet.part, definition.parts))
+    if definition.simple:
+        found.append(("Users", "the host's own (simple)"))
+    else:
+        found.append(
+            ("Users", f"host ids from {definition.uid}, 65536 of them; root inside is nobody outside")
+        )
+    found.append(("Login", login_name(definition.id)))
+    found.append(("Address", f"{definition.ipv4} {definition.ipv6}".strip() + f", {definition.mac}"))
+    found.append(
+        (
+            "Protections",
+            "no new privileges, seccomp, default capabilities, apart from other gears and the host",
+        )
+    )
+    found.append(("Limits", _limits(definition)))
+    for mount in mounts(definition, folders):
+        how = "kept volume" if mount.managed else "host files"
+        found.append(
+            ("Volume", f"{mount.target} <- {mount.source} ({how}{', read only' if mount.read_only else ''})")
+        )
+    for name, value in sorted(definition.labels.items()):
+        found.append(("Label", f"{name}={value}"))
+    if folders.drop_ins.is_dir():
+        found.append(("Drop-ins", str(folders.drop_ins)))
+    return tuple(Fact(label=label, text=text) for label, text in found)
+
+
+def _limits(definition: Definition) -> str:
+    limits = definition.limits
+    memory = SLICES[definition.slice].memory if limits.memory is None else limits.memory
+    pids = PIDS if limits.pids is None else limits.pids
+    words = [f"memory {show_size(memory)}" if memory else "memory as the slice has it"]
+    words.append(f"cpus {limits.cpus:g}" if limits.cpus else "cpus as the slice has it")
+    words.append(f"pids {pids}" if pids else "pids as the slice has it")
+    return ", ".join(words) + f"; slice {definition.slice}"
+
+
+def advice(state: dict[str, Any], definition: Definition, folders: Folders, running: str) -> list[str]:
+    found: list[str] = []
+    active, record = state["ActiveState"], lifecycle.ended(folders)
+    if not definition.complete:
+        found.append("its image is not here yet; the pull goes on, or is tried again at the next start")
+    if active == "failed" or state["SubState"] == "auto-restart":
+        found.append(f"it is down: {lifecycle.reason(state, folders)}")
+    if record.get("oom") == "yes":
+        found.append(
+            f"it was killed for using more memory than its limit; raise it: gear install … --memory SIZE ({_limits(definition)})"
+        )
+    restarts = int(state.get("NRestarts", 0))
+    if restarts >= 3 and record.get("status") == "0" and record.get("code") == "exited":
+        found.append("its program ends with 0 again and again: is it a job rather than a service?")
+    elif restarts >= 3:
+        found.append(f"it was restarted {restarts} times since it was last told to start")
+    if running and running != definition.version:
+        found.append(
+            f"running version {running}, installed {definition.version}: 'gear restart {definition.id}' brings it in"
+        )
+    return found
+
+
+def _exit_status(state: dict[str, Any], folders: Folders) -> int | None:
+    if state["ActiveState"] == "active":
+        return None
+    status = lifecycle.ended(folders).get("status", "")
+    return int(status) if status.isdigit() else None
+
+
+def _when(microseconds: int) -> str:
+    if not microseconds:
+        return ""
+    return datetime.fromtimestamp(microseconds / 1e6, UTC).isoformat(timespec="seconds")
+
+
+def files(folders: Folders) -> tuple[Fact, ...]:
+    """The files that make up a gear, as systemd and the engine read them."""
+    paths = [folders.unit, *sorted(folders.drop_ins.glob("*.conf")), folders.run]
+    return tuple(Fact(label=str(path), text=text) for path in paths if (text := read_text(path)) is not None)

@@ -1,0 +1,207 @@
+"""Containers, done. Each deed writes what must last, answers, and goes on behind the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+from geard.containers import deleting, installing, lifecycle, listing, looking, versions
+from geard.containers.folders import Folders
+from geard.containers.requests import (
+    Accepted,
+    CompleteContainer,
+    ContainerList,
+    ContainerStatus,
+    DefinitionText,
+    DeleteContainer,
+    GetContainerStatus,
+    InstallContainer,
+    InstalledContainer,
+    ListContainers,
+    Preview,
+    PreviewInstall,
+    PurgeContainers,
+    RestartContainer,
+    ShowDefinition,
+    StartContainer,
+    StartWanted,
+    StopContainer,
+    Wish,
+)
+from geard.containers.wishes import check_wish
+from geard.dispatch.operation import operation
+from geard.dispatch.work import Work
+from geard.failures import Failure, Invalid
+from geard.host.storage import Changes
+from geard.identifiers import check_id
+from geard.ports.requests import PublishedPorts
+from geard.words import Part, part_of
+
+STARTS_AT_ONCE = max(4, 2 * (os.cpu_count() or 1))
+
+
+@operation
+async def install_container(request: InstallContainer, work: Work) -> InstalledContainer:
+    parts = await _checked(request, work)
+    wish = Wish(**{name: getattr(request, name) for name in Wish.__struct_fields__} | {"parts": parts})
+    settled = await work.on_disk(installing.settle, work.host, wish, work.id, work.asker.name, work.facets)
+
+    async def bring_about() -> None:
+        if work.lasting:
+            await lifecycle.complete(work, request.id)
+        if request.started:
+            await lifecycle.start(work, request.id)
+        elif work.lasting:
+            work.say("installed", f"{request.id} is installed", request.id)
+
+    work.then(bring_about)
+    ports = part_of(PublishedPorts, settled.definition.parts)
+    return InstalledContainer(
+        id=request.id,
+        version=settled.definition.version,
+        ports=ports.value if ports is not None else (),
+        started=request.started,
+        changed=settled.changed,
+    )
+
+
+@operation
+async def preview_install(request: PreviewInstall, work: Work) -> Preview:
+    await _checked(request, work)
+    return await work.on_disk(installing.preview, work.host, request, work.id, work.asker.name, work.facets)
+
+
+async def _checked(wish: Wish, work: Work) -> tuple[Part, ...]:
+    check_wish(wish, work.asker)
+    known = {facet.part: facet for facet in work.facets}
+    parts: list[Part] = []
+    for part in wish.parts:
+        facet = known.get(type(part))
+        if facet is None:
+            raise Invalid(f"this host knows no {part.key} of a gear")
+        facet.check(part, work.asker)
+        parts.append(await facet.fetch(part) if isinstance(wish, InstallContainer) else part)
+    return tuple(parts)
+
+
+@operation
+async def start_container(request: StartContainer, work: Work) -> Accepted:
+    await work.on_disk(_want, work, request.id)
+    work.then(lambda: lifecycle.start(work, request.id))
+    return Accepted(id=request.id, message=f"Container {request.id} is starting")
+
+
+@operation
+async def restart_container(request: RestartContainer, work: Work) -> Accepted:
+    await work.on_disk(_want, work, request.id)
+    work.then(lambda: lifecycle.start(work, request.id, restart=True))
+    return Accepted(id=request.id, message=f"Container {request.id} is restarting")
+
+
+def _want(work: Work, id: str) -> None:
+    """On record: this gear is to run."""
+    folders = Folders.of(work.host.paths, id)
+    if not folders.unit.exists():
+        raise lifecycle.missing(id)
+    with Changes() as changes:
+        changes.folder(folders.wanted.parent)
+        changes.point(folders.known, folders.unit)
+        changes.point(folders.wanted, folders.unit)
+
+
+@operation
+async def stop_container(request: StopContainer, work: Work) -> Accepted:
+    await work.on_disk(_want_not, work, request.id)
+    seconds = lifecycle.STOP_SECONDS if request.timeout is None else request.timeout
+    work.then(lambda: lifecycle.stop(work, request.id, seconds=seconds))
+    return Accepted(id=request.id, message=f"Container {request.id} is stopping")
+
+
+def _want_not(work: Work, id: str) -> None:
+    folders = Folders.of(work.host.paths, id)
+    if not folders.unit.exists():
+        raise lifecycle.missing(id)
+    with Changes() as changes:
+        changes.remove(folders.wanted)
+
+
+@operation
+async def delete_container(request: DeleteContainer, work: Work) -> Accepted:
+    check_id(request.id)
+    found = await work.on_disk(deleting.hide, work.host, request.id, purge=request.purge)
+    if not found:
+        return Accepted(id=request.id, message=f"{request.id} was not there")
+    work.then(lambda: lifecycle.clear(work, request.id))
+    return Accepted(id=request.id, message=f"Deleted {request.id}")
+
+
+@operation
+async def purge_containers(request: PurgeContainers, work: Work) -> Accepted:
+    ids = await work.on_disk(listing.installed, work.host.paths)
+
+    def forget() -> None:
+        with Changes() as changes:
+            for id in ids:
+                changes.remove(Folders.of(work.host.paths, id).wanted)
+
+    await work.on_disk(forget)
+    work.then(lambda: _each(work, ids, lifecycle.stop))
+    return Accepted(id="", message=f"Stopping {len(ids)} container{'s' if len(ids) != 1 else ''}")
+
+
+async def _each(work: Work, ids: list[str], deed: lifecycle.Deed) -> None:
+    """Do it to every gear, a few at a time, whatever becomes of the others; raises the first failure at the end."""
+    slots = asyncio.Semaphore(STARTS_AT_ONCE)
+    failures: list[Failure] = []
+
+    async def one(id: str) -> None:
+        async with slots:
+            try:
+                await deed(work, id)
+            except Failure as failure:
+                failures.append(failure)
+                work.say("failed", f"{id}: {failure.message}", id)
+
+    async with asyncio.TaskGroup() as group:
+        for id in ids:
+            group.create_task(one(id))
+    if failures:
+        raise failures[0]
+
+
+@operation
+async def start_wanted(request: StartWanted, work: Work) -> Accepted:
+    """The boot. Every gear that is to run is started, a few at a time; none waits for another's failure."""
+    ids = await work.on_disk(listing.wanted, work.host.paths)
+    for id in await work.on_disk(lambda: list(deleting.left_over(work.host))):
+        await lifecycle.clear(work, id)
+    work.then(lambda: _each(work, ids, lifecycle.boot))
+    return Accepted(id="", message=f"Starting {len(ids)} container{'s' if len(ids) != 1 else ''}")
+
+
+@operation
+async def complete_container(request: CompleteContainer, work: Work) -> Accepted:
+    done = await lifecycle.complete(work, request.id)
+    if done is None:
+        raise lifecycle.missing(request.id)
+    return Accepted(id=request.id, message=f"{request.id} runs {done.image_id}")
+
+
+@operation
+async def list_containers(request: ListContainers, work: Work) -> ContainerList:
+    units = await work.host.systemd.units("ctr-*.service")
+    return ContainerList(
+        containers=await work.on_disk(listing.combine, work.host.paths, units, all=request.all)
+    )
+
+
+@operation
+async def get_container_status(request: GetContainerStatus, work: Work) -> ContainerStatus:
+    return await looking.look(work, request.id, request.lines)
+
+
+@operation
+async def show_definition(request: ShowDefinition, work: Work) -> DefinitionText:
+    folders = Folders.of(work.host.paths, request.id)
+    await work.on_disk(versions.require, folders)
+    return DefinitionText(id=request.id, files=await work.on_disk(looking.files, folders))

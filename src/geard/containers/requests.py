@@ -1,0 +1,258 @@
+"""The words of containers."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from geard.containers.status import describe
+from geard.ports.pairs import render_mapping
+from geard.ports.requests import PortPair
+from geard.request import Answer, Request, Route
+from geard.words import Part, Word
+
+Restart = Literal["always", "on-failure", "no"]
+
+
+class Volume(Word):
+    """A folder that is kept for the gear over restarts and re-installs; geard owns it, below `data/`."""
+
+    path: str
+
+
+class VolumeMount(Word):
+    """A folder or file of the host inside the gear. (The original's names: `path` is the host's.)"""
+
+    path: str
+    host_path: str = ""
+    """where it is seen inside the gear"""
+    read_only: bool = False
+
+
+class VolumeConfig(Word):
+    volumes: tuple[Volume, ...] = ()
+    volume_mounts: tuple[VolumeMount, ...] = ()
+
+
+class Limits(Word):
+    """What a gear may use. Nothing said: the slice's default; 0: no limit of the gear's own."""
+
+    memory: int | None = None
+    """bytes"""
+    cpus: float | None = None
+    pids: int | None = None
+
+
+class InstalledContainer(Answer):
+    id: str
+    version: str
+    """the request id under which this definition is kept"""
+    ports: tuple[PortPair, ...] = ()
+    started: bool = False
+    changed: bool = True
+    """False where just this was installed before"""
+
+    def headers(self) -> dict[str, str]:
+        return {"X-PortMapping": render_mapping(self.ports)} if self.ports else {}
+
+    def text(self) -> str:
+        lines = []
+        if self.ports:
+            lines.append("PortMapping: " + ", ".join(f"{p.internal} -> {p.external}" for p in self.ports))
+        state = "is installed" if self.changed else "is installed already, just so"
+        lines.append(f"Container {self.id} {state}{' and is starting' if self.started else ''}")
+        return "\n".join(lines)
+
+
+class Wish(Word):
+    """What is asked of a gear; its id stands in the path."""
+
+    id: str
+    image: str
+    started: bool = False
+    simple: bool = False
+    """share the host's users instead of having a range of its own"""
+    isolate: bool = False
+    """the default, said aloud"""
+    socket_activation: bool = False
+    skip_socket_proxy: bool = False
+    command: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] | None = None
+    volume_config: VolumeConfig = VolumeConfig()
+    systemd_slice: str = ""
+    restart: Restart = "always"
+    limits: Limits = Limits()
+    labels: dict[str, str] = {}
+    stop_timeout: int = 10
+    """seconds between TERM and KILL"""
+    parts: tuple[Part, ...] = ()
+
+
+class InstallContainer(Wish, Request[InstalledContainer]):
+    """Describe a container to systemd, replacing an earlier description of the same name."""
+
+    route = Route("PUT", "/container/{id}")
+
+
+class Preview(Answer):
+    """What an install would write."""
+
+    unit: str
+    definition: str
+
+    def text(self) -> str:
+        return f"# unit\n{self.unit}\n# definition\n{self.definition}".rstrip("\n")
+
+
+class PreviewInstall(Wish, Request[Preview]):
+    """What installing this would write; nothing on this request's path can write."""
+
+    route = Route("POST", "/container/{id}/preview", scope="read")
+
+
+class Accepted(Answer):
+    """A change of state is on record; the report tells what came of it."""
+
+    id: str
+    message: str
+
+    def text(self) -> str:
+        return self.message
+
+
+class StartContainer(Request[Accepted]):
+    """Have a gear run, now and after every boot."""
+
+    route = Route("PUT", "/container/{id}/started")
+
+    id: str
+
+
+class StopContainer(Request[Accepted]):
+    """Have a gear stopped, now and after every boot."""
+
+    route = Route("PUT", "/container/{id}/stopped")
+
+    id: str
+    wait: bool = False
+    timeout: float | None = None
+    """seconds after which the report gives up waiting; the stop itself goes on"""
+
+
+class RestartContainer(Request[Accepted]):
+    """Stop a gear and start what is installed."""
+
+    route = Route("POST", "/container/{id}/restart")
+
+    id: str
+
+
+class DeleteContainer(Request[Accepted]):
+    """Remove a gear. Its volumes and environment stay unless `purge`. One that is not there is fine."""
+
+    route = Route("DELETE", "/container/{id}")
+
+    id: str
+    purge: bool = False
+
+
+class PurgeContainers(Request[Accepted]):
+    """Stop every gear of the machine, for good; delete none."""
+
+    route = Route("DELETE", "/containers", scope="admin")
+
+
+class ListedContainer(Word):
+    id: str
+    active_state: str
+    sub_state: str
+    load_state: str
+    job_type: str = ""
+    image: str = ""
+    ports: tuple[PortPair, ...] = ()
+    started: bool = False
+    """whether it is to run, now and after a boot"""
+
+
+class ContainerList(Answer):
+    containers: tuple[ListedContainer, ...]
+
+
+class ListContainers(Request[ContainerList]):
+    """The gears of a machine: those that systemd knows of, or `all` that are installed."""
+
+    route = Route("GET", "/containers", scope="read", text=False)
+
+    all: bool = False
+
+
+class Fact(Word):
+    label: str
+    text: str
+
+
+class ContainerStatus(Answer):
+    """One gear in full."""
+
+    id: str
+    unit: str
+    load_state: str
+    active_state: str
+    sub_state: str
+    since: str = ""
+    """RFC 3339; when it entered this state"""
+    result: str = ""
+    exit_status: int | None = None
+    restarts: int = 0
+    pid: int = 0
+    started: bool = False
+    image: str = ""
+    image_id: str = ""
+    digest: str = ""
+    engine: str = ""
+    installed_version: str = ""
+    running_version: str = ""
+    facts: tuple[Fact, ...] = ()
+    """label and text: ports, login, protections, limits, …"""
+    advice: tuple[str, ...] = ()
+    """what an admin should know, most important first"""
+    log: tuple[str, ...] = ()
+    loaded: str = ""
+    """systemctl's Loaded line"""
+
+    def text(self) -> str:
+        return describe(self)
+
+
+class GetContainerStatus(Request[ContainerStatus]):
+    route = Route("GET", "/container/{id}/status", scope="read")
+
+    id: str
+    lines: int = 10
+    """how many lines of the log to end with"""
+
+
+class DefinitionText(Answer):
+    id: str
+    files: tuple[Fact, ...]
+    """path and content of each file that makes up the gear, drop-ins included"""
+
+    def text(self) -> str:
+        return "\n".join(f"# {file.label}\n{file.text}" for file in self.files).rstrip("\n")
+
+
+class ShowDefinition(Request[DefinitionText]):
+    """The definition in force: unit, its drop-ins, the engine's arguments. No value of the environment."""
+
+    route = Route("GET", "/container/{id}/definition", scope="read")
+
+    id: str
+
+
+class CompleteContainer(Request[Accepted]):
+    """Bring the image of a gear here and fill in what depends on it. Asked by the unit's start hook."""
+
+    id: str
+
+
+class StartWanted(Request[Accepted]):
+    """Start every gear that is to run, a few at a time: the boot."""

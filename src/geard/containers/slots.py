@@ -1,0 +1,94 @@
+"""One number a gear, from which its users, its address and its MAC follow.
+
+    slots/17 -> /var/lib/containers/units/ab/ctr-abcdef.service
+
+Slot n has the host uids and gids 2,000,000 + 65,536 n and the 65,535 behind them, and the n-th address of
+geard's bridge. All are recorded in the definition as well, and stay while the gear or its volumes are there.
+The range ends below what systemd keeps for itself (Users, Groups, UIDs and GIDs on systemd systems: 1,879,048,192).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from geard.failures import Unavailable
+from geard.host.paths import Paths
+from geard.host.storage import Changes, read_text
+
+FIRST_UID = 2_000_000
+RANGE = 65_536
+SLOTS = 28_000
+_NEXT = "next"
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """geard's network, as `gear setup` chose it for this host."""
+
+    ipv4: ipaddress.IPv4Network
+    ipv6: ipaddress.IPv6Network | None
+
+
+def bridge(paths: Paths) -> Bridge:
+    """Raises Unavailable where `gear setup` has not run."""
+    text = read_text(paths.base / "network")
+    found = dict(line.split(None, 1) for line in (text or "").splitlines() if " " in line)
+    if "ipv4" not in found:
+        raise Unavailable("this host has no network for gears yet", hint="gear setup makes it")
+    ipv6 = found.get("ipv6")
+    return Bridge(ipaddress.IPv4Network(found["ipv4"]), ipaddress.IPv6Network(ipv6) if ipv6 else None)
+
+
+def reserve(paths: Paths, changes: Changes, unit: Path) -> int:
+    """A free slot, now this unit's; the one it has kept with its volumes, if it has. Raises Unavailable."""
+    base = paths.base / "slots"
+    changes.folder(base)
+    start = 0
+    with suppress(OSError, ValueError):
+        start = int((base / _NEXT).read_text())
+    for number in [*range(start, SLOTS), *range(start)]:
+        with suppress(FileExistsError):
+            changes.symlink(unit, base / str(number))
+            with suppress(OSError):
+                (base / _NEXT).write_text(str((number + 1) % SLOTS))
+            return number
+    raise Unavailable(
+        f"all {SLOTS} slots for gears are taken on this host", hint="delete --purge gears that are gone"
+    )
+
+
+def kept(paths: Paths, unit: Path) -> int | None:
+    """The slot this unit still has: looked for among all, so only where volumes outlived their gear."""
+    with suppress(FileNotFoundError):
+        for entry in os.scandir(paths.base / "slots"):
+            with suppress(OSError):
+                if os.readlink(entry.path) == str(unit):
+                    return int(entry.name)
+    return None
+
+
+def release(paths: Paths, changes: Changes, slot: int, unit: Path) -> None:
+    link = paths.base / "slots" / str(slot)
+    with suppress(OSError):
+        if os.readlink(link) == str(unit):
+            changes.remove(link)
+
+
+def uid_base(slot: int) -> int:
+    return FIRST_UID + RANGE * slot
+
+
+def addresses(bridge: Bridge, slot: int) -> tuple[str, str, str]:
+    """IPv4, IPv6 (or empty) and MAC of a slot. The first ten addresses stay free for the host's own use.
+
+    The MACs begin with 02:67:65 (locally administered): by that the host knows a gear's frames and lets none
+    pass from one gear to another.
+    """
+    number = slot + 10
+    mac = "02:67:65:" + ":".join(f"{byte:02x}" for byte in number.to_bytes(3, "big"))
+    ipv6 = str(bridge.ipv6[number]) if bridge.ipv6 is not None else ""
+    return str(bridge.ipv4[number]), ipv6, mac

@@ -1,0 +1,92 @@
+"""Definitions on disk: each version two files under its request id, the current ones hard-linked.
+
+    units/ab/ctr-abcdef.service    a second name of abcdef/REQUESTID
+    units/ab/ctr-abcdef.run        a second name of abcdef/REQUESTID.run
+    units/ab/abcdef/REQUESTID      the unit, as of that version
+    units/ab/abcdef/REQUESTID.run  the definition it reads
+
+The definition is swapped first. A kill between the two swaps leaves the unit one version behind; `mend` sees
+that by the request ids and completes it. Everything here is called with the gear's lock held, but `current`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from geard.containers.definition import Definition
+from geard.containers.folders import Folders
+from geard.containers.units import parse_run, render_run, render_unit
+from geard.facet import AnyFacet
+from geard.failures import NotFound
+from geard.host.engine import Engine
+from geard.host.storage import Changes, read_text, sweep
+from geard.words import decode
+
+KEPT = 5
+
+_REQUEST = re.compile(r"^X-ContainerRequestId=(\S*)$", re.MULTILINE)
+
+
+def current(folders: Folders) -> Definition | None:
+    """The definition in force; None where the gear is not there."""
+    if not folders.unit.exists():
+        return None
+    facts = parse_run(read_text(folders.run) or "")
+    return decode(Definition, facts) if facts else None
+
+
+def require(folders: Folders) -> Definition:
+    """Raises NotFound."""
+    found = current(folders)
+    if found is None:
+        raise NotFound(f"there is no gear {folders.id} here", hint="gear list -a shows what is installed")
+    return found
+
+
+def write(
+    folders: Folders, changes: Changes, definition: Definition, facets: Sequence[AnyFacet], engine: Engine
+) -> None:
+    """Write a version and make it the one in force. Doing it again for the same version is harmless."""
+    version = folders.versions / definition.version
+    run = version.with_name(f"{definition.version}.run")
+    # Rendered before anything is written: text that cannot be carried is refused here, with nothing half done.
+    run_text = render_run(definition, folders, facets, engine)
+    unit_text = render_unit(definition, folders, facets, engine)
+    changes.write(run, run_text, 0o600)
+    changes.write(version, unit_text, 0o644)
+    changes.link(run, folders.run)
+    changes.link(version, folders.unit)
+
+
+def mend(folders: Folders, changes: Changes) -> None:
+    """Remove what a killed writer left, and complete a swap that was cut in two."""
+    sweep(folders.versions)
+    for path in folders.bucket.glob(f".ctr-{folders.id}.*.tmp"):
+        path.unlink(missing_ok=True)
+    facts = parse_run(read_text(folders.run) or "")
+    unit = read_text(folders.unit)
+    if facts is None:
+        return
+    version = decode(Definition, facts).version
+    found = _REQUEST.search(unit) if unit is not None else None
+    if (found is None or found[1] != version) and (folders.versions / version).exists():
+        changes.link(folders.versions / version, folders.unit)
+
+
+def recorded(folders: Folders) -> list[Definition]:
+    """Every version that is kept, the newest first."""
+    found: list[Definition] = []
+    for path in folders.versions.glob("*.run"):
+        facts = parse_run(read_text(path) or "")
+        if facts:
+            found.append(decode(Definition, facts))
+    return sorted(found, key=lambda definition: definition.written, reverse=True)
+
+
+def forget_old(folders: Folders, changes: Changes, versions: Sequence[Definition], in_use: str) -> None:
+    """Keep the newest five versions, and the one in force."""
+    for definition in versions[KEPT:]:
+        if definition.version != in_use:
+            changes.remove(folders.versions / definition.version)
+            changes.remove(folders.versions / f"{definition.version}.run")

@@ -1,0 +1,103 @@
+"""What may be asked of a gear: every check that needs nothing but the words. Pure."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+
+from geard.containers.quoting import check_text
+from geard.containers.requests import Wish
+from geard.containers.slices import check_slice
+from geard.failures import Denied, Invalid
+from geard.identifiers import check_id
+from geard.images.names import check_image
+from geard.request import Asker
+
+LEAST_MEMORY = 6 * 1_024 * 1_024
+STOP_LIMIT = 3_600
+_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,254}[A-Za-z0-9])?", re.ASCII)
+_SIZES = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([bkmgt]?)i?b?", re.IGNORECASE | re.ASCII)
+
+
+def check_wish(wish: Wish, asker: Asker) -> None:
+    """Raises Invalid for what cannot be, Denied for what this asker may not ask."""
+    check_id(wish.id)
+    check_image(wish.image)
+    if wish.image == wish.id:
+        raise Invalid(f"{wish.image!r} is given as image and as name", hint="gear install IMAGE NAME...")
+    if wish.simple and wish.isolate:
+        raise Invalid("a gear is either simple or isolated", hint="isolated is the default; leave both out")
+    check_slice(wish.systemd_slice)
+    if not 0 <= wish.stop_timeout <= STOP_LIMIT:
+        raise Invalid(f"a stop timeout of {wish.stop_timeout} s", hint=f"0 to {STOP_LIMIT}")
+    _check_limits(wish)
+    for word in (*wish.command, *(wish.entrypoint or ())):
+        check_text(word, "a word of the command")
+    for name, value in wish.labels.items():
+        if not _LABEL.fullmatch(name):
+            raise Invalid(f"{name[:80]!r} cannot name a label", hint="letters, digits, '.', '_', '/' and '-'")
+        check_text(value, f"the value of label {name}")
+    _check_volumes(wish)
+    if not asker.may("admin"):
+        if wish.simple:
+            raise Denied("a gear that shares the host's users (simple) takes the scope admin")
+        if wish.volume_config.volume_mounts:
+            raise Denied("mounting the host's files into a gear takes the scope admin")
+
+
+def _check_limits(wish: Wish) -> None:
+    limits = wish.limits
+    if (limits.memory is not None and 0 < limits.memory < LEAST_MEMORY) or (limits.memory or 0) < 0:
+        raise Invalid(f"{limits.memory} bytes of memory", hint="6m at least, or 0 for no limit of its own")
+    if limits.cpus is not None and not 0 <= limits.cpus <= 4_096:
+        raise Invalid(f"{limits.cpus:g} CPUs", hint="such as 0.5 or 2; 0 for no limit")
+    if limits.pids is not None and not 0 <= limits.pids <= 4_194_304:
+        raise Invalid(f"{limits.pids} processes", hint="a number such as 512; 0 for no limit")
+
+
+def _check_volumes(wish: Wish) -> None:
+    seen: set[str] = set()
+    targets = [volume.path for volume in wish.volume_config.volumes]
+    targets += [mount.host_path for mount in wish.volume_config.volume_mounts]
+    for target in targets:
+        check_path(target, "inside the gear")
+        if target == "/":
+            raise Invalid("a volume cannot take the place of '/'")
+        if target in seen:
+            raise Invalid(f"two volumes for {target}")
+        seen.add(target)
+    for mount in wish.volume_config.volume_mounts:
+        check_path(mount.path, "on the host")
+
+
+def check_path(path: str, where: str) -> str:
+    """An absolute path without detours. Raises Invalid."""
+    check_text(path, f"the path {path!r}")
+    if (
+        not path.startswith("/")
+        or path != str(PurePosixPath(path))
+        or ".." in path.split("/")
+        or "\n" in path
+    ):
+        raise Invalid(
+            f"{path!r} is no path {where}", hint="absolute, without '..', '//' and a '/' at the end"
+        )
+    if len(path.encode()) > 4_095 or any(len(part.encode()) > 200 for part in path.split("/")):
+        raise Invalid(f"the path {path[:60]!r}… is too long")
+    return path
+
+
+def parse_size(text: str) -> int:
+    """Bytes: `512m`, `1.5G`, `64MiB`, `0`. Raises Invalid."""
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        raise Invalid(f"{text!r} is no amount of memory", hint="such as 256m or 1.5g")
+    return int(float(found[1]) * _SIZES[found[2].lower()])
+
+
+def show_size(size: int) -> str:
+    for unit, factor in (("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10)):
+        if size >= factor and size * 10 % factor == 0:
+            return f"{size / factor:g}{unit}"
+    return f"{size / (1 << 20):.1f}M" if size >= 1 << 20 else f"{size}B"

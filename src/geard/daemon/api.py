@@ -1,0 +1,396 @@
+"""HTTP: from what came over the line to a request, from its answer to what this client understands.
+
+The order of checks: who asks, from where (`manners`), the request id, what is asked (`table`), whether they
+may, in which form, the body. Nothing of a question is looked at for somebody who may not ask it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from aiohttp import HttpVersion11, web
+
+from geard.daemon.forms import (
+    JSON_TYPE,
+    TEXT_TYPE,
+    Form,
+    Lines,
+    encode_json,
+    failure_body,
+    lines_of,
+    parse_accept,
+    whole,
+)
+from geard.daemon.manners import check_manners
+from geard.daemon.table import Entry, Table, WrongMethod, render_table
+from geard.dispatch.dispatcher import Dispatcher, Running
+from geard.failures import (
+    AlreadyExists,
+    Bug,
+    Conflict,
+    Denied,
+    Failure,
+    Full,
+    Invalid,
+    NotAcceptable,
+    NotFound,
+    PreconditionFailed,
+    TimedOut,
+    TooLarge,
+    TooMany,
+    Unauthenticated,
+    Unavailable,
+)
+from geard.identifiers import new_request_id, parse_request_id
+from geard.request import Answer, Asker, Request, answer_type, stream_item
+from geard.transport.wire import BODY_LIMIT, REQUEST_ID, parse
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+STATUS: dict[type[Failure], int] = {
+    Invalid: 400,
+    TooLarge: 413,
+    NotAcceptable: 406,
+    WrongMethod: 405,
+    Unauthenticated: 401,
+    Denied: 403,
+    NotFound: 404,
+    AlreadyExists: 409,
+    Conflict: 409,
+    PreconditionFailed: 412,
+    TooMany: 429,
+    Full: 503,
+    Unavailable: 503,
+    TimedOut: 504,
+    Bug: 500,
+    Failure: 500,
+}
+
+# Where the original's client knows another code for the same thing.
+ORIGINAL_STATUS: dict[tuple[str, str, type[Failure]], int] = {
+    ("POST", "/container/{id}/restart", Conflict): 429,
+    ("POST", "/container/{id}/restart", PreconditionFailed): 429,
+}
+
+RETRY_SECONDS = 1
+BEAT_SECONDS = 15.0
+# So long headers wait for a stream's first item: what fails until then has a status, not a line of text.
+FIRST_ITEM_SECONDS = 2.0
+# What `"Wait": true` in a body means; the original's 15 seconds.
+WAIT_SECONDS = 15.0
+
+
+@dataclass
+class Visit:
+    """One connection: who it is (settled once), through which door, and whether it is still there."""
+
+    door: str
+    asker: Asker | Failure
+    gone: asyncio.Event
+
+
+@dataclass
+class Question:
+    """One HTTP request on its way to an answer; what is not known yet is empty."""
+
+    http: web.BaseRequest
+    visit: Visit
+    id: str
+    entry: Entry | None = None
+    form: Form = Form.PLAIN
+
+    def headers(self) -> dict[str, str]:
+        return {REQUEST_ID: self.id}
+
+
+class Api:
+    def __init__(self, dispatcher: Dispatcher, requests: Iterable[type[Request[Any]]]) -> None:
+        self._dispatcher = dispatcher
+        self._table = Table(requests)
+        self._own_names = frozenset((socket.gethostname().lower(),))
+        self.stopping = asyncio.Event()
+        """set: streams that would go on for ever end now"""
+
+    async def answer(self, http: web.BaseRequest, visit: Visit) -> web.StreamResponse:
+        question = Question(http, visit, new_request_id())
+        try:
+            return await self._answer(question)
+        except Failure as failure:
+            return self._refuse(question, failure)
+        except ConnectionError:
+            raise  # the asker left; aiohttp tidies up
+        except Exception:
+            log.exception("request %s (%s %s) met a bug", question.id, http.method, http.rel_url.raw_path)
+            return self._refuse(
+                question, Bug(f"geard met a bug of its own; the journal knows it as request {question.id}")
+            )
+
+    async def _answer(self, question: Question) -> web.StreamResponse:
+        http, visit = question.http, question.visit
+        if isinstance(visit.asker, Failure):
+            raise visit.asker
+        check_manners(http.headers, self._own_names if visit.door == "loopback" else None)
+        if given := http.headers.get(REQUEST_ID):
+            question.id = parse_request_id(given)
+        path = http.rel_url.raw_path
+        if path == "/" and http.method == "GET":
+            listing = render_table(self._table.entries) + "\n"
+            return _respond(question, 200, TEXT_TYPE, listing.encode())
+        question.entry, in_path = self._table.find(http.method, path)
+        route = question.entry.route
+        if not visit.asker.may(route.scope):
+            raise Denied(
+                f"{visit.asker.name} may not {http.method} {path}", hint=f"it takes scope {route.scope}"
+            )
+        question.form = parse_accept(http.headers.get("Accept", ""))
+        query = dict(http.rel_url.query)
+        follow = route.mutates and _truth(query.pop("follow", ""))
+        request = parse(question.entry.request, in_path, query, await _body(http))
+        if route.mutates:
+            return await self._perform(question, request, visit.asker, follow)
+        if stream_item(answer_type(type(request))) is not None:
+            return await self._stream(question, self._dispatcher.stream(request, visit.asker))
+        return self._whole(question, await self._dispatcher.ask(request, visit.asker))
+
+    async def _perform(
+        self, question: Question, request: Request[Any], asker: Asker, follow: bool
+    ) -> web.StreamResponse:
+        running = self._dispatcher.perform(request, asker, question.id)
+        answer: Answer = await asyncio.shield(running.answer)
+        patience = _patience(question.http.headers, request)
+        if not follow and patience is None:
+            return self._told(question, self._whole(question, answer))
+        if question.form is Form.JSON:
+            await _settled(running, patience)
+            return self._told(question, self._whole(question, answer))
+        status = 202 if question.form is Form.ORIGINAL else 200
+        lines = lines_of(question.form, question.id)
+        response = _begin(question, status, lines, answer.headers())
+        self._told(question, response)
+        return await self._send(question, response, lines, _report(running, answer, lines, patience))
+
+    async def _stream(self, question: Question, items: AsyncIterator[Answer]) -> web.StreamResponse:
+        first = asyncio.ensure_future(_next(items))
+        try:
+            await asyncio.wait({first}, timeout=FIRST_ITEM_SECONDS)
+            if first.done():
+                first.result()
+            status = 202 if question.form is Form.ORIGINAL else 200
+            lines = lines_of(question.form, question.id)
+            response = _begin(question, status, lines, {})
+            parts = _items(first, items, lines, question.id)
+            return await self._send(question, response, lines, parts, endless=True)
+        finally:
+            await _close(first, items)
+
+    async def _send(
+        self,
+        question: Question,
+        response: web.StreamResponse,
+        lines: Lines,
+        parts: AsyncGenerator[bytes, None],
+        *,
+        endless: bool = False,
+    ) -> web.StreamResponse:
+        """Write `parts` as they come, at the pace they are read at, until they end or the asker leaves."""
+
+        async def write() -> None:
+            async for part in parts:
+                if part:
+                    await response.write(part)
+
+        await response.prepare(question.http)
+        writing = asyncio.create_task(write())
+        ends = {asyncio.create_task(question.visit.gone.wait())}
+        if endless:
+            ends.add(asyncio.create_task(self.stopping.wait()))
+        try:
+            while True:
+                done, _ = await asyncio.wait(
+                    {writing, *ends}, timeout=BEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                )
+                if done:
+                    break
+                if beat := lines.beat():
+                    await response.write(beat)
+        finally:
+            for task in (writing, *ends):
+                task.cancel()
+            await asyncio.wait({writing, *ends})
+            await parts.aclose()
+        error = None if writing.cancelled() else writing.exception()
+        if error is not None and not isinstance(error, ConnectionError):
+            log.error("request %s met a bug while it was answered", question.id, exc_info=error)
+            response.force_close()
+        return response
+
+    def _whole(self, question: Question, answer: Answer) -> web.Response:
+        assert question.entry is not None
+        piece = whole(answer, question.entry.route, question.form)
+        return _respond(question, piece.status, piece.type, piece.body, answer.headers())
+
+    def _refuse(self, question: Question, failure: Failure) -> web.StreamResponse:
+        body = encode_json(failure_body(failure, question.id))
+        response = _respond(question, status_of(failure, question), JSON_TYPE, body)
+        if isinstance(failure, Full | TooMany):
+            response.headers["Retry-After"] = str(RETRY_SECONDS)
+        if isinstance(failure, WrongMethod):
+            response.headers["Allow"] = ", ".join(failure.allowed)
+        if isinstance(question.visit.asker, Failure):
+            response.force_close()
+        return self._told(question, response)
+
+    def _told(self, question: Question, response: web.StreamResponse) -> web.StreamResponse:
+        """One line in the journal for each request that would change something."""
+        http, asker = question.http, question.visit.asker
+        if http.method not in ("GET", "HEAD", "OPTIONS"):
+            who = "somebody" if isinstance(asker, Failure) else asker.name
+            path = http.rel_url.raw_path[:300]
+            log.info(
+                "%s, %s: %s %s [%s] %d",
+                who,
+                question.visit.door,
+                http.method,
+                path,
+                question.id,
+                response.status,
+            )
+        return response
+
+
+def status_of(failure: Failure, question: Question) -> int:
+    if question.form is Form.ORIGINAL and question.entry is not None:
+        known = ORIGINAL_STATUS.get((question.entry.method, question.entry.route.path, type(failure)))
+        if known is not None:
+            return known
+    return next(STATUS[kind] for kind in type(failure).__mro__ if kind in STATUS)
+
+
+def _respond(
+    question: Question, status: int, type: str, body: bytes, further: Mapping[str, str] | None = None
+) -> web.Response:
+    headers = {**question.headers(), **(further or {})}
+    if type:
+        headers["Content-Type"] = _with_charset(type)
+    return web.Response(status=status, body=body or None, headers=headers)
+
+
+def _begin(question: Question, status: int, lines: Lines, further: Mapping[str, str]) -> web.StreamResponse:
+    headers = {**question.headers(), **further, "Content-Type": _with_charset(lines.type)}
+    return web.StreamResponse(status=status, headers=headers)
+
+
+def _with_charset(type: str) -> str:
+    return f"{type}; charset=utf-8" if type.startswith("text/") else type
+
+
+async def _body(http: web.BaseRequest) -> bytes:
+    """Raises TooLarge."""
+    if (http.content_length or 0) > BODY_LIMIT:
+        raise _too_large()
+    if http.headers.get("Expect", "").lower() == "100-continue" and http.version == HttpVersion11:
+        await http.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        http.writer.output_size = 0  # what counts is the answer
+    body = bytearray()
+    async for chunk in http.content.iter_any():
+        body += chunk
+        if len(body) > BODY_LIMIT:
+            raise _too_large()
+    return bytes(body)
+
+
+def _too_large() -> TooLarge:
+    return TooLarge(f"the body is larger than {BODY_LIMIT} bytes")
+
+
+def _truth(text: str) -> bool:
+    return text.lower() in ("1", "true", "yes")
+
+
+def _patience(headers: Mapping[str, str], request: Request[Any]) -> float | None:
+    """For how many seconds the asker wants to see the report: Prefer: wait=N (RFC 7240), or Wait in the body.
+
+    None where neither says so. Raises Invalid.
+    """
+    for preference in headers.get("Prefer", "").split(","):
+        name, _, value = preference.partition(";")[0].partition("=")
+        if name.strip().lower() == "wait":
+            value = value.strip().strip('"')
+            if not (value.isascii() and value.isdigit()):
+                raise Invalid(f"Prefer: wait={value} is no number of seconds")
+            return float(value)
+    # a request that can be waited for says so with a field of that name: true, or a number of seconds
+    wait = getattr(request, "wait", False)
+    if wait is True:
+        return WAIT_SECONDS
+    return float(wait) if wait else None
+
+
+async def _report(
+    running: Running, answer: Answer, lines: Lines, patience: float | None
+) -> AsyncGenerator[bytes, None]:
+    yield lines.answer(answer)
+    try:
+        async for step in _within(running.report(), patience, running.id):
+            yield lines.step(step)
+    except Failure as failure:
+        yield lines.failure(failure)
+    else:
+        yield lines.done()
+
+
+async def _settled(running: Running, patience: float | None) -> None:
+    async for _ in _within(running.report(), patience, running.id):
+        pass
+
+
+async def _within(items: AsyncIterator[T], patience: float | None, id: str) -> AsyncGenerator[T, None]:
+    """`items` for so many seconds. Raises TimedOut, naming the request to join again."""
+    until = None if patience is None else asyncio.get_running_loop().time() + patience
+    while True:
+        try:
+            async with asyncio.timeout_at(until):
+                item = await anext(items)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise TimedOut(
+                f"still going on after {patience:g} s",
+                hint=f"ask again with {REQUEST_ID}: {id} to see the rest",
+            ) from None
+        yield item
+
+
+async def _items(
+    first: asyncio.Future[Answer | None], items: AsyncIterator[Answer], lines: Lines, id: str
+) -> AsyncGenerator[bytes, None]:
+    try:
+        item = await first
+        while item is not None:
+            yield lines.item(item)
+            item = await _next(items)
+    except Failure as failure:
+        yield lines.failure(failure)
+    except Exception:
+        log.exception("request %s met a bug", id)
+        yield lines.failure(Bug(f"geard met a bug of its own; the journal knows it as request {id}"))
+    else:
+        yield lines.done()
+
+
+async def _next(items: AsyncIterator[Answer]) -> Answer | None:
+    return await anext(items, None)
+
+
+async def _close(first: asyncio.Future[Answer | None], items: AsyncIterator[Answer]) -> None:
+    if not first.done():
+        first.cancel()
+        await asyncio.wait({first})
+    if isinstance(items, AsyncGenerator):
+        await items.aclose()

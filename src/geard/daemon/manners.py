@@ -1,0 +1,44 @@
+"""Requests that a web page made its reader's browser send: refused, whoever the reader is.
+
+The loopback door trusts the uid that connects, and a browser connects to whatever a page names. Two things
+give such a request away: a Host that is not this machine (DNS rebinding), and what browsers say of its origin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from multidict import CIMultiDictProxy
+
+from geard.failures import Denied
+
+_LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
+_OWN_SITE = ("", "none", "same-origin")
+
+
+def check_manners(headers: CIMultiDictProxy[str], own_names: frozenset[str] | None) -> None:
+    """Raises Denied. Without `own_names` any Host will do: there is none on a unix socket."""
+    hosts = headers.getall("Host", [])
+    if own_names is not None and (len(hosts) != 1 or host_name(hosts[0]) not in _LOOPBACK | own_names):
+        raise Denied(
+            f"this agent is not {', '.join(hosts) or 'nameless'}",
+            hint="ask for localhost, 127.0.0.1 or [::1]",
+        )
+    if headers.get("Sec-Fetch-Site", "").lower() not in _OWN_SITE or not _own_origin(headers, hosts):
+        raise Denied("a web page of another site may not ask this agent")
+
+
+def host_name(host: str) -> str | None:
+    """The name in a Host header, in small letters and without its port; None where there is none."""
+    try:
+        split = urlsplit(f"//{host}")
+        _ = split.port  # raises for what is no port
+        return split.hostname if not split.username else None
+    except ValueError:
+        return None
+
+
+def _own_origin(headers: Mapping[str, str], hosts: list[str]) -> bool:
+    origin = headers.get("Origin")
+    return origin is None or [origin.lower().partition("://")[2]] == [host.lower() for host in hosts]

@@ -1,0 +1,270 @@
+"""The agent as a process: its sockets, its start, its end.
+
+Started by systemd it is handed its sockets (`geard.socket`, names `local` and `loopback`); by hand it binds
+them itself. It keeps nothing that is not on disk or with systemd: stopping it stops no gear.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import gc
+import logging
+import os
+import signal
+import socket
+import stat
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from aiohttp import web
+
+from geard import catalog
+from geard.daemon.api import Api, Visit
+from geard.daemon.doors import GROUP, Doors, door_of, group_id, verdict
+from geard.daemon.notify import Notifier
+from geard.dispatch.dispatcher import Dispatcher
+from geard.dispatch.operation import all_operations
+from geard.failures import Unavailable
+from geard.host import Host
+from geard.identifiers import DEFAULT_PORT
+
+log = logging.getLogger(__name__)
+
+SOCKET = Path("/run/geard/geard.sock")
+DRAIN_SECONDS = 25.0
+GOODBYE_SECONDS = 2.0
+KEEP_ALIVE_SECONDS = 75.0
+SERVICE_PAUSE_SECONDS = 5.0
+BACKLOG = 1024
+_FIRST_FD = 3
+
+
+@dataclass(frozen=True)
+class Listen:
+    """Where to listen when systemd hands over no sockets; a `port` of None: on the unix socket only."""
+
+    socket: Path = SOCKET
+    port: int | None = DEFAULT_PORT
+
+
+async def serve(host: Host, *, listen: Listen | None = None) -> None:
+    """Be the agent until SIGTERM or SIGINT. Raises Unavailable where it cannot listen."""
+    notifier = Notifier()
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    sockets = inherited_sockets() or bound_sockets(listen or Listen())
+    try:
+        await run(host, sockets, stop, notifier)
+    finally:
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(name)
+
+
+async def run(host: Host, sockets: Sequence[socket.socket], stop: asyncio.Event, notifier: Notifier) -> None:
+    """Serve on `sockets`, which are closed in the end, until `stop`."""
+    dispatcher, doors = Dispatcher(host), Doors()
+    api = Api(dispatcher, all_operations())
+    reception = Reception(api, doors)
+    listeners = [await _listen(reception, each) for each in _open_ones(sockets, doors)]
+    async with asyncio.TaskGroup() as group:
+        lasting = [group.create_task(notifier.beat(), name="watchdog")]
+        lasting += [
+            group.create_task(_keep(service, host, dispatcher), name=service.__name__)
+            for service in catalog.doors("services")
+        ]
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 50, 1_000)
+        notifier.say("READY=1")
+        await stop.wait()
+        notifier.say("STOPPING=1")
+        for listener in listeners:
+            listener.close()
+        await _farewell(api, reception, dispatcher)
+        for task in lasting:
+            task.cancel()
+    doors.close()
+
+
+async def _farewell(api: Api, reception: Reception, dispatcher: Dispatcher) -> None:
+    """Let what is under way end; what takes longer is in systemd's hands, or resumed at the next start."""
+    api.stopping.set()
+    reception.pre_shutdown()
+    try:
+        async with asyncio.timeout(DRAIN_SECONDS):
+            await dispatcher.drain()
+    except TimeoutError:
+        log.warning("%d requests are still being worked on; stopping all the same", dispatcher.running)
+    await reception.shutdown(GOODBYE_SECONDS)
+
+
+async def _keep(service: ModuleType, host: Host, dispatcher: Dispatcher) -> None:
+    while True:
+        try:
+            await service.serve(host, dispatcher)
+            return
+        except Exception:
+            log.exception("%s met a bug; starting it again in %g s", service.__name__, SERVICE_PAUSE_SECONDS)
+        await asyncio.sleep(SERVICE_PAUSE_SECONDS)
+
+
+class Reception(web.Server):
+    """Sees who comes in before anything of theirs is read, and has each request know it."""
+
+    def __init__(self, api: Api, doors: Doors) -> None:
+        super().__init__(
+            self._answer,
+            request_factory=self._request,
+            access_log=None,
+            auto_decompress=False,  # a body is as large as it says
+            keepalive_timeout=KEEP_ALIVE_SECONDS,
+        )
+        self._api = api
+        self._doors = doors
+        self._visits = dict[web.RequestHandler, Visit]()
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        connection = transport.get_extra_info("socket")
+        asker = verdict(self._doors, connection)
+        self._visits[handler] = Visit(door_of(connection), asker, asyncio.Event())
+        super().connection_made(handler, transport)
+
+    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
+        if visit := self._visits.pop(handler, None):
+            visit.gone.set()
+        super().connection_lost(handler, exc)
+
+    def _request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
+        http = web.BaseRequest(message, payload, protocol, writer, task, self._loop)
+        http["visit"] = self._visits[protocol]
+        return http
+
+    async def _answer(self, http: web.BaseRequest) -> web.StreamResponse:
+        return await self._api.answer(http, http["visit"])
+
+
+def _open_ones(sockets: Sequence[socket.socket], doors: Doors) -> Iterator[socket.socket]:
+    """Those of `sockets` that may be listened on: loopback stays shut where nobody can be known there."""
+    try:
+        if any(each.family != socket.AF_UNIX for each in sockets):
+            doors.open_loopback()
+    except OSError as error:
+        log.error("not listening on loopback: cannot tell who is there: %s", error)
+        for each in sockets:
+            if each.family != socket.AF_UNIX:
+                each.close()
+    for each in sockets:
+        if each.fileno() >= 0:
+            print(f"Starting HTTP on {name_of(each)} ...", file=sys.stderr, flush=True)
+            yield each
+
+
+def name_of(listener: socket.socket) -> str:
+    name = listener.getsockname()
+    if listener.family == socket.AF_UNIX:
+        return str(name)
+    return f"[{name[0]}]:{name[1]}" if listener.family == socket.AF_INET6 else f"{name[0]}:{name[1]}"
+
+
+async def _listen(reception: Reception, listener: socket.socket) -> asyncio.Server:
+    loop = asyncio.get_running_loop()
+    if listener.family != socket.AF_UNIX:
+        return await loop.create_server(reception, sock=listener, backlog=BACKLOG)
+    create: Callable[..., Any] = loop.create_unix_server
+    # Since Python 3.13 closing it would remove the file, which is systemd's where that made the socket.
+    keep = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
+    server: asyncio.Server = await create(reception, sock=listener, backlog=BACKLOG, **keep)
+    return server
+
+
+def inherited_sockets() -> list[socket.socket]:
+    """What systemd hands over (sd_listen_fds(3)); anything but a listening stream is put back."""
+    meant, count = os.environ.pop("LISTEN_PID", ""), os.environ.pop("LISTEN_FDS", "")
+    names = os.environ.pop("LISTEN_FDNAMES", "").split(":")
+    if meant != str(os.getpid()) or not count.isdigit():
+        return []
+    found = list[socket.socket]()
+    for number, name in zip(range(_FIRST_FD, _FIRST_FD + int(count)), names, strict=False):
+        os.set_inheritable(number, False)
+        if name not in ("local", "loopback"):
+            log.warning("systemd handed over a socket named %r, which is not known here", name)
+            os.close(number)
+            continue
+        found.append(socket.socket(fileno=number))
+    return found
+
+
+def bound_sockets(listen: Listen) -> list[socket.socket]:
+    """Raises Unavailable. TCP first: of two agents started at once, one gets no further."""
+    with contextlib.ExitStack() as undo:
+        found = list[socket.socket]()
+        if listen.port is not None:
+            found.append(undo.enter_context(_bind_loopback(socket.AF_INET, "127.0.0.1", listen.port)))
+            try:
+                port = found[0].getsockname()[1]
+                found.append(undo.enter_context(_bind_loopback(socket.AF_INET6, "::1", port)))
+            except Unavailable as failure:
+                log.info("%s", failure)  # no IPv6 here
+        found.insert(0, undo.enter_context(_bind_unix(listen.socket)))
+        undo.pop_all()
+        return found
+
+
+def _bind_loopback(family: int, host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise _cannot_listen(f"{host}:{port}", error) from None
+
+
+def _bind_unix(path: Path) -> socket.socket:
+    """A socket for root and group `geard`, in place of one that nobody answers at. Raises Unavailable."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        _remove_stale(path)
+        before = os.umask(0o177)  # nobody gets in before it is whose it should be
+        try:
+            listener.bind(str(path))
+        finally:
+            os.umask(before)
+        if (group := group_id(GROUP)) is not None:
+            os.chown(path, -1, group)
+            path.chmod(0o660)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise _cannot_listen(str(path), error) from None
+    return listener
+
+
+def _remove_stale(path: Path) -> None:
+    """Raises OSError where somebody answers at `path`, or it is no socket."""
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise OSError(errno.EEXIST, "there is something else of that name")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
+        caller.setblocking(False)
+        try:
+            caller.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+        except BlockingIOError:  # its queue is full: there it is
+            pass
+    raise OSError(errno.EADDRINUSE, "an agent answers there")
+
+
+def _cannot_listen(where: str, error: OSError) -> Unavailable:
+    hint = "is geard running already? systemctl status geard" if error.errno == errno.EADDRINUSE else ""
+    return Unavailable(f"cannot listen at {where}: {error.strerror}", hint=hint)

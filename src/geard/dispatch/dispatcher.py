@@ -1,0 +1,169 @@
+"""One piece of work per request id; whoever asks again with the same id joins it.
+
+A `Running` keeps its answer and its whole report, so that a second asker sees both from the first word. This
+holds while the process lives; what outlives the agent is in systemd and on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from geard.dispatch.operation import operation_for
+from geard.dispatch.work import Work
+from geard.facet import AnyFacet
+from geard.failures import Bug, Conflict, Failure, Full
+from geard.host import Host
+from geard.identifiers import new_request_id
+from geard.request import Asker, Progress, Request
+
+log = logging.getLogger(__name__)
+
+KEEP_SECONDS = 24 * 3600
+KEEP_RECORDS = 10_000
+REPORT_STEPS = 2_000
+RUNNING_LIMIT = 1_000
+
+
+class Running:
+    """A mutating request that was accepted: its answer, then its report, for any number of askers."""
+
+    def __init__(self, id: str, request: Request[Any], asker: Asker) -> None:
+        self.id = id
+        self.request = request
+        self.asker = asker
+        self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.steps: list[Progress] = []
+        self.failure: Failure | None = None
+        self.ended_at: float | None = None
+        self._changed = asyncio.Event()
+
+    @property
+    def ended(self) -> bool:
+        return self.ended_at is not None
+
+    def add(self, step: Progress) -> None:
+        if len(self.steps) < REPORT_STEPS:
+            self.steps.append(step)
+        self._wake()
+
+    def end(self, failure: Failure | None) -> None:
+        self.failure = failure
+        self.ended_at = time.monotonic()
+        self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def report(self) -> AsyncIterator[Progress]:
+        """Every step from the first; ends with the report, raising the Failure that ended it, if one did."""
+        seen = 0
+        while True:
+            changed = self._changed
+            while seen < len(self.steps):
+                yield self.steps[seen]
+                seen += 1
+            if self.ended:
+                break
+            await changed.wait()
+        if self.failure is not None:
+            raise self.failure
+
+    def same(self, request: Request[Any], asker: Asker) -> bool:
+        return self.asker == asker and type(self.request) is type(request) and self.request == request
+
+
+class Dispatcher:
+    def __init__(self, host: Host, facets: Sequence[AnyFacet] = ()) -> None:
+        self.host = host
+        self.facets = facets
+        self._records: OrderedDict[str, Running] = OrderedDict()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def perform(self, request: Request[Any], asker: Asker, id: str = "", *, lasting: bool = True) -> Running:
+        """Start `request`, or join the one that has this id.
+
+        Raises Conflict where the id belongs to another question, Full when too much is running; a refused
+        request does not use up its id.
+        """
+        id = id or new_request_id()
+        known = self._records.get(id)
+        if known is not None:
+            if known.same(request, asker):
+                return known
+            raise Conflict(
+                f"request id {id} was used for something else", hint="take a new id for a new question"
+            )
+        self._forget_old()
+        if len(self._tasks) >= RUNNING_LIMIT:
+            raise Full(
+                f"{RUNNING_LIMIT} requests are being worked on",
+                hint="ask again in a moment, with the same id",
+            )
+        running = Running(id, request, asker)
+        self._records[id] = running
+        work = Work(self.host, id, asker, lasting=lasting, facets=self.facets)
+        work.listener = running.add
+        task = asyncio.create_task(self._run(running, work), name=f"request {id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return running
+
+    async def ask(self, request: Request[Any], asker: Asker) -> Any:
+        """Answer a question that changes nothing; it takes no record and no slot."""
+        work = Work(self.host, new_request_id(), asker, facets=self.facets)
+        return await operation_for(type(request)).run(request, work)
+
+    def stream(self, request: Request[Any], asker: Asker) -> AsyncIterator[Any]:
+        """The items a streaming request is answered with. Streams hold no slot."""
+        work = Work(self.host, new_request_id(), asker, facets=self.facets)
+        items: AsyncIterator[Any] = operation_for(type(request)).run(request, work)
+        return items
+
+    async def drain(self) -> None:
+        """Wait for what is running: the agent does so before it stops, a local command before it exits."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    @property
+    def running(self) -> int:
+        return len(self._tasks)
+
+    async def _run(self, running: Running, work: Work) -> None:
+        try:
+            answer = await operation_for(type(running.request)).run(running.request, work)
+        except Exception as error:  # noqa: BLE001 - the edge: a bug in one operation harms no other
+            failure = as_failure(error, running)
+            running.answer.set_exception(failure)
+            running.answer.exception()  # somebody may have left; asyncio would complain to nobody
+            running.end(failure)
+            return
+        running.answer.set_result(answer)
+        try:
+            for follow_up in work.follow_ups:
+                await follow_up()
+        except Exception as error:  # noqa: BLE001 - the edge, as above
+            running.end(as_failure(error, running))
+            return
+        running.end(None)
+
+    def _forget_old(self) -> None:
+        """Drop ended records past their time, or the oldest ended ones past the bound; never a running one."""
+        horizon = time.monotonic() - KEEP_SECONDS
+        over = len(self._records) - KEEP_RECORDS
+        for id, running in list(self._records.items())[: max(over, 0) + 16]:
+            if running.ended_at is not None and (over > 0 or running.ended_at < horizon):
+                del self._records[id]
+                over -= 1
+
+
+def as_failure(error: BaseException, running: Running) -> Failure:
+    if isinstance(error, Failure):
+        return error
+    log.error("request %s (%s) met a bug", running.id, type(running.request).__name__, exc_info=error)
+    return Bug(f"geard met a bug of its own; the journal knows it as request {running.id}")

@@ -1,0 +1,54 @@
+"""`@operation`: the deed behind a request, checked against the request's own words when it is loaded."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from geard.dispatch.work import Work
+from geard.request import Request, answer_type, stream_item
+
+R = TypeVar("R")
+Q = TypeVar("Q", bound=Request[Any])
+Deed = Callable[[Q, Work], Awaitable[R] | AsyncIterator[R]]
+
+
+@dataclass(frozen=True)
+class Operation:
+    request: type[Request[Any]]
+    run: Callable[[Any, Work], Any]
+    streams: bool
+
+
+_operations: dict[type[Request[Any]], Operation] = {}
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def operation(deed: F) -> F:
+    """Register `deed` for the request its first parameter names.
+
+    Raises TypeError where its result is not the answer which that request promises.
+    """
+    hints = typing.get_type_hints(deed)
+    names = list(inspect.signature(deed).parameters)
+    request = hints[names[0]]
+    promised, given = answer_type(request), hints["return"]
+    item = stream_item(promised)
+    wanted = promised if item is None else AsyncIterator[item]
+    if given != wanted:
+        raise TypeError(f"{deed.__name__} must answer {request.__name__} with {wanted}, not {given}")
+    _operations[request] = Operation(request, deed, streams=item is not None)
+    return deed
+
+
+def operation_for(request: type[Request[Any]]) -> Operation:
+    """The rooms' operations must have been loaded: `catalog.doors("operations")`."""
+    return _operations[request]
+
+
+def all_operations() -> dict[type[Request[Any]], Operation]:
+    return _operations

@@ -1,0 +1,51 @@
+"""What an operation is given beside its request: the host, its id, who asked, and a way to go on afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+from geard.facet import AnyFacet
+from geard.host import Host
+from geard.request import Asker, Progress
+
+P = ParamSpec("P")
+T = TypeVar("T")
+FollowUp = Callable[[], Awaitable[None]]
+
+# Deeds that wait for the disk. Their own threads, so that a slow one elsewhere does not hold them up.
+_disk = ThreadPoolExecutor(8, thread_name_prefix="disk")
+
+
+class Work:
+    """One request being done.
+
+    `lasting` says that this process stays until the report has ended: the agent's does, and a local command's
+    that waits. A follow-up of work that does not last hands over to systemd and returns.
+    """
+
+    def __init__(
+        self, host: Host, id: str, asker: Asker, *, lasting: bool = True, facets: Sequence[AnyFacet] = ()
+    ) -> None:
+        self.host = host
+        self.facets = facets
+        self.id = id
+        self.asker = asker
+        self.lasting = lasting
+        self.follow_ups: list[FollowUp] = []
+        self.listener: Callable[[Progress], None] = lambda step: None
+
+    def say(self, phase: str, message: str, id: str = "") -> None:
+        """One step of the report."""
+        self.listener(Progress(id=id, phase=phase, message=message))
+
+    def then(self, follow_up: FollowUp) -> None:
+        """Do this behind the answer, as part of the report; a Failure from it ends the report."""
+        self.follow_ups.append(follow_up)
+
+    async def on_disk(self, deed: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run blocking file work in a thread."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(_disk, lambda: deed(*args, **kwargs))

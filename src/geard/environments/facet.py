@@ -1,0 +1,72 @@
+"""What an environment is to a gear: the id of the one it reads; its variables never stand in the definition."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from geard.environments import store
+from geard.environments.file import check_variables, parse_lines
+from geard.environments.requests import Environment, EnvironmentPart, Variable
+from geard.facet import Facet, Gear
+from geard.host import Host
+from geard.host.fetch import fetch_text
+from geard.host.storage import Changes
+from geard.identifiers import check_id
+from geard.request import Asker
+from geard.words import Part
+
+
+class EnvironmentFacet(Facet[EnvironmentPart]):
+    part: ClassVar[type[Part]] = EnvironmentPart
+
+    def check(self, asked: EnvironmentPart, asker: Asker) -> None:
+        if asked.value.id:
+            check_id(asked.value.id, "environment")
+        check_variables(store.as_mapping(asked.value.variables))
+
+    async def fetch(self, asked: EnvironmentPart) -> EnvironmentPart:
+        if not asked.value.source:
+            return asked
+        found = parse_lines(await fetch_text(asked.value.source)) | store.as_mapping(asked.value.variables)
+        check_variables(found)
+        variables = tuple(Variable(name=name, value=value) for name, value in found.items())
+        return EnvironmentPart(value=Environment(id=asked.value.id, variables=variables))
+
+    def settle(
+        self,
+        host: Host,
+        changes: Changes,
+        gear: Gear,
+        asked: EnvironmentPart | None,
+        before: EnvironmentPart | None,
+    ) -> EnvironmentPart | None:
+        """Variables of the gear's own environment replace it; those of a shared one are put into it."""
+        value = asked.value if asked is not None else Environment()
+        id = value.id or gear.id
+        variables = store.as_mapping(value.variables)
+        if variables and id == gear.id:
+            store.replace(host.paths, changes, id, variables)
+        elif variables:
+            store.patch(host.paths, changes, id, variables)
+        return EnvironmentPart(value=Environment(id=id)) if id != gear.id else None
+
+    def lines(self, gear: Gear, settled: EnvironmentPart | None) -> Sequence[tuple[str, str]]:
+        return [("GEAR_ENVIRONMENT", settled.value.id if settled is not None else gear.id)]
+
+    def show(self, host: Host, gear: Gear, settled: EnvironmentPart | None) -> Sequence[tuple[str, str]]:
+        id = settled.value.id if settled is not None else gear.id
+        found = store.load(host.paths, id)
+        if found is None:
+            return []
+        return [("Environment", f"{id}: {len(found)} variable{'s' if len(found) != 1 else ''}")]
+
+    def release(
+        self, host: Host, changes: Changes, gear: Gear, recorded: Sequence[EnvironmentPart], *, purge: bool
+    ) -> None:
+        """A shared environment stays: others may read it. The gear's own goes with `--purge`."""
+        if purge:
+            store.delete(host.paths, changes, gear.id)
+
+
+facet = EnvironmentFacet()

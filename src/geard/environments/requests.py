@@ -1,0 +1,74 @@
+"""The words of environments."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from geard.request import Answer, Nothing, Request, Route
+from geard.words import Part, Word
+
+
+class Variable(Word):
+    name: str
+    value: str = ""
+
+
+class Environment(Word):
+    """What a gear is told to read: an environment by id, with variables to put into it first.
+
+    `source` is an http(s) URL that the agent fetches; its variables come before the given ones.
+    """
+
+    id: str = ""
+    variables: tuple[Variable, ...] = ()
+    source: str = ""
+
+
+class EnvironmentPart(Part):
+    key: ClassVar[str] = "Environment"
+    value: Environment
+
+
+class Variables(Answer):
+    id: str
+    variables: tuple[Variable, ...] = ()
+
+    def text(self) -> str:
+        return "\n".join(f"{variable.name}={variable.value}" for variable in self.variables)
+
+
+class GetEnvironment(Request[Variables]):
+    """The variables of an environment. Values are secrets: reading them takes more than the scope *read*."""
+
+    route = Route("GET", "/environment/{id}", scope="operate")
+
+    id: str
+
+
+class SetEnvironment(Request[Nothing]):
+    """Replace all variables of an environment."""
+
+    route = Route("PUT", "/environment/{id}")
+
+    id: str
+    variables: tuple[Variable, ...] = ()
+    source: str = ""
+
+
+class PatchEnvironment(Request[Nothing]):
+    """Set and remove single variables of an environment; the others stay."""
+
+    route = Route("PATCH", "/environment/{id}")
+
+    id: str
+    variables: tuple[Variable, ...] = ()
+    source: str = ""
+    remove: tuple[str, ...] = ()
+
+
+class DeleteEnvironment(Request[Nothing]):
+    """Forget an environment; unknown is fine."""
+
+    route = Route("DELETE", "/environment/{id}")
+
+    id: str

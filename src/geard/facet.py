@@ -1,0 +1,83 @@
+"""The door through which a room takes part in every gear: `facet.py`, with one object named `facet`.
+
+Links, health, environment, ports are each part of what a gear is. `containers` writes definitions and asks the
+facets, and knows none by name. A facet's words (a `Part`: its key in the install body and in the definition)
+stand in its room's `requests.py`; its terminal options in `commands.py` as `install_options`.
+
+All methods are called in a thread, the gear's lock held where they change something. Each may be called again
+after a crash and then ends in the same place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+from geard.host import Host
+from geard.host.engine import Image, RunSpec
+from geard.host.storage import Changes
+from geard.request import Asker
+from geard.words import Part
+
+P = TypeVar("P", bound=Part)
+
+
+@dataclass(frozen=True)
+class Gear:
+    """What a facet may know of the gear it takes part in."""
+
+    id: str
+    unit: Path
+    """its unit file below `units/`: what reservations point to"""
+
+
+class Facet(Generic[P]):
+    part: ClassVar[type[Part]]
+
+    def check(self, asked: P, asker: Asker) -> None:
+        """Raise Invalid or Denied for words that cannot be; nothing has been touched yet."""
+
+    async def fetch(self, asked: P) -> P:
+        """`asked` with what it only points to (a URL) brought in, before any lock is taken."""
+        return asked
+
+    def settle(self, host: Host, changes: Changes, gear: Gear, asked: P | None, before: P | None) -> P | None:
+        """Claim on this host what was asked for; what the definition will record.
+
+        `before` is what the definition in force records. Raises AlreadyExists and the like; what this call
+        claimed it gives back first.
+        """
+        return asked
+
+    def complete(self, host: Host, changes: Changes, gear: Gear, settled: P | None, image: Image) -> P | None:
+        """The same, once the image is known: what it asks for by itself (EXPOSE) is claimed here."""
+        return settled
+
+    def run(self, gear: Gear, settled: P | None, spec: RunSpec) -> RunSpec:
+        """`spec` with this facet's words added. Pure."""
+        return spec
+
+    def lines(self, gear: Gear, settled: P | None) -> Sequence[tuple[str, str]]:
+        """NAME, VALUE pairs that the start hooks find in the definition file. Pure."""
+        return ()
+
+    def metadata(self, settled: P | None) -> Sequence[tuple[str, str]]:
+        """`X-` lines for the unit file: what an admin with `cat` should see. Pure."""
+        return ()
+
+    def show(self, host: Host, gear: Gear, settled: P | None) -> Sequence[tuple[str, str]]:
+        """Label and text for `gear status`."""
+        return ()
+
+    def tidy(self, host: Host, changes: Changes, gear: Gear, current: P | None, earlier: Sequence[P]) -> None:
+        """Give back what only earlier versions used; nothing of theirs runs any more."""
+
+    def release(
+        self, host: Host, changes: Changes, gear: Gear, recorded: Sequence[P], *, purge: bool
+    ) -> None:
+        """The gear is gone: give back everything. With `purge` also what may outlive it."""
+
+
+AnyFacet = Facet[Any]

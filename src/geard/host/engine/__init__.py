@@ -1,0 +1,118 @@
+"""What a container engine must offer; podman.py (the default) and, later, docker.py say it in their tongue.
+
+The engine's own name of a gear's container is `ctr-ID`, never the bare id: `podman rm -f d` was seen to remove
+another container whose hexadecimal id began with d.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+IpProtocol = Literal["tcp", "udp"]
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image that is here."""
+
+    id: str
+    """of its configuration: sha256, 64 hexadecimal digits"""
+    digest: str
+    """of its manifest, as registries know it: sha256:…"""
+    names: tuple[str, ...]
+    ports: tuple[tuple[int, IpProtocol], ...]
+    volumes: tuple[str, ...]
+    user: str
+    command: tuple[str, ...]
+    """entry point and command together; empty where the image names no program"""
+
+
+@dataclass(frozen=True)
+class Publish:
+    internal: int
+    external: int
+    protocol: IpProtocol = "tcp"
+    address: str = ""
+    """the host's address; empty for all"""
+
+
+@dataclass(frozen=True)
+class Mount:
+    source: str
+    target: str
+    read_only: bool = False
+    managed: bool = False
+    """one of geard's own volumes: id-mapped for the gear's users"""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A gear's fixed place on geard's bridge; None in a RunSpec leaves it to the engine."""
+
+    name: str
+    ipv4: str
+    ipv6: str
+    mac: str
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """A container in the words all engines share. Rooms fill it in; an engine turns it into arguments."""
+
+    name: str
+    image: str
+    hostname: str = ""
+    command: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] | None = None
+    publish: tuple[Publish, ...] = ()
+    mounts: tuple[Mount, ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+    network: Network | None = None
+    uid_base: int | None = None
+    """first host uid and gid of the gear's 65,536; None for no user namespace (--simple)"""
+    memory: int = 0
+    """bytes; 0 for no limit"""
+    cpus: float = 0
+    pids: int = 0
+    stop_seconds: int = 10
+
+
+class Engine(Protocol):
+    name: str
+
+    async def image(self, reference: str) -> Image | None:
+        """The image of that name or id, if it is here; a name without a registry finds local ones first."""
+        ...
+
+    def run_words(self, spec: RunSpec) -> list[str]:
+        """The arguments that stand in the definition, behind the constant ones of the unit."""
+        ...
+
+    def service_lines(self, run_words: str) -> list[str]:
+        """The lines of `[Service]` that start, stop and tidy up the container `%N`.
+
+        `run_words` is what stands for the definition's arguments, to be split by systemd.
+        """
+        ...
+
+    def exec_argv(self, container: str, command: Sequence[str], *, stdin: bool, tty: bool) -> list[str]:
+        """The command line that runs a program inside a container."""
+        ...
+
+    def pull_argv(self, reference: str) -> list[str]: ...
+
+    async def image_files(self, image: str, path: str, target: str) -> None:
+        """Copy what the image has below `path` into the empty folder `target`, with owners as in the image."""
+        ...
+
+    async def login(self, registry: str, user: str, password: str) -> None:
+        """Prove the credentials to the registry and keep them for pulls."""
+        ...
+
+    async def make_network(self, name: str, bridge: str, ipv4: str, ipv6: str) -> None:
+        """A network on a bridge of that name, unless it is there. No name service, nothing but addresses."""
+        ...
+
+    async def version(self) -> str: ...

@@ -1,0 +1,194 @@
+"""Podman, run as root: no daemon, so that a container is a true child of its unit.
+
+What the unit does and why was tried on real hosts with podman 5.4 (docs/ARCHITECTURE.md, "The unit").
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from geard.failures import Denied
+from geard.host.engine import Image, IpProtocol, RunSpec
+from geard.host.process import ProgramFailed, run
+
+PODMAN = "/usr/bin/podman"
+QUIET = (
+    PODMAN,
+    "--events-backend=none",
+)  # events would write 4 to 7 lines into the gear's journal at each start
+RANGE = 65_536
+AUTH_FILE = "/etc/geard/registries.json"
+
+
+class Podman:
+    name = "podman"
+
+    async def image(self, reference: str) -> Image | None:
+        """Raises Failure where podman itself fails."""
+        argv = [*QUIET, "image", "inspect", "--format", "json", "--", reference]
+        finished = await run(argv, check=False)
+        if finished.status != 0:
+            if "not known" in finished.errors or "no such image" in finished.errors.lower():
+                return None
+            raise ProgramFailed(argv, finished.status, finished.errors)
+        return _image(json.loads(finished.output)[0])
+
+    def run_words(self, spec: RunSpec) -> list[str]:
+        words = [
+            "--name", spec.name,
+            "--hostname", spec.hostname or spec.name,
+            "--stop-timeout", str(spec.stop_seconds),
+        ]  # fmt: skip
+        if spec.uid_base is not None:
+            mapping = f"0:{spec.uid_base}:{RANGE}"
+            words += ["--uidmap", mapping, "--gidmap", mapping]
+        if spec.network is not None:
+            words += [
+                "--network",
+                spec.network.name,
+                "--ip",
+                spec.network.ipv4,
+                "--mac-address",
+                spec.network.mac,
+            ]
+            if spec.network.ipv6:
+                words += ["--ip6", spec.network.ipv6]
+        if spec.memory:
+            words += ["--memory", str(spec.memory)]
+        if spec.cpus:
+            words += ["--cpus", f"{spec.cpus:g}"]
+        if spec.pids:
+            words += ["--pids-limit", str(spec.pids)]
+        for port in spec.publish:
+            address = (
+                f"[{port.address}]:" if ":" in port.address else f"{port.address}:" if port.address else ""
+            )
+            words += ["--publish", f"{address}{port.external}:{port.internal}/{port.protocol}"]
+        for mount in spec.mounts:
+            words += [
+                "--mount",
+                _mount(mount.source, mount.target, mount.read_only, mount.managed and spec.uid_base),
+            ]
+        for name, value in spec.labels:
+            words += ["--label", f"{name}={value}"]
+        if spec.entrypoint is not None:
+            words += ["--entrypoint", json.dumps(list(spec.entrypoint))]
+        return [*words, spec.image, *spec.command]
+
+    def service_lines(self, run_words: str) -> list[str]:
+        state = "/run/geard/gears/%N"
+        return [
+            # -d: a podman that stays in the foreground costs 50 MB a gear, and shows its arguments for as long.
+            f"ExecStart={' '.join(QUIET)} run -d --replace --rm --pull=never --cgroups=split --sdnotify=conmon"
+            " --log-driver=passthrough --security-opt=no-new-privileges --http-proxy=false"
+            f" --pidfile={state}/pid --cidfile={state}/cid {run_words}",
+            # The grace stands in the definition (--stop-timeout), below TimeoutStopSec=.
+            f"ExecStop={' '.join(QUIET)} stop --ignore %N",
+            "ExecStopPost=/usr/lib/geard/gear-record %N",
+            # Where conmon was killed the first rm ends with 125, and the second does it.
+            f"ExecStopPost=-{' '.join(QUIET)} rm --force --ignore --time=0 %N",
+            f"ExecStopPost={' '.join(QUIET)} rm --force --ignore --time=0 %N",
+        ]
+
+    def exec_argv(self, container: str, command: Sequence[str], *, stdin: bool, tty: bool) -> list[str]:
+        options = [*(["--interactive"] if stdin else []), *(["--tty"] if tty else [])]
+        return [*QUIET, "exec", *options, "--", container, *command]
+
+    def pull_argv(self, reference: str) -> list[str]:
+        auth = ["--authfile", AUTH_FILE] if Path(AUTH_FILE).exists() else []
+        return [*QUIET, "pull", "--quiet", *auth, "--", reference]
+
+    async def image_files(self, image: str, path: str, target: str) -> None:
+        mounted = (await run([*QUIET, "image", "mount", image])).output.strip()
+        try:
+            source = _beneath(mounted, path)
+            if source is not None:
+                shutil.copystat(source, target)
+                owner = os.stat(source)
+                os.chown(target, owner.st_uid, owner.st_gid)
+                await run(["cp", "-a", "--reflink=auto", "--", f"{source}/.", target], timeout=3600)
+        finally:
+            await run([*QUIET, "image", "unmount", image], check=False)
+
+    async def login(self, registry: str, user: str, password: str) -> None:
+        argv = [
+            *QUIET,
+            "login",
+            "--authfile",
+            AUTH_FILE,
+            "--username",
+            user,
+            "--password-stdin",
+            "--",
+            registry,
+        ]
+        Path(AUTH_FILE).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        try:
+            await run(argv, stdin=password.encode())
+        except ProgramFailed as error:
+            if "unauthorized" in error.errors.lower() or "invalid username" in error.errors.lower():
+                raise Denied(f"{registry} does not accept this user and password") from None
+            raise
+
+    async def make_network(self, name: str, bridge: str, ipv4: str, ipv6: str) -> None:
+        if (await run([*QUIET, "network", "exists", name], check=False)).status == 0:
+            return
+        dual = ["--ipv6", "--subnet", ipv6] if ipv6 else []
+        await run([*QUIET, "network", "create", "--disable-dns", "--interface-name", bridge,
+            "--subnet", ipv4, *dual, name])  # fmt: skip
+
+    async def version(self) -> str:
+        return (await run([PODMAN, "version", "--format", "{{.Client.Version}}"])).output.strip()
+
+
+def _mount(source: str, target: str, read_only: bool, mapped: int | bool | None) -> str:
+    """One --mount value. It is read as CSV, so a field with a comma or a quote is quoted (RFC 4180)."""
+    fields = ["type=bind", f"source={source}", f"target={target}"]
+    if read_only:
+        fields.append("readonly=true")
+    if mapped:
+        fields.append("idmap")
+    return ",".join(_csv(field) for field in fields)
+
+
+def _csv(field: str) -> str:
+    return '"' + field.replace('"', '""') + '"' if any(c in field for c in ',"\n\r') else field
+
+
+def _beneath(root: str, path: str) -> str | None:
+    """The folder `path` inside `root`, with no link on the way leading out; None where there is none."""
+    found = os.path.realpath(os.path.join(root, path.lstrip("/")))
+    inside = found == root or found.startswith(root.rstrip("/") + "/")
+    return found if inside and os.path.isdir(found) else None
+
+
+def _image(found: Mapping[str, Any]) -> Image:
+    config = cast("Mapping[str, Any]", found.get("Config") or {})
+    return Image(
+        id=str(found["Id"]).removeprefix("sha256:"),
+        digest=str(found.get("Digest", "")),
+        names=tuple(found.get("RepoTags") or ()),
+        ports=tuple(_exposed(config.get("ExposedPorts") or {})),
+        volumes=tuple(sorted(config.get("Volumes") or {})),
+        user=str(config.get("User") or ""),
+        command=tuple([*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())]),
+    )
+
+
+def _exposed(ports: Mapping[str, Any]) -> list[tuple[int, IpProtocol]]:
+    """8080, 8080/tcp, 53/udp, 8000-8002/tcp: the OCI image configuration's ExposedPorts. Others are left out."""
+    found: set[tuple[int, IpProtocol]] = set()
+    for text in ports:
+        numbers, _, protocol = text.partition("/")
+        first, _, last = numbers.partition("-")
+        if protocol not in ("", "tcp", "udp") or not first.isdigit() or (last and not last.isdigit()):
+            continue
+        span = range(int(first), int(last or first) + 1)
+        if len(span) <= 100 and span.stop <= 65_536:
+            found |= {(number, "udp" if protocol == "udp" else "tcp") for number in span if number}
+    return sorted(found)

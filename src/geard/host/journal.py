@@ -1,0 +1,524 @@
+"""The journal, read: a page of old entries, then new ones as they come, for any number of followers.
+
+Old entries are read in chunks by threads that hold nothing between two chunks, so a client that reads
+slowly costs no thread. New ones are read once, whoever follows what: one reader, open while somebody follows,
+looks at every entry and hands it to the followers of its unit. It polls, because journald tells of new
+entries only every 250 ms.
+
+Between the page and the following there is neither a gap nor an overlap: a page ends at the very entry at
+which the follower joined. A follower that cannot keep up catches up from the journal itself, and is told the
+number of entries it missed where they are too many for that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from geard.failures import Invalid, Unavailable
+
+# MEASURED
+BUSY_POLL = 0.005
+QUIET_POLL = 0.010
+QUIET_AFTER = 2.0
+
+FIRST_CHUNK = 100  # what is wanted soon
+CHUNK = 1_000
+SWEEP = 10_000  # entries that are looked at before what was found is handed over
+HANDFUL = 1_000  # … and that are found: fewer than a follower's queue holds
+PATIENCE = 0.2  # a sweep that finds nothing returns then: at interpreter exit its thread is waited for
+
+# What waits for one follower. Entries are shared between the followers of a unit.
+QUEUE_BYTES = 1 << 20
+ENTRY_BYTES = 500  # an entry beside its message
+CATCH_UP = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    time: int
+    """microseconds since 1970"""
+    cursor: str
+    """its name for good; starting after it gives what followed"""
+    message: str
+    """bytes that are no UTF-8 are replaced"""
+    priority: int = 6
+    identifier: str = ""
+    """the program that wrote it"""
+    pid: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """So many entries came that this follower could not be given."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Which entries: all, unless it says less. Times are microseconds since 1970."""
+
+    lines: int | None = None
+    """the last so many"""
+    at_least: int = 0
+    """the last so many, even those from before `since`"""
+    since: int | None = None
+    until: int | None = None
+    after: str = ""
+    """a cursor"""
+
+
+class Journal:
+    """The journal of this host, or the journal files in `folder`. For one event loop."""
+
+    def __init__(self, folder: Path | None = None, *, catch_up: int = CATCH_UP) -> None:
+        self._folder = folder
+        self._catch_up = catch_up
+        self._pages = ThreadPoolExecutor(4, thread_name_prefix="journal page")
+        self._tail: _Tail | None = None
+
+    async def entries(
+        self, unit: str, span: Span, *, follow: bool = False, deadline: float | None = None
+    ) -> AsyncGenerator[Entry | Missed, None]:
+        """The entries of `unit` and those of PID 1 about it, oldest first, as `journalctl --unit` has them.
+
+        With `follow` also those to come, until the event loop's `deadline`. Close it (`aclosing`) when done.
+        Raises Unavailable where the journal cannot be read, Invalid for a cursor that is none.
+        """
+        if not follow:
+            page = _Page(self._folder, unit, span)
+            while not page.ended:
+                for entry in await self._chunk(page):
+                    yield entry
+            return
+        follower = _Follower(unit)
+        tail = self._tail = self._tail or _Tail(self._folder)
+        tail.users += 1
+        try:
+            while True:
+                joined_at, missed = await tail.join(follower)
+                if missed > self._catch_up:
+                    yield Missed(missed)
+                else:
+                    page = _Page(self._folder, unit, span, joined_at)
+                    while not page.ended:
+                        for entry in await self._chunk(page):
+                            yield entry
+                            span = Span(after=entry.cursor, until=span.until)
+                while (news := await follower.next(deadline)) is not None:
+                    span = Span(after=news.cursor, until=span.until)
+                    if span.until is None or news.time <= span.until:
+                        yield news
+                if not follower.missed:
+                    return
+        finally:
+            tail.leave(follower)
+            tail.users -= 1
+            if tail.users == 0:
+                self._tail = None
+                await tail.close()
+
+    @property
+    def readers(self) -> int:
+        """How many readers are open for followers: one, if there are any."""
+        return 0 if self._tail is None else 1
+
+    async def _chunk(self, page: _Page) -> list[Entry]:
+        return await asyncio.get_running_loop().run_in_executor(self._pages, page.chunk)
+
+
+class _Follower:
+    """What one asker has yet to be given. Used on the event loop only."""
+
+    def __init__(self, unit: str) -> None:
+        self.unit = unit
+        self.missed = 0
+        self._queue: deque[Entry] = deque()
+        self._bytes = 0
+        self._news = asyncio.Event()
+        self._failure: Unavailable | None = None
+
+    def restart(self) -> int:
+        """Forget what waits; the number of entries missed so far."""
+        missed, self.missed, self._bytes = self.missed, 0, 0
+        self._queue.clear()
+        return missed
+
+    def offer(self, entry: Entry) -> None:
+        size = len(entry.message) + ENTRY_BYTES
+        # Once one is missed, all after it are: what is given has no holes that are not told of.
+        if self.missed or (self._queue and self._bytes + size > QUEUE_BYTES):
+            self.missed += 1
+        else:
+            self._queue.append(entry)
+            self._bytes += size
+        self._news.set()
+
+    def fail(self, failure: Unavailable) -> None:
+        self._failure = failure
+        self._news.set()
+
+    async def next(self, deadline: float | None) -> Entry | None:
+        """The next entry; None when time is up, or when what comes next was missed. Raises Unavailable."""
+        if deadline is not None and deadline <= asyncio.get_running_loop().time():
+            self.missed = 0
+            return None
+        while not self._queue:
+            if self._failure is not None:
+                raise self._failure
+            if self.missed:
+                return None
+            self._news.clear()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._news.wait()
+            except TimeoutError:
+                return None
+        entry = self._queue.popleft()
+        self._bytes -= len(entry.message) + ENTRY_BYTES
+        return entry
+
+
+class _Tail:
+    """The one reader at the journal's end, in a thread of its own, and the followers it serves."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self.users = 0
+        self._sweeper = _Sweeper(folder)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        self._followers: defaultdict[str, set[_Follower]] = defaultdict(set)
+        self._joining: list[tuple[_Follower, asyncio.Future[tuple[str, int]]]] = []
+        self._failure: Unavailable | None = None
+        self._task = asyncio.create_task(self._run(), name="journal")
+
+    async def join(self, follower: _Follower) -> tuple[str, int]:
+        """Have `follower` offered every entry after the one this returns; and how many it had missed."""
+        if self._failure is not None:
+            raise self._failure
+        joined: asyncio.Future[tuple[str, int]] = asyncio.get_running_loop().create_future()
+        self._joining.append((follower, joined))
+        self._sweeper.knock.set()
+        return await joined
+
+    def leave(self, follower: _Follower) -> None:
+        followers = self._followers[follower.unit]
+        followers.discard(follower)
+        if not followers:
+            del self._followers[follower.unit]
+
+    async def close(self) -> None:
+        self._task.cancel()
+        self._sweeper.knock.set()
+        closed = asyncio.get_running_loop().run_in_executor(self._thread, self._sweeper.close)
+        self._thread.shutdown(wait=False)
+        await asyncio.wait((self._task, closed))
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                joining = tuple(self._joining)
+                units = frozenset(self._followers)
+                swept = await loop.run_in_executor(self._thread, self._sweeper.sweep, units, not joining)
+                for unit, entry in swept.found:
+                    for follower in self._followers.get(unit, ()):
+                        follower.offer(entry)
+                if not swept.at_end:
+                    continue
+                del self._joining[: len(joining)]
+                for follower, joined in joining:
+                    if not joined.cancelled():
+                        self._followers[follower.unit].add(follower)
+                        joined.set_result((swept.cursor, follower.restart()))
+        except Unavailable as failure:
+            self._fail(failure)
+        except OSError as error:
+            self._fail(_unreadable(error))
+
+    def _fail(self, failure: Unavailable) -> None:
+        self._failure = failure
+        for followers in self._followers.values():
+            for follower in followers:
+                follower.fail(failure)
+        for _, joined in self._joining:
+            if not joined.cancelled():
+                joined.set_exception(failure)
+
+
+@dataclass(frozen=True)
+class _Swept:
+    found: list[tuple[str, Entry]]
+    cursor: str
+    """of the last entry there is, of whatever unit; empty where there is none"""
+    at_end: bool
+
+
+class _Sweeper:
+    """Goes over every new entry once.
+
+    Looking at all of them and at one field of each (1.2 µs) costs less than a reader, a thread and all the
+    journal's files open once more for each followed unit.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.knock = threading.Event()
+        """set, from any thread: return soon"""
+        self._folder = folder
+        self._reader: _Reader | None = None
+        self._cursor = ""
+        self._found_at = time.monotonic()
+
+    def sweep(self, units: frozenset[str], patient: bool) -> _Swept:
+        """New entries of `units`; `patient`, waits a while for the first. Raises Unavailable, OSError."""
+        if self._reader is None:
+            self._reader = self._open()
+        until = time.monotonic() + PATIENCE
+        while True:
+            found, at_end = self._look(self._reader, units)
+            now = time.monotonic()
+            if found:
+                self._found_at = now
+            if found or not at_end or not patient or now >= until or self.knock.is_set():
+                self.knock.clear()
+                return _Swept(found, self._cursor, at_end)
+            self.knock.wait(BUSY_POLL if now - self._found_at < QUIET_AFTER else QUIET_POLL)
+
+    def close(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+
+    def _open(self) -> _Reader:
+        reader = _Reader(self._folder)
+        reader.watch()
+        reader.seek_tail()
+        if reader.previous():
+            self._cursor = reader.cursor
+        else:
+            reader.seek_head()
+        return reader
+
+    def _look(self, reader: _Reader, units: frozenset[str]) -> tuple[list[tuple[str, Entry]], bool]:
+        reader.process()
+        found: list[tuple[str, Entry]] = []
+        seen, more = 0, reader.next()
+        while more:
+            seen += 1
+            unit = reader.unit
+            if unit in units:
+                found.append((unit, reader.entry()))
+            if seen == SWEEP or len(found) == HANDFUL:
+                break
+            more = reader.next()
+        if seen:
+            self._cursor = reader.cursor
+        return found, not more
+
+
+class _Page:
+    """Entries that are there already, read by whichever thread has time, a chunk at a time.
+
+    With `joined_at`, the cursor of an entry of any unit, it ends with the unit's last entry up to that one;
+    empty means that there was none at all. Without, it ends with the last there is when it begins.
+    """
+
+    def __init__(self, folder: Path | None, unit: str, span: Span, joined_at: str | None = None) -> None:
+        self.ended = False
+        self._folder = folder
+        self._unit = unit
+        self._span = span
+        self._joined_at = joined_at
+        self._at = ""
+        self._end = ""
+
+    def chunk(self) -> list[Entry]:
+        """Raises Unavailable, Invalid."""
+        try:
+            with closing(_Reader(self._folder)) as reader:
+                reader.match(self._unit)
+                return self._read(reader)
+        except OSError as error:
+            raise _unreadable(error) from None
+
+    def _read(self, reader: _Reader) -> list[Entry]:
+        more = self._go_on(reader) if self._at else self._begin(reader)
+        limit = CHUNK if self._at else FIRST_CHUNK
+        entries: list[Entry] = []
+        while more and len(entries) < limit:
+            entry = reader.entry()
+            entries.append(entry)
+            self._at = entry.cursor
+            more = entry.cursor != self._end and reader.next()
+        self.ended = not more
+        return entries
+
+    def _go_on(self, reader: _Reader) -> bool:
+        return _seek_after(reader, self._at)
+
+    def _begin(self, reader: _Reader) -> bool:
+        """Go to the first entry, having found the last; False where there is none."""
+        if self._span.lines == 0 or self._joined_at == "" or not self._seek_end(reader):
+            return False
+        span, self._end, end = self._span, reader.cursor, reader.time
+        after = _time_of(span.after)
+        if (span.since is not None and not span.at_least and end < span.since) or end < after:
+            return False
+        if span.after == self._end:
+            return False
+        back = span.at_least if span.lines is None else span.lines
+        if back:
+            if back > 1:
+                reader.previous(back - 1)
+            bounded = span.lines is not None
+            # the later of two beginnings where a number is a limit, the earlier where it is a promise
+            if bounded and reader.time > after and (span.since is None or reader.time >= span.since):
+                return True
+            if not bounded and not span.after and (span.since is None or reader.time < span.since):
+                return True
+        if span.after:
+            return _seek_after(reader, span.after) and self._not_past(reader, end)
+        if span.since is not None:
+            reader.seek_time(span.since)
+        else:
+            reader.seek_head()
+        return reader.next()
+
+    def _seek_end(self, reader: _Reader) -> bool:
+        if self._joined_at is None:
+            reader.seek_tail()
+        else:
+            reader.seek(self._joined_at)
+        if not reader.previous():
+            return False
+        if self._span.until is not None and reader.time > self._span.until:
+            reader.seek_time(self._span.until)
+            return reader.previous()
+        return True
+
+    def _not_past(self, reader: _Reader, end: int) -> bool:
+        return reader.time <= end
+
+
+class _Reader:
+    """A place among the entries: sd-journal(3) through python3-systemd, which has no types. For one thread.
+
+    The raw calls are used because `Reader.get_next` converts every field of every entry: 20 times slower.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        try:
+            module: Any = importlib.import_module("systemd.journal")
+        except ImportError:
+            raise Unavailable(
+                "logs cannot be read: systemd's Python module is not installed",
+                hint="apt install python3-systemd",
+            ) from None
+        # user journals too: journald files what a program with a uid of its own says under that uid
+        self._raw: Any = module.Reader(path=str(folder)) if folder else module.Reader(flags=module.LOCAL_ONLY)
+
+    def close(self) -> None:
+        self._raw.close()
+
+    def match(self, unit: str) -> None:
+        """Only what `unit` says, and what PID 1 says about it (anybody may write UNIT=)."""
+        self._raw.add_match(f"_SYSTEMD_UNIT={unit}")
+        self._raw.add_disjunction()
+        self._raw.add_match("_PID=1")
+        self._raw.add_match(f"UNIT={unit}")
+
+    @property
+    def unit(self) -> str:
+        """The unit that the entry is from, or about where it is from PID 1: the same choice as `match`."""
+        unit = self._field("_SYSTEMD_UNIT")
+        if unit in ("", "init.scope") and self._field("_PID") == "1":
+            return self._field("UNIT")
+        return unit
+
+    def watch(self) -> None:
+        """Have `process` notice journal files that come and go."""
+        self._raw.fileno()
+
+    def process(self) -> None:
+        self._raw.process()
+
+    def seek_head(self) -> None:
+        self._raw.seek_head()
+
+    def seek_tail(self) -> None:
+        self._raw.seek_tail()
+
+    def seek_time(self, microseconds: int) -> None:
+        self._raw.seek_realtime(microseconds)
+
+    def seek(self, cursor: str) -> None:
+        """Raises Invalid."""
+        try:
+            self._raw.seek_cursor(cursor)
+        except ValueError:
+            raise Invalid(f"{cursor!r} is no cursor", hint="take the Cursor of an item") from None
+
+    def next(self) -> bool:
+        return bool(self._raw._next())
+
+    def previous(self, count: int = 1) -> bool:
+        """Back by so many, or to the first; False where there is none."""
+        return bool(self._raw._previous(count))
+
+    @property
+    def cursor(self) -> str:
+        return str(self._raw._get_cursor())
+
+    @property
+    def time(self) -> int:
+        return int(self._raw._get_realtime())
+
+    def entry(self) -> Entry:
+        priority, pid = self._field("PRIORITY"), self._field("_PID")
+        return Entry(
+            time=self.time,
+            cursor=self.cursor,
+            message=self._field("MESSAGE"),
+            priority=int(priority) if priority.isdecimal() else 6,
+            # SYSLOG_IDENTIFIER is what systemd started (podman), _COMM the program that wrote
+            identifier=self._field("_COMM") or self._field("SYSLOG_IDENTIFIER"),
+            pid=int(pid) if pid.isdecimal() else 0,
+        )
+
+    def _field(self, name: str) -> str:
+        try:
+            value: bytes = self._raw._get(name)
+        except KeyError:
+            return ""
+        return value.decode(errors="replace")
+
+
+def _seek_after(reader: _Reader, cursor: str) -> bool:
+    """Go to the first entry after `cursor`, whether that one is still there or not."""
+    reader.seek(cursor)
+    return reader.next() and (reader.cursor != cursor or reader.next())
+
+
+def _time_of(cursor: str) -> int:
+    """The time in a cursor, in microseconds; 0 where it has none."""
+    for part in cursor.split(";"):
+        if part.startswith("t="):
+            try:
+                return int(part[2:], 16)
+            except ValueError:
+                return 0
+    return 0
+
+
+def _unreadable(error: OSError) -> Unavailable:
+    return Unavailable(
+        f"cannot read the journal: {error.strerror or error}", hint="journalctl --verify looks for damage"
+    )

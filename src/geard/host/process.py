@@ -1,0 +1,66 @@
+"""The one place that starts programs. Arguments are lists; nothing goes through a shell.
+
+A failure carries the program's last words and the line to repeat it by hand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from geard.failures import Failure, TimedOut, Unavailable
+
+ERROR_LIMIT = 4_000
+
+
+class ProgramFailed(Failure):
+    """A program ended with a status other than 0."""
+
+    def __init__(self, argv: Sequence[str], status: int, errors: str) -> None:
+        last = errors.strip().splitlines()[-1] if errors.strip() else f"status {status}"
+        super().__init__(f"{argv[0]} failed: {last}", hint=f"to see it again: {shlex.join(argv)}")
+        self.status = status
+        self.errors = errors
+
+
+@dataclass(frozen=True)
+class Finished:
+    status: int
+    output: str
+    errors: str
+
+
+async def run(
+    argv: Sequence[str], *, stdin: bytes | None = None, timeout: float = 60, check: bool = True
+) -> Finished:
+    """Run a program to its end; `timeout` in seconds, after which it is killed.
+
+    Raises ProgramFailed (with `check`), TimedOut, or Unavailable where there is no such program.
+    """
+    try:
+        child = await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=asyncio.subprocess.DEVNULL if stdin is None else asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+    except FileNotFoundError:
+        raise Unavailable(
+            f"{argv[0]} is not installed", hint="gear setup says what this host lacks"
+        ) from None
+    try:
+        output, errors = await asyncio.wait_for(child.communicate(stdin), timeout)
+    except TimeoutError:
+        raise TimedOut(f"{argv[0]} did not end within {timeout:g} s", hint=shlex.join(argv)) from None
+    finally:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
+    finished = Finished(
+        child.returncode or 0, output.decode(errors="replace"), errors.decode(errors="replace")
+    )
+    if check and finished.status != 0:
+        raise ProgramFailed(argv, finished.status, finished.errors[-ERROR_LIMIT:])
+    return finished

@@ -1,0 +1,184 @@
+"""Files that are whole or not there, links that are made once, and one lock per folder.
+
+"On disk" means that a power cut after the call cannot take it back: contents are fsynced before a name leads
+to them, and folders are fsynced once at the end (`Changes.sync`), all that one request touched together.
+Temporary files are named `.NAME.XXXX.tmp`; a killed writer leaves one behind and `sweep` removes it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+
+from geard.failures import Conflict
+
+
+class Changes:
+    """Durable changes to names in folders; used as a context, it syncs the touched folders at the end.
+
+    Leaving by an exception syncs too: what was done stands, and the request that failed can be repeated.
+    """
+
+    def __init__(self) -> None:
+        self._folders: dict[Path, None] = {}
+
+    def __enter__(self) -> Changes:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self.sync()
+
+    def write(self, path: Path, text: bytes | str, mode: int = 0o644) -> None:
+        """Put a whole file in place of whatever `path` was. Raises OSError (ENOSPC, EIO, …), the old file intact."""
+        data = text.encode() if isinstance(text, str) else text
+        draft = _draft(path)
+        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            with open(fd, "wb", buffering=0) as file:
+                os.fchmod(fd, mode)
+                _write_all(fd, data)
+                os.fsync(file.fileno())
+            os.rename(draft, path)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(draft)
+            raise
+        self._touch(path)
+
+    def link(self, source: Path, path: Path) -> None:
+        """Make `path` a second name of the file `source`, in place of whatever it was."""
+        draft = _draft(path)
+        os.link(source, draft)
+        # rename(2) of one name of a file onto another of the same file does nothing and leaves both
+        if path.exists() and os.path.samestat(source.stat(), path.stat()):
+            os.unlink(draft)
+            return
+        os.rename(draft, path)
+        self._touch(path)
+
+    def symlink(self, target: Path | str, path: Path) -> None:
+        """Make a symbolic link that was not there. Raises FileExistsError: this is how names are reserved."""
+        os.symlink(target, path)
+        self._touch(path)
+
+    def point(self, path: Path, target: Path | str) -> None:
+        """Make `path` a symbolic link to `target`, in place of whatever link it was."""
+        with suppress(OSError):
+            if os.readlink(path) == str(target):
+                return
+        draft = _draft(path)
+        os.symlink(target, draft)
+        os.rename(draft, path)
+        self._touch(path)
+
+    def remove(self, path: Path) -> bool:
+        """Remove a file or link; False where it was not there."""
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            return False
+        self._touch(path)
+        return True
+
+    def folder(self, path: Path, mode: int = 0o755) -> None:
+        """Make a folder, and those above it, unless they are there."""
+        if path.is_dir():
+            return
+        self.folder(path.parent, mode)
+        with suppress(FileExistsError):
+            os.mkdir(path, mode)
+            os.chmod(path, mode)
+        self._touch(path)
+
+    def remove_tree(self, path: Path) -> None:
+        """Remove a folder with all in it; links are removed, never followed. Absent is fine."""
+        if path.is_symlink() or not path.is_dir():
+            self.remove(path)
+            return
+        for entry in list(os.scandir(path)):
+            self.remove_tree(Path(entry.path))
+        with suppress(FileNotFoundError):
+            os.rmdir(path)
+        self._folders.pop(path, None)
+        self._touch(path)
+
+    def sync(self) -> None:
+        for folder in list(self._folders):
+            with suppress(FileNotFoundError):
+                fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                try:
+                    os.fsync(fd)
+                finally:
+                    os.close(fd)
+        self._folders.clear()
+
+    def _touch(self, path: Path) -> None:
+        self._folders[path.parent] = None
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _draft(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed writers left in `folder`; the caller holds the folder's lock."""
+    for path in folder.glob(".*.tmp"):
+        with suppress(FileNotFoundError):
+            path.unlink()
+
+
+@contextmanager
+def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold the one lock of a folder (made if it is not there), against threads and processes alike.
+
+    The lock is flock(2) on the folder itself, so that nothing has to be tidied up after a crash. Raises
+    Conflict where it is held and `wait` is False.
+    """
+    while True:
+        with suppress(FileExistsError):
+            folder.mkdir(parents=True, mode=0o755)
+        try:
+            fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        try:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                raise Conflict(
+                    f"somebody else is changing {folder.name}", hint="ask again in a moment"
+                ) from None
+            # It may have been deleted while we waited; then the lock is on a folder nobody else will find.
+            if _same(fd, folder):
+                yield
+                return
+        finally:
+            os.close(fd)
+
+
+def _same(fd: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def read_text(path: Path) -> str | None:
+    """The whole file, or None where there is none."""
+    try:
+        return path.read_text(encoding="utf-8", errors="surrogateescape")
+    except (FileNotFoundError, NotADirectoryError):
+        return None

@@ -1,0 +1,37 @@
+"""Images, brought here."""
+
+from __future__ import annotations
+
+import re
+
+from geard.dispatch.operation import operation
+from geard.dispatch.work import Work
+from geard.failures import Invalid
+from geard.images.names import check_image, complete_name
+from geard.images.pulling import bring
+from geard.images.requests import LogIn, Pulled, PullImage
+from geard.request import Nothing
+
+_REGISTRY = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?", re.ASCII)
+
+
+@operation
+async def pull_image(request: PullImage, work: Work) -> Pulled:
+    name = complete_name(check_image(request.image))
+
+    async def pull() -> None:
+        found = await bring(work.host, name, lambda phase, text: work.say(phase, text), fresh=True)
+        work.say("done", f"{name} is {found.digest or found.id}")
+
+    work.then(pull)
+    return Pulled(image=name, message=f"Pulling {name}")
+
+
+@operation
+async def log_in(request: LogIn, work: Work) -> Nothing:
+    if not _REGISTRY.fullmatch(request.registry):
+        raise Invalid(f"{request.registry!r} is no registry", hint="a host name, with :PORT if need be")
+    if not request.user or request.user.startswith("-") or "\n" in request.password:
+        raise Invalid("a user and a password of one line are needed")
+    await work.host.engine.login(request.registry, request.user, request.password)
+    return Nothing()

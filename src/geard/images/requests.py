@@ -1,0 +1,31 @@
+"""The words of images."""
+
+from __future__ import annotations
+
+from geard.request import Answer, Nothing, Request, Route
+
+
+class Pulled(Answer):
+    image: str
+    message: str = ""
+
+    def text(self) -> str:
+        return self.message
+
+
+class PullImage(Request[Pulled]):
+    """Bring the newest image of that name here. The pull goes on behind the answer."""
+
+    route = Route("POST", "/images/pull")
+
+    image: str
+
+
+class LogIn(Request[Nothing]):
+    """Prove credentials to a registry and keep them for pulls."""
+
+    route = Route("POST", "/registries/login", scope="admin")
+
+    registry: str
+    user: str
+    password: str

@@ -1,0 +1,61 @@
+"""Logs, read and followed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from datetime import datetime
+
+from geard.dispatch.operation import operation
+from geard.dispatch.work import Work
+from geard.failures import NotFound
+from geard.host.journal import Entry, Missed
+from geard.identifiers import bucket, check_id
+from geard.logs.lines import render_time
+from geard.logs.requests import FollowLog, LogLine
+from geard.logs.wanted import parse_wanted
+
+
+@operation
+async def follow_log(request: FollowLog, work: Work) -> AsyncIterator[LogLine]:
+    unit = f"ctr-{check_id(request.id)}.service"
+    now = datetime.now().astimezone()
+    started = asyncio.get_running_loop().time()
+    wanted = parse_wanted(request, now)
+    file = work.host.paths.base / "units" / bucket(request.id) / unit
+    if not await work.on_disk(file.exists):
+        raise NotFound(f"there is no gear {request.id}", hint="gear list-units shows what there is")
+    entries = work.host.journal.entries(
+        unit,
+        wanted.span,
+        follow=wanted.seconds != 0,
+        deadline=None if wanted.seconds is None else started + wanted.seconds,
+    )
+    async with aclosing(entries):
+        async for entry in entries:
+            yield _skipped(entry, request.id) if isinstance(entry, Missed) else _line(entry, request.id)
+
+
+def _line(entry: Entry, id: str) -> LogLine:
+    return LogLine(
+        time=render_time(entry.time),
+        id=id,
+        message=entry.message,
+        priority=entry.priority,
+        identifier=entry.identifier,
+        pid=entry.pid,
+        cursor=entry.cursor,
+    )
+
+
+def _skipped(missed: Missed, id: str) -> LogLine:
+    return LogLine(
+        time=render_time(time.time_ns() // 1_000),
+        id=id,
+        message=f"{missed.count} lines were skipped: they came faster than they were read",
+        priority=4,
+        identifier="geard",
+        skipped=missed.count,
+    )

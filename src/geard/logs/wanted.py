@@ -1,0 +1,57 @@
+"""What a request for a log asks for, in the journal's terms. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from geard.failures import Invalid
+from geard.host.journal import Span
+from geard.logs.requests import FollowLog
+from geard.logs.times import microseconds, parse_duration, parse_moment
+
+# What a log is without a word more; the README: "will end after 30 seconds".
+USUAL = timedelta(seconds=30)
+USUAL_LINES = 10
+
+
+@dataclass(frozen=True)
+class Wanted:
+    span: Span
+    seconds: float | None
+    """how long to follow: None is for ever, 0 not at all"""
+
+
+def parse_wanted(request: FollowLog, now: datetime) -> Wanted:
+    """Raises Invalid."""
+    until = parse_moment(request.until, now) if request.until else None
+    seconds = _seconds(request)
+    if until is not None:
+        left = max(0.0, (until - now).total_seconds())
+        seconds = left if seconds is None else min(seconds, left)
+    if not (request.lines or request.since or request.until or request.after):
+        return Wanted(Span(since=microseconds(now - USUAL), at_least=USUAL_LINES), seconds)
+    span = Span(
+        lines=parse_lines(request.lines),
+        since=microseconds(parse_moment(request.since, now)) if request.since else None,
+        until=None if until is None else microseconds(until),
+        after=request.after,
+    )
+    return Wanted(span, seconds)
+
+
+def parse_lines(text: str) -> int | None:
+    """How many; None for all. Raises Invalid."""
+    if text in ("", "all"):
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        raise Invalid(f"{text!r} is no number of lines", hint="a number, or all")
+    return int(text)
+
+
+def _seconds(request: FollowLog) -> float | None:
+    if request.follow is False:
+        return 0
+    if request.timeout:
+        return parse_duration(request.timeout).total_seconds()
+    return None if request.follow else USUAL.total_seconds()

@@ -1,0 +1,179 @@
+"""Setting up a host: what is missing is made, what is there is left."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from geard.containers import slots
+from geard.containers.slices import SLICES, render_slice
+from geard.dispatch.operation import operation
+from geard.dispatch.work import Work
+from geard.failures import Failure
+from geard.host import Host
+from geard.host.process import run
+from geard.host.storage import Changes, read_text
+from geard.setup.network import BRIDGE, choose_ipv4, choose_ipv6, render
+from geard.setup.requests import Finding, HostReport, SetUpHost
+
+TARGETS = {
+    "container.target": "Containers that are installed",
+    "container-active.target": "Containers that are to run",
+}
+SOCKETS = ("geard.socket", "geard-loopback.socket", "geard-loopback6.socket")
+LEAST_SYSTEMD = 252
+
+
+@operation
+async def set_up_host(request: SetUpHost, work: Work) -> HostReport:
+    findings = await _look(work.host)
+    if request.check or any(finding.state == "missing" for finding in findings):
+        return HostReport(findings=tuple(findings))
+    for deed in (_folders, _network, _units):
+        findings += await deed(work)
+    return HostReport(findings=tuple(findings))
+
+
+async def _look(host: Host) -> list[Finding]:
+    return [
+        await _try(
+            "systemd", host.systemd.version, "boot this machine with systemd; geard runs nothing without it"
+        ),
+        await _try(host.engine.name, host.engine.version, f"apt install {host.engine.name}"),
+        _program("nft", "apt install nftables"),
+        _module("systemd", "the journal", "apt install python3-systemd"),
+        *_advice(),
+    ]
+
+
+async def _try(what: str, ask: Callable[[], Awaitable[str]], remedy: str) -> Finding:
+    try:
+        return Finding(what=what, state="ok", detail=await ask())
+    except Failure as failure:
+        return Finding(what=what, state="missing", detail=failure.message, remedy=remedy)
+
+
+def _program(name: str, remedy: str) -> Finding:
+    path = shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin")
+    return Finding(
+        what=name, state="ok" if path else "missing", detail=path or "", remedy="" if path else remedy
+    )
+
+
+def _module(name: str, what: str, remedy: str) -> Finding:
+    found = importlib.util.find_spec(name) is not None
+    return Finding(what=what, state="ok" if found else "missing", remedy="" if found else remedy)
+
+
+def _advice() -> list[Finding]:
+    found: list[Finding] = []
+    unified = Path("/sys/fs/cgroup/cgroup.controllers").exists()
+    if not unified:
+        found.append(
+            Finding(
+                what="control groups", state="advice", detail="version 1: kills for memory are seen by less"
+            )
+        )
+    for name in ("ufw", "firewalld"):
+        if shutil.which(name, path="/usr/sbin:/usr/bin"):
+            found.append(
+                Finding(
+                    what=name,
+                    state="advice",
+                    detail="published ports are opened by the engine's own rules, before this firewall's",
+                    remedy="publish on 127.0.0.1 behind a proxy where that is not wanted",
+                )
+            )
+    return found
+
+
+async def _folders(work: Work) -> list[Finding]:
+    def make() -> bool:
+        paths = work.host.paths
+        fresh = not (paths.base / "units").is_dir()
+        with Changes() as changes:
+            changes.folder(paths.base, 0o711)
+            for name in ("units", "targets", "slices", "slots", "ports/interfaces/1", "ports/links"):
+                changes.folder(paths.base / name)
+            for name in ("env/contents", "data"):
+                changes.folder(paths.base / name, 0o700)
+            changes.folder(paths.systemd)
+            changes.folder(paths.settings)
+            changes.folder(paths.run)
+            changes.folder(paths.run / "gears", 0o711)
+        # podman makes it 0700; sshd's question for keys is asked as nobody and has to get through.
+        os.chmod(paths.base, 0o711)
+        return fresh
+
+    fresh = await work.on_disk(make)
+    return [Finding(what="folders", state="made" if fresh else "ok", detail=str(work.host.paths.base))]
+
+
+async def _network(work: Work) -> list[Finding]:
+    host = work.host
+    path = host.paths.base / "network"
+    made = read_text(path) is None
+    if made:
+        routes = json.loads(
+            (await run(["/usr/sbin/ip", "-j", "route", "show", "table", "all"])).output or "[]"
+        )
+        ipv6 = Path("/proc/net/if_inet6").exists()
+        machine = hashlib.sha256((read_text(Path("/etc/machine-id")) or "").encode()).digest()
+        text = render(
+            choose_ipv4(str(route["dst"]) for route in routes), choose_ipv6(machine) if ipv6 else None
+        )
+
+        def write() -> None:
+            with Changes() as changes:
+                changes.write(path, text)
+
+        await work.on_disk(write)
+    bridge = slots.bridge(host.paths)
+    await host.engine.make_network("geard", BRIDGE, str(bridge.ipv4), str(bridge.ipv6 or ""))
+    detail = f"{BRIDGE} {bridge.ipv4}" + (f" {bridge.ipv6}" if bridge.ipv6 else ", IPv4 only")
+    return [Finding(what="network", state="made" if made else "ok", detail=detail)]
+
+
+async def _units(work: Work) -> list[Finding]:
+    def write() -> bool:
+        paths = work.host.paths
+        texts = {paths.base / "targets" / name: _target(about) for name, about in TARGETS.items()}
+        texts |= {
+            paths.base / "slices" / f"{slice.name}.slice": render_slice(slice) for slice in SLICES.values()
+        }
+        fresh = False
+        with Changes() as changes:
+            for path, text in texts.items():
+                if not path.exists():
+                    changes.write(path, text)
+                    fresh = True
+                known = paths.systemd / path.name
+                fresh = fresh or not known.is_symlink()
+                changes.point(known, path)
+        return fresh
+
+    fresh = await work.on_disk(write)
+    if fresh:
+        await work.host.systemd.reload()
+    started: list[str] = []
+    for unit in ("geard-host.service", "container.target", *SOCKETS):
+        try:
+            result = await work.host.systemd.start(unit, wait=60)
+        except Failure as failure:
+            result = failure.message
+        if result not in ("done", "skipped"):
+            started.append(f"{unit}: {result}")
+    found = [Finding(what="slices and targets", state="made" if fresh else "ok")]
+    if started:
+        remedy = "systemctl status " + " ".join(text.partition(":")[0] for text in started)
+        found.append(Finding(what="units", state="missing", detail="; ".join(started), remedy=remedy))
+    return found
+
+
+def _target(about: str) -> str:
+    return f"[Unit]\nDescription={about} (geard)\nDocumentation=man:gear(1)\n"

@@ -1,0 +1,266 @@
+"""Requests to an agent, over TCP or its unix socket. Standard library only: a `gear` starts fast.
+
+A connection that breaks after the request was sent is made again, once, and the request sent again with the
+same id: whatever the agent had begun is joined, not done twice, and no step of a report is told twice.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import http.client
+import os
+import socket
+from collections.abc import Iterator
+from typing import Any, TypeVar, cast
+
+import msgspec
+
+from geard.failures import Denied, Failure, TimedOut, Unavailable, failure_of_kind
+from geard.identifiers import Place, new_request_id
+from geard.request import Follow, Progress, Request, Stream, answer_type, stream_item
+from geard.transport.wire import NDJSON, REQUEST_ID, Call, write
+
+R = TypeVar("R")
+
+CONNECT_SECONDS = 10.0
+SILENCE_SECONDS = 60.0  # while it streams, the agent says something every 15
+_LISTEN_HINT = "is geard.socket running there? systemctl status geard.socket"
+
+
+class HttpTransport:
+    """Speaks to the agent at a place or behind a unix socket, over one connection. For one thread.
+
+    `request_id` is the id of the first mutating request. The ids of those after it follow from it, so that
+    the same requests sent again join the same work. Without it each request has a new one.
+    """
+
+    def __init__(self, at: Place | os.PathLike[str] | str, request_id: str | None = None) -> None:
+        self._at = at
+        self._name = str(at)
+        self._request_id = request_id
+        self._sent = 0
+        self._connection: http.client.HTTPConnection | None = None
+
+    def send(self, request: Request[R], *, follow: Follow | None = None) -> R:
+        """See `Transport`. Raises Unavailable where no agent answers, TimedOut where it falls silent."""
+        call, kind = write(request), answer_type(type(request))
+        item = stream_item(kind)
+        if item is not None:
+            return cast(R, self._stream(call, item))
+        if call.method in ("GET", "HEAD"):
+            return cast(R, self._question(call, kind))
+        return cast(R, self._perform(call, kind, follow))
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _question(self, call: Call, kind: Any) -> Any:
+        response = self._ask(call, "application/json", new_request_id())
+        try:
+            return _convert(_decode(response.read(), self._name), kind)
+        except (OSError, http.client.HTTPException):
+            self.close()
+            raise _broken(self._name) from None
+
+    def _stream(self, call: Call, item: Any) -> Stream[Any]:
+        response = self._ask(call, NDJSON, new_request_id())
+        connection, self._connection = self._connection, None  # the stream's own from now on
+        assert connection is not None
+        return _HttpStream(connection, _events(response, self._name), item, self._name)
+
+    def _perform(self, call: Call, kind: Any, follow: Follow | None) -> Any:
+        id = self._next_id()
+        if follow is not None:
+            mark = "&" if "?" in call.target else "?"
+            call = Call(call.method, f"{call.target}{mark}follow=true", call.body)
+        told, answer = 0, None
+        for last in (False, True):
+            seen = 0
+            try:
+                for event in _events(self._ask(call, NDJSON, id), self._name):
+                    if "Answer" in event:
+                        answer = _convert(event["Answer"], kind)
+                    elif "Progress" in event:
+                        seen += 1
+                        if follow is not None and seen > told:
+                            told = seen
+                            follow(_convert(event["Progress"], Progress))
+                return answer
+            except _BrokenError:
+                self.close()
+                if last:
+                    break
+            except TimeoutError:
+                self.close()
+                raise TimedOut(
+                    f"{self._name} has fallen silent", hint=f"the request goes on as {id}"
+                ) from None
+        raise _broken(self._name, hint=f"what was begun goes on; ask again as request {id}")
+
+    def _next_id(self) -> str:
+        if not self._request_id:
+            return new_request_id()
+        self._sent += 1
+        if self._sent == 1:
+            return self._request_id
+        digest = hashlib.sha256(f"{self._request_id} {self._sent}".encode()).digest()[:16]
+        return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+    def _ask(self, call: Call, accept: str, id: str) -> http.client.HTTPResponse:
+        """The agent's response, read up to its body. Raises the Failure it is, if it is one."""
+        try:
+            response = self._exchange(call, accept, id)
+        except _BrokenError:
+            # Most often a connection that was kept alive and has ended meanwhile.
+            try:
+                response = self._exchange(call, accept, id)
+            except _BrokenError:
+                raise _broken(self._name, hint=f"ask again as request {id}") from None
+        if response.status < 400:
+            return response
+        raise _told(response, self._name)
+
+    def _exchange(self, call: Call, accept: str, id: str) -> http.client.HTTPResponse:
+        headers = {"Accept": accept, REQUEST_ID: id, "X-Api-Version": "1"}
+        if call.body is not None:
+            headers["Content-Type"] = "application/json"
+        connection = self._connected()
+        try:
+            connection.request(call.method, call.target, body=call.body, headers=headers)
+            return connection.getresponse()
+        except TimeoutError:
+            self.close()
+            raise TimedOut(f"{self._name} does not answer", hint=f"ask again as request {id}") from None
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            raise _BrokenError from error
+
+    def _connected(self) -> http.client.HTTPConnection:
+        """The connection, made if there is none. Raises Unavailable, Denied."""
+        if self._connection is None:
+            connection = _connection(self._at)
+            try:
+                connection.connect()
+            except PermissionError:
+                raise Denied(f"may not use {self._name}", hint="use sudo, or join group geard") from None
+            except OSError as error:
+                why = f" ({error.strerror})" if isinstance(error, socket.gaierror) else ""
+                raise Unavailable(f"no agent answers at {self._name}{why}", hint=_LISTEN_HINT) from None
+            connection.sock.settimeout(SILENCE_SECONDS)
+            self._connection = connection
+        return self._connection
+
+
+class _BrokenError(Exception):
+    """The connection ended before it should."""
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=CONNECT_SECONDS)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def _connection(at: Place | os.PathLike[str] | str) -> http.client.HTTPConnection:
+    if isinstance(at, Place):
+        return http.client.HTTPConnection(at.host.strip("[]"), at.port, timeout=CONNECT_SECONDS)
+    return _UnixConnection(os.fspath(at))
+
+
+class _HttpStream(Stream[Any]):
+    def __init__(
+        self, connection: http.client.HTTPConnection, events: Iterator[dict[str, Any]], item: Any, name: str
+    ) -> None:
+        self._connection = connection
+        self._events = events
+        self._item = item
+        self._name = name
+
+    def __next__(self) -> Any:
+        try:
+            for event in self._events:
+                if "Item" in event:
+                    return _convert(event["Item"], self._item)
+        except (_BrokenError, TimeoutError):
+            self.close()
+            raise _broken(self._name) from None
+        self.close()
+        raise StopIteration
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _events(response: http.client.HTTPResponse, name: str) -> Iterator[dict[str, Any]]:
+    """What the agent says, line by line, until it says that this is all.
+
+    Raises the Failure it ends with, _BrokenError where it has no end, TimeoutError where it is silent.
+    """
+    while True:
+        try:
+            line = response.readline()
+            if not line.endswith(b"\n"):
+                raise _BrokenError
+            event = _decode(line, name)
+            if not event.keys().isdisjoint(("Done", "Failure")):
+                response.read()  # to its end: the connection can be used again
+        except TimeoutError:
+            raise
+        except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: closed by us
+            raise _BrokenError from error
+        if "Failure" in event:
+            raise _failure(event["Failure"])
+        if "Done" in event:
+            return
+        yield event
+
+
+def _told(response: http.client.HTTPResponse, name: str) -> Failure:
+    """The Failure in a response with a status of one."""
+    try:
+        body = response.read()
+    except (OSError, http.client.HTTPException):
+        return _broken(name)
+    try:
+        value = msgspec.json.decode(body)
+        return _failure(value)
+    except (msgspec.DecodeError, KeyError, TypeError):
+        lines = body.decode(errors="replace").strip().splitlines() or [response.reason]
+        return Unavailable(
+            f"{name} answers {response.status}: {lines[0][:200]}", hint="is that a geard agent?"
+        )
+
+
+def _failure(value: dict[str, Any]) -> Failure:
+    kind, message = str(value["Kind"]), str(value["Message"])
+    return failure_of_kind(kind, message, hint=str(value.get("Hint", "")), data=value.get("Data"))
+
+
+def _broken(name: str, hint: str = "") -> Unavailable:
+    return Unavailable(f"the connection to {name} broke", hint=hint)
+
+
+def _decode(text: bytes, name: str) -> dict[str, Any]:
+    try:
+        value: dict[str, Any] = msgspec.json.decode(text, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise Unavailable(f"what answers at {name} is no geard agent", hint="look at the port") from None
+    return value
+
+
+def _convert(value: Any, kind: Any) -> Any:
+    """Keys that are not known here are those of a newer agent, and left out."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise Unavailable(
+            f"cannot understand the agent's answer: {error}", hint="is it of another version?"
+        ) from None

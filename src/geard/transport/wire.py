@@ -1,0 +1,78 @@
+"""Requests as HTTP carries them: which fields sit in the path, in the query, in the body."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from geard.failures import Bug, Invalid
+from geard.request import Request, Route
+from geard.words import builtins_of, read
+
+Q = TypeVar("Q", bound=Request[Any])
+
+REQUEST_ID = "X-Request-Id"
+NDJSON = "application/x-ndjson"
+BODY_LIMIT = 100 * 1024
+
+_FIELD = re.compile(r"\{(\w+)\}")
+
+
+@dataclass(frozen=True)
+class Call:
+    method: str
+    target: str
+    body: bytes | None
+
+
+def path_fields(route: Route) -> tuple[str, ...]:
+    return tuple(_FIELD.findall(route.path))
+
+
+def write(request: Request[Any]) -> Call:
+    """How `request` is asked over HTTP."""
+    route = type(request).route
+    if route is None:
+        raise Bug(f"{type(request).__name__} is for this machine only and has no route")
+    values = builtins_of(request)
+    names = dict(zip(request.__struct_fields__, request.__struct_encode_fields__, strict=True))
+    in_path = {name: str(values.pop(names[name])) for name in path_fields(route)}
+    target = _FIELD.sub(lambda found: quote(in_path[found[1]], safe=""), route.path)
+    if route.method not in ("GET", "DELETE"):
+        return Call(route.method, target, msgspec.json.encode(values))
+    query = {key: _plain(value) for key, value in values.items() if value not in (None, False, "", [])}
+    return Call(route.method, target + (f"?{urlencode(query)}" if query else ""), None)
+
+
+def _plain(value: object) -> str:
+    return "1" if value is True else str(value)
+
+
+def parse(kind: type[Q], in_path: Mapping[str, str], query: Mapping[str, str], body: bytes) -> Q:
+    """The request that came over HTTP. What the path says wins over the body. Raises Invalid."""
+    route = kind.route
+    assert route is not None
+    names = dict(zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True))
+    fixed = {names[name]: value for name, value in in_path.items()}
+    if route.method in ("GET", "DELETE"):
+        return read(kind, {**query, **fixed}, strict=False)
+    if not body:
+        return read(kind, fixed)
+    value = _object(body)
+    lowered = {key.lower() for key in fixed}
+    return read(kind, {**{k: v for k, v in value.items() if k.lower() not in lowered}, **fixed})
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        value = msgspec.json.decode(body)
+    except msgspec.DecodeError as error:
+        raise Invalid(f"the body is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise Invalid(f"the body must be a JSON object, not {type(value).__name__}")
+    return value
