@@ -1,21 +1,59 @@
-"""`gear`: puts the terminal together. The one place that loads the host, and only when this machine is asked."""
+"""`gear`: puts the terminal together. The one place that loads the host, and only when this machine is asked.
 
+Its imports inside functions are on purpose: a laptop's `gear status h1/web` never loads asyncio or D-Bus.
+"""
+
+# ruff: noqa: PLC0415
 from __future__ import annotations
 
 import sys
 
+import click
+
 from geard.cli import main as terminal
 from geard.cli.asking import session
+from geard.failures import Denied
 from geard.transport import Transport
 
 
 def _this_machine(request_id: str) -> Transport:
-    # Late on purpose: a laptop's `gear status h1/web` never loads asyncio, D-Bus or the engines.
     from geard.daemon.local import LocalPerformer
     from geard.host.here import this_host
     from geard.transport.local import LocalTransport
 
     return LocalTransport(lambda: LocalPerformer(this_host()), request_id)
+
+
+@terminal.verb("daemon", group="This host")
+@click.option("-v", "--verbose", is_flag=True, help="Tell more on stderr.")
+def daemon(verbose: bool) -> None:
+    """Be the agent: serve requests on /run/geard/geard.sock and, for root, on port 43273 of loopback."""
+    import asyncio
+    import logging
+    import os
+
+    from geard.daemon.server import serve
+    from geard.host.here import this_host
+
+    if os.geteuid() != 0:
+        raise Denied("the agent runs as root: it has systemd and the engine do things", hint="sudo gear daemon")
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format="%(message)s", stream=sys.stderr)
+
+    async def run() -> None:
+        await serve(this_host())
+
+    asyncio.run(run())
+
+
+@terminal.verb("routes", group="This host")
+def routes() -> None:
+    """Print what the agent answers over HTTP, and who may ask."""
+    from geard import catalog
+    from geard.daemon.table import entries, render_table
+    from geard.dispatch.operation import all_operations
+
+    catalog.load()
+    click.echo(render_table(entries(all_operations())))
 
 
 def main() -> None:

@@ -74,9 +74,7 @@ class Facet(Generic[P]):
     def tidy(self, host: Host, changes: Changes, gear: Gear, current: P | None, earlier: Sequence[P]) -> None:
         """Give back what only earlier versions used; nothing of theirs runs any more."""
 
-    def release(
-        self, host: Host, changes: Changes, gear: Gear, recorded: Sequence[P], *, purge: bool
-    ) -> None:
+    def release(self, host: Host, changes: Changes, gear: Gear, recorded: Sequence[P], *, purge: bool) -> None:
         """The gear is gone: give back everything. With `purge` also what may outlive it."""
 
 

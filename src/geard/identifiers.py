@@ -98,12 +98,8 @@ def parse_place(text: str) -> Place:
     elif text.count(":") == 1:
         host, _, port = text.partition(":")
     if not _HOST.fullmatch(host):
-        raise Invalid(
-            f"{text!r} is no host", hint="a host is NAME or NAME:PORT, an IPv6 address stands in [ ]"
-        )
-    number = (
-        int(port) if port.isascii() and port.isdigit() and len(port) <= 5 else (0 if port else DEFAULT_PORT)
-    )
+        raise Invalid(f"{text!r} is no host", hint="a host is NAME or NAME:PORT, an IPv6 address stands in [ ]")
+    number = int(port) if port.isascii() and port.isdigit() and len(port) <= 5 else (0 if port else DEFAULT_PORT)
     if not 1 <= number <= 65535:
         raise Invalid(f"{port!r} in {text!r} is no port", hint="a port is a number from 1 to 65535")
     return Place(host, number)
@@ -120,9 +116,7 @@ def parse_locator(text: str, default_type: str = "ctr") -> Locator:
     if not slash:
         return Locator(check_id(rest), LOCAL, kind)
     if not host:
-        raise Invalid(
-            f"{text!r} names no host before the '/'", hint="write HOST/NAME, or NAME for this machine"
-        )
+        raise Invalid(f"{text!r} names no host before the '/'", hint="write HOST/NAME, or NAME for this machine")
     return Locator(check_id(name), parse_place(host), kind)
 
 

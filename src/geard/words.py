@@ -19,11 +19,12 @@ from geard.failures import Invalid
 
 
 @typing.dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
-class _WordMeta(type(msgspec.Struct)):  # type: ignore[misc]
+class _WordMeta(msgspec.StructMeta):
     """Every word is keyword-only: msgspec does not inherit that option, and sixty classes would repeat it."""
 
     def __new__(mcls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> Any:
-        return super().__new__(mcls, name, bases, namespace, **{"kw_only": True, **options})
+        new: Any = super().__new__
+        return new(mcls, name, bases, namespace, **{"kw_only": True, **options})
 
 
 class Word(msgspec.Struct, metaclass=_WordMeta, frozen=True, rename="pascal"):
@@ -66,7 +67,7 @@ def builtins_of(word: Word) -> Any:
 def decode(kind: type[W], text: bytes | str) -> W:
     """Read JSON. Raises Invalid with the place of what is wrong."""
     try:
-        value = msgspec.json.decode(text) if text else {}
+        value: object = msgspec.json.decode(text) if text else {}
     except msgspec.DecodeError as error:
         raise Invalid(f"the body is not JSON: {error}") from None
     return read(kind, value)
@@ -79,7 +80,7 @@ def read(kind: type[W], value: object, *, strict: bool = True) -> W:
     """
     if not isinstance(value, Mapping):
         raise Invalid(f"expected an object, not {type(value).__name__}")
-    own, parts = dict(cast(Mapping[str, Any], value)), []
+    own, parts = dict(cast(Mapping[str, Any], value)), list[Part]()
     if "parts" in kind.__struct_fields__:
         kinds = _part_kinds()
         for key in [key for key in own if key.lower() in kinds]:
@@ -115,7 +116,7 @@ def _spelt(value: object, kind: Any, place: str) -> object:
     if isinstance(value, list):
         return [_spelt(item, inner, f"{place}[{n}]") for n, item in enumerate(cast(list[object], value))]
     if not isinstance(value, Mapping) or not (isinstance(inner, type) and issubclass(inner, Word)):
-        return value
+        return value  # pyright: ignore[reportUnknownVariableType]
     spelling, result = _spelling(inner), dict[str, object]()
     for key, item in cast(Mapping[str, object], value).items():
         known = spelling.get(key.lower())

@@ -31,6 +31,8 @@ class Session:
 
     local: Callable[[str], Transport] | None = None
     request_id: str = ""
+    behind: list[str] = field(default_factory=list[str])
+    """what stands behind `--` on the command line"""
     failures: list[Failure] = field(default_factory=list[Failure])
 
     def transport(self, place: Place) -> Transport:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -31,8 +32,6 @@ class Verbs(click.Group):
         _load()
         found = self.commands.get(_aliases.get(cmd_name, cmd_name))
         if found is None and not ctx.resilient_parsing:
-            import difflib  # only for a slip of the keyboard
-
             near = difflib.get_close_matches(cmd_name, [*self.commands, *_aliases], 1)
             ctx.fail(f"there is no 'gear {cmd_name}'" + (f"; did you mean '{near[0]}'?" if near else ""))
         return found
@@ -94,13 +93,12 @@ def help_for(ctx: click.Context, verb: str | None) -> None:
 _groups["help"] = "Shell"
 
 
-def verb(
-    name: str, *aliases: str, group: str, **options: Any
-) -> Callable[[Callable[..., Any]], click.Command]:
+def verb(name: str, *aliases: str, group: str, **options: Any) -> Callable[[Callable[..., Any]], click.Command]:
     """Make a function a `gear` verb, shown in this group of the help."""
 
     def register(function: Callable[..., Any]) -> click.Command:
-        command = click.command(name, **options)(function)
+        decorate: Any = click.command(name, **options)
+        command: click.Command = decorate(function)
         root.add_command(command)
         _groups[name] = group
         _aliases.update(dict.fromkeys(aliases, name))
@@ -112,9 +110,9 @@ def verb(
 def run(argv: list[str] | None = None) -> int:
     """Run one command line; the exit code."""
     words = sys.argv[1:] if argv is None else argv
-    behind = words[words.index("--") + 1 :] if "--" in words else []
+    session.behind = words[words.index("--") + 1 :] if "--" in words else []
     try:
-        result = root.main(obj={"behind": behind}, args=argv, prog_name="gear", standalone_mode=False)
+        result = root.main(args=argv, prog_name="gear", standalone_mode=False)
         if isinstance(result, int) and result:
             return result
     except click.exceptions.Exit as stop:

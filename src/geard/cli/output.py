@@ -29,7 +29,7 @@ def output_option(command: F) -> F:
 def structured(values: object, form: str) -> None:
     """Print JSON or YAML."""
     if form == "yaml":
-        import yaml  # only who asks for YAML pays for it
+        import yaml  # noqa: PLC0415 - only who asks for YAML pays for it
 
         click.echo(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), nl=False)
         return
@@ -47,8 +47,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [tuple(header), *(tuple(printable(cell) for cell in row) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
-from geard.cli.asking import ask, ask_places, locators, places
+from geard.cli.asking import ask, ask_places, locators, places, session
+from geard.cli.completion import GearName, lists_gears
 from geard.cli.main import verb
 from geard.cli.output import output_option, printable, structured, table, with_place
 from geard.cli.parts import InstallCommand, parts_from
@@ -35,7 +37,7 @@ from geard.containers.slices import SLICES
 from geard.containers.wishes import parse_size
 from geard.environments.file import parse_argument
 from geard.failures import Invalid
-from geard.identifiers import Locator
+from geard.identifiers import Locator, parse_place
 from geard.ports.pairs import describe_mapping
 
 no_wait = click.option("--no-wait", is_flag=True, help="Return as soon as the request is on record.")
@@ -47,9 +49,7 @@ no_wait = click.option("--no-wait", is_flag=True, help="Return as soon as the re
     cls=InstallCommand,
     options_metavar="[OPTIONS]",
 )
-@click.argument(
-    "arguments", nargs=-1, required=True, metavar="IMAGE NAME... [VARIABLE=VALUE]... [-- COMMAND...]"
-)
+@click.argument("arguments", nargs=-1, required=True, metavar="IMAGE NAME... [VARIABLE=VALUE]... [-- COMMAND...]")
 @click.option("--start", is_flag=True, help="Start it, now and after every boot.")
 @click.option("--simple", is_flag=True, help="Share the host's users instead of a range of its own.")
 @click.option("--isolate", is_flag=True, help="Users of its own; the default, said aloud.")
@@ -57,15 +57,11 @@ no_wait = click.option("--no-wait", is_flag=True, help="Return as soon as the re
     "-v", "--volumes", multiple=True, metavar="PATH|HOST:PATH[:ro]", help="Keep PATH, or show the host's."
 )
 @click.option("--slice", default="", metavar="SLICE", help=f"One of {', '.join(SLICES)}.")
-@click.option(
-    "--restart", type=click.Choice(["always", "on-failure", "no"]), default="always", show_default=True
-)
+@click.option("--restart", type=click.Choice(["always", "on-failure", "no"]), default="always", show_default=True)
 @click.option("--memory", default="", metavar="SIZE", help="Such as 256m or 2g; 0 for no limit of its own.")
 @click.option("--cpus", type=float, default=None, metavar="N", help="Such as 0.5.")
 @click.option("--pids", type=int, default=None, metavar="N", help="How many processes and threads.")
-@click.option(
-    "--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label, for you and for programs."
-)
+@click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label, for you and for programs.")
 @click.option("--entrypoint", default=None, metavar="PROGRAM", help="Run this, not the image's entry point.")
 @click.option(
     "--stop-timeout", type=int, default=10, show_default=True, metavar="SECONDS", help="From TERM to KILL."
@@ -74,15 +70,14 @@ no_wait = click.option("--no-wait", is_flag=True, help="Return as soon as the re
 @click.option("--print-unit", is_flag=True, help="Print the unit it would get, and write nothing.")
 @click.option("--dry-run", is_flag=True, help="Print all that would be written, and write nothing.")
 @no_wait
-@click.pass_context
-def install(ctx: click.Context, arguments: tuple[str, ...], **given: Any) -> None:
+def install(arguments: tuple[str, ...], **given: Any) -> None:
     """Describe a container to systemd, and with --start run it.
 
     \b
     gear install nginx web -p 80:8080 --start
     gear install IMAGE h1/web-1 h2/web-2 A=B --memory 256m -- program --option
     """
-    arguments, command = split_command(ctx, arguments)
+    arguments, command = split_command(arguments)
     names = [argument for argument in arguments if "=" not in argument]
     variables = dict(parse_argument(argument) for argument in arguments if "=" in argument)
     if len(names) < 2:
@@ -124,9 +119,9 @@ def install(ctx: click.Context, arguments: tuple[str, ...], **given: Any) -> Non
         say(target if many else None, answer.text())
 
 
-def split_command(ctx: click.Context, arguments: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What stands before and behind the first `--`. click drops that `--`, so it is looked up in what was typed."""
-    count = len(ctx.obj["behind"]) if isinstance(ctx.obj, dict) and "behind" in ctx.obj else 0
+def split_command(arguments: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What stands before and behind the first `--`, which click itself drops."""
+    count = len(session.behind)
     return (arguments, ()) if not count else (arguments[:-count], arguments[-count:])
 
 
@@ -141,6 +136,12 @@ def _label(text: str) -> tuple[str, str]:
     if not equals:
         raise Invalid(f"{text!r} is no label", hint="--label NAME=VALUE")
     return name, value
+
+
+@lists_gears
+def _names(host: str) -> list[str]:
+    answer = session.transport(parse_place(host)).send(ListContainers(all=True))
+    return [row.id for row in answer.containers]
 
 
 def _volumes(items: Sequence[str]) -> VolumeConfig:
@@ -159,7 +160,7 @@ def _volumes(items: Sequence[str]) -> VolumeConfig:
 
 def _change(name: str, request: Any, doc: str) -> None:
     @verb(name, group="Gears", help=doc)
-    @click.argument("names", nargs=-1, required=True, metavar="NAME...")
+    @click.argument("names", nargs=-1, required=True, metavar="NAME...", type=GearName())
     @no_wait
     def command(names: tuple[str, ...], no_wait: bool) -> None:
         for target, answer in ask(locators(names), lambda at: request(id=at.id), follow=not no_wait):
@@ -172,30 +173,24 @@ _change("restart", RestartContainer, "Stop gears and start what is installed.")
 
 
 @verb("stop", group="Gears")
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
-@click.option(
-    "--timeout", type=float, default=None, metavar="SECONDS", help="Wait no longer; the stop goes on."
-)
+@click.argument("names", nargs=-1, required=True, metavar="NAME...", type=GearName())
+@click.option("--timeout", type=float, default=None, metavar="SECONDS", help="Wait no longer; the stop goes on.")
 @click.option("-n", "--no-wait", is_flag=True, help="Return as soon as the request is on record.")
 def stop(names: tuple[str, ...], timeout: float | None, no_wait: bool) -> None:
     """Have gears stopped, now and after every boot; say how each ended."""
     follow = not no_wait
-    for target, answer in ask(
-        locators(names), lambda at: StopContainer(id=at.id, timeout=timeout), follow=follow
-    ):
+    for target, answer in ask(locators(names), lambda at: StopContainer(id=at.id, timeout=timeout), follow=follow):
         if no_wait:
             say(target if len(names) > 1 else None, answer.text())
 
 
 @verb("delete", group="Gears")
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...", type=GearName())
 @click.option("--purge", is_flag=True, help="Its volumes and environment too; there is no way back.")
 @no_wait
 def delete(names: tuple[str, ...], purge: bool, no_wait: bool) -> None:
     """Remove gears; what is not there is fine. Volumes and environments are kept for a gear of the same name."""
-    for _, answer in ask(
-        locators(names), lambda at: DeleteContainer(id=at.id, purge=purge), follow=not no_wait
-    ):
+    for _, answer in ask(locators(names), lambda at: DeleteContainer(id=at.id, purge=purge), follow=not no_wait):
         click.echo(answer.text())
 
 
@@ -207,17 +202,15 @@ def purge(hosts: tuple[str, ...], yes: bool, no_wait: bool) -> None:
     """Stop every gear of a machine, now and after every boot. Nothing is deleted."""
     where = places(hosts)
     names = ", ".join(str(place) or "this machine" for place in where)
-    if not yes and click.get_text_stream("stdin").isatty():
+    if not yes and sys.stdin.isatty():
         click.confirm(f"Stop every gear of {names}?", abort=True)
     for place, answer in ask_places(where, lambda at: PurgeContainers(), follow=not no_wait):
-        click.echo(f"{place or 'this machine'}: {answer.text()}")
+        click.echo(f"{str(place) or 'this machine'}: {answer.text()}")
 
 
 @verb("status", group="Look")
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
-@click.option(
-    "-n", "--lines", type=click.IntRange(0, 10_000), default=10, show_default=True, help="Of the log."
-)
+@click.argument("names", nargs=-1, required=True, metavar="NAME...", type=GearName())
+@click.option("-n", "--lines", type=click.IntRange(0, 10_000), default=10, show_default=True, help="Of the log.")
 @click.option("-t", "--table", "as_table", is_flag=True, help="A line each, also for one gear.")
 @output_option
 def status(names: tuple[str, ...], lines: int, as_table: bool, form: str) -> None:
@@ -245,9 +238,7 @@ def status(names: tuple[str, ...], lines: int, as_table: bool, form: str) -> Non
 
 @verb("list-units", "list", "ps", group="Look")
 @click.argument("hosts", nargs=-1, metavar="[HOST]...")
-@click.option(
-    "-a", "--all", "all_", is_flag=True, help="Also gears that systemd has not loaded: stopped ones."
-)
+@click.option("-a", "--all", "all_", is_flag=True, help="Also gears that systemd has not loaded: stopped ones.")
 @click.option("-q", "--quiet", is_flag=True, help="Only the names.")
 @output_option
 def list_units(hosts: tuple[str, ...], all_: bool, quiet: bool, form: str) -> None:
@@ -283,7 +274,7 @@ def list_units(hosts: tuple[str, ...], all_: bool, quiet: bool, form: str) -> No
 
 
 @verb("cat", group="Look")
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...", type=GearName())
 @output_option
 def cat(names: tuple[str, ...], form: str) -> None:
     """Print the definition in force: the unit, an admin's drop-ins, what the engine is given."""

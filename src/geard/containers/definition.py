@@ -13,15 +13,15 @@ class Definition(Word):
     written: str
     """RFC 3339"""
     by: str = ""
-    engine: str
-    image: str
+    engine: str = "podman"
+    image: str = ""
     """as it was asked for"""
     image_id: str = ""
     """the very image, once it is here; empty until then, and the gear cannot start"""
     digest: str = ""
     simple: bool = False
-    slot: int
-    """which range of users and which address on the bridge (slots.py); never changes while the gear is there"""
+    slot: int = 0
+    """which range of users and which address on the bridge (slots.py); the gear's for good"""
     ipv4: str = ""
     ipv6: str = ""
     mac: str = ""
@@ -32,7 +32,7 @@ class Definition(Word):
     volume_config: VolumeConfig = VolumeConfig()
     image_volumes: tuple[str, ...] = ()
     """paths that the image declares as volumes: kept as the gear's own, like those asked for"""
-    slice: str
+    slice: str = "container-small"
     restart: Restart = "always"
     limits: Limits = Limits()
     labels: dict[str, str] = {}

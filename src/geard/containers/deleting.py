@@ -21,9 +21,9 @@ def hide(host: Host, id: str, *, purge: bool) -> bool:
     What is left is found by its `deleting` file, and `clear` takes it away, now or after a crash.
     """
     folders = Folders.of(host.paths, id)
-    if not (folders.unit.exists() or folders.versions.is_dir() or folders.known.is_symlink()):
-        if not (purge and folders.data.exists()):
-            return False
+    there = folders.unit.exists() or folders.versions.is_dir() or folders.known.is_symlink()
+    if not there and not (purge and folders.data.exists()):
+        return False
     with locked(folders.versions), Changes() as changes:
         changes.write(folders.deleting, "purge" if purge else "", 0o600)
         changes.remove(folders.wanted)

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -68,7 +68,8 @@ def settle(host: Host, wish: Wish, version: str, by: str, facets: Sequence[AnyFa
 def complete(
     host: Host, id: str, version: str, image: Image, facets: Sequence[AnyFacet], new_version: str
 ) -> Definition | None:
-    """Fill in the image; one that is another than before makes a new version. None where the definition in force is another by now: whoever wrote it completes it.
+    """Fill in the image; one that is another than before makes a new version. None where the definition in force
+    is another by now: whoever wrote it completes it.
 
     Raises Invalid where this image can never run so (it names no program, and none was given).
     """
@@ -143,7 +144,7 @@ def adopt_volume(draft: str) -> None:
 
 
 @contextmanager
-def _held(folders: Folders, changes: Changes) -> Iterator[None]:
+def _held(folders: Folders, changes: Changes) -> Generator[None]:
     """The gear's lock, with what a killed writer left put right."""
     changes.folder(folders.versions)
     with locked(folders.versions):
@@ -173,9 +174,7 @@ def _settle_parts(
     earlier = before.parts if before is not None else ()
     try:
         for facet in facets:
-            part = facet.settle(
-                host, changes, gear, part_of(facet.part, wish.parts), part_of(facet.part, earlier)
-            )
+            part = facet.settle(host, changes, gear, part_of(facet.part, wish.parts), part_of(facet.part, earlier))
             settled.append((facet, part))
     except BaseException:
         for facet, part in settled:
@@ -185,9 +184,7 @@ def _settle_parts(
     return tuple(part for _, part in settled if part is not None)
 
 
-def _definition(
-    host: Host, wish: Wish, version: str, by: str, slot: int, parts: tuple[Part, ...]
-) -> Definition:
+def _definition(host: Host, wish: Wish, version: str, by: str, slot: int, parts: tuple[Part, ...]) -> Definition:
     ipv4, ipv6, mac = slots.addresses(slots.bridge(host.paths), slot)
     return Definition(
         id=wish.id,

@@ -9,6 +9,7 @@ from typing import Any
 from geard.containers import deleting, installing, versions
 from geard.containers.definition import Definition
 from geard.containers.folders import Folders, unit_name
+from geard.containers.units import gear_of
 from geard.dispatch.work import Work
 from geard.failures import NotFound, TimedOut, Unavailable
 from geard.host.storage import Changes, locked, read_text
@@ -32,12 +33,8 @@ async def complete(work: Work, id: str) -> Definition | None:
         definition = await work.on_disk(versions.current, Folders.of(host.paths, id))
         if definition is None:
             return None
-        image = await bring(
-            host, check_image(definition.image), lambda phase, text: work.say(phase, text, id)
-        )
-        done = await work.on_disk(
-            installing.complete, host, id, definition.version, image, work.facets, work.id
-        )
+        image = await bring(host, check_image(definition.image), lambda phase, text: work.say(phase, text, id))
+        done = await work.on_disk(installing.complete, host, id, definition.version, image, work.facets, work.id)
         if done is not None:
             await _fill_volumes(work, done)
             return done
@@ -114,7 +111,7 @@ def _tidy(work: Work, folders: Folders) -> None:
         earlier = [d for d in versions.recorded(folders) if d.version != now.version]
         for facet in work.facets:
             parts = [part for d in earlier if (part := part_of(facet.part, d.parts)) is not None]
-            gear = installing.gear_of(folders)
+            gear = gear_of(folders)
             facet.tidy(work.host, changes, gear, part_of(facet.part, now.parts), parts)
 
 

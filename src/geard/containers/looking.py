@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,8 +14,10 @@ from geard.containers.slices import PIDS, SLICES
 from geard.containers.units import gear_of, mounts
 from geard.containers.wishes import show_size
 from geard.dispatch.work import Work
+from geard.host.journal import Entry, Span
 from geard.host.storage import read_text
 from geard.identifiers import login_name
+from geard.logs.lines import render_line, render_time
 from geard.words import part_of
 
 
@@ -24,7 +27,7 @@ async def look(work: Work, id: str, lines: int) -> ContainerStatus:
     folders = Folders.of(host.paths, id)
     definition = await work.on_disk(versions.require, folders)
     state = await host.systemd.properties(unit_name(id))
-    log = await host.journal.last(unit_name(id), lines) if lines > 0 else []
+    log = await _last_lines(work, unit_name(id), lines)
     facts = await work.on_disk(_facts, work, definition, folders)
     running = lifecycle.running_version(folders) if state["ActiveState"] == "active" else ""
     wanted = folders.wanted.is_symlink()
@@ -48,9 +51,17 @@ async def look(work: Work, id: str, lines: int) -> ContainerStatus:
         running_version=running,
         facts=facts,
         advice=tuple(advice(state, definition, folders, running)),
-        log=tuple(line.text() for line in log),
+        log=log,
         loaded=f"{state['LoadState']} ({folders.unit}; {'enabled' if folders.known.is_symlink() else 'disabled'})",
     )
+
+
+async def _last_lines(work: Work, unit: str, count: int) -> tuple[str, ...]:
+    if count <= 0:
+        return ()
+    async with aclosing(work.host.journal.entries(unit, Span(lines=count))) as entries:
+        found = [entry async for entry in entries if isinstance(entry, Entry)]
+    return tuple(render_line(render_time(e.time), e.identifier, e.pid, e.message) for e in found)
 
 
 def _facts(work: Work, definition: Definition, folders: Folders) -> tuple[Fact, ...]:
@@ -61,9 +72,7 @@ def _facts(work: Work, definition: Definition, folders: Folders) -> tuple[Fact, 
     if definition.simple:
         found.append(("Users", "the host's own (simple)"))
     else:
-        found.append(
-            ("Users", f"host ids from {definition.uid}, 65536 of them; root inside is nobody outside")
-        )
+        found.append(("Users", f"host ids from {definition.uid}, 65536 of them; root inside is nobody outside"))
     found.append(("Login", login_name(definition.id)))
     found.append(("Address", f"{definition.ipv4} {definition.ipv6}".strip() + f", {definition.mac}"))
     found.append(
@@ -104,7 +113,8 @@ def advice(state: dict[str, Any], definition: Definition, folders: Folders, runn
         found.append(f"it is down: {lifecycle.reason(state, folders)}")
     if record.get("oom") == "yes":
         found.append(
-            f"it was killed for using more memory than its limit; raise it: gear install … --memory SIZE ({_limits(definition)})"
+            "it was killed for using more memory than its limit;"
+            f" raise it: gear install … --memory SIZE ({_limits(definition)})"
         )
     restarts = int(state.get("NRestarts", 0))
     if restarts >= 3 and record.get("status") == "0" and record.get("code") == "exited":
@@ -113,7 +123,8 @@ def advice(state: dict[str, Any], definition: Definition, folders: Folders, runn
         found.append(f"it was restarted {restarts} times since it was last told to start")
     if running and running != definition.version:
         found.append(
-            f"running version {running}, installed {definition.version}: 'gear restart {definition.id}' brings it in"
+            f"running version {running}, installed {definition.version}:"
+            f" 'gear restart {definition.id}' brings it in"
         )
     return found
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 
+import msgspec
+
 from geard.containers import deleting, installing, lifecycle, listing, looking, versions
 from geard.containers.folders import Folders
 from geard.containers.requests import (
@@ -43,7 +45,7 @@ STARTS_AT_ONCE = max(4, 2 * (os.cpu_count() or 1))
 @operation
 async def install_container(request: InstallContainer, work: Work) -> InstalledContainer:
     parts = await _checked(request, work)
-    wish = Wish(**{name: getattr(request, name) for name in Wish.__struct_fields__} | {"parts": parts})
+    wish = msgspec.structs.replace(request, parts=parts)
     settled = await work.on_disk(installing.settle, work.host, wish, work.id, work.asker.name, work.facets)
 
     async def bring_about() -> None:
@@ -150,7 +152,7 @@ async def purge_containers(request: PurgeContainers, work: Work) -> Accepted:
 
 
 async def _each(work: Work, ids: list[str], deed: lifecycle.Deed) -> None:
-    """Do it to every gear, a few at a time, whatever becomes of the others; raises the first failure at the end."""
+    """Do it to every gear, a few at a time, whatever becomes of the others; raise the first failure at the end."""
     slots = asyncio.Semaphore(STARTS_AT_ONCE)
     failures: list[Failure] = []
 
@@ -190,9 +192,7 @@ async def complete_container(request: CompleteContainer, work: Work) -> Accepted
 @operation
 async def list_containers(request: ListContainers, work: Work) -> ContainerList:
     units = await work.host.systemd.units("ctr-*.service")
-    return ContainerList(
-        containers=await work.on_disk(listing.combine, work.host.paths, units, all=request.all)
-    )
+    return ContainerList(containers=await work.on_disk(listing.combine, work.host.paths, units, all=request.all))
 
 
 @operation

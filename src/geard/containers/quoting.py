@@ -18,9 +18,7 @@ from geard.failures import Invalid
 LIMIT = 131_000
 
 _NEVER = re.compile(
-    "[\0\ud800-\udfff\ufdd0-\ufdef"
-    + "".join(chr(p << 16 | e) for p in range(17) for e in (0xFFFE, 0xFFFF))
-    + "]"
+    "[\0\ud800-\udfff\ufdd0-\ufdef" + "".join(chr(p << 16 | e) for p in range(17) for e in (0xFFFE, 0xFFFF)) + "]"
 )
 _PLAIN = re.compile(r"[A-Za-z0-9_./:=,@+-]+", re.ASCII)
 _IN_WORD = re.compile(r'["\\]')

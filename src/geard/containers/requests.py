@@ -55,7 +55,7 @@ class InstalledContainer(Answer):
         return {"X-PortMapping": render_mapping(self.ports)} if self.ports else {}
 
     def text(self) -> str:
-        lines = []
+        lines = list[str]()
         if self.ports:
             lines.append("PortMapping: " + ", ".join(f"{p.internal} -> {p.external}" for p in self.ports))
         state = "is installed" if self.changed else "is installed already, just so"
@@ -243,7 +243,7 @@ class DefinitionText(Answer):
 class ShowDefinition(Request[DefinitionText]):
     """The definition in force: unit, its drop-ins, the engine's arguments. No value of the environment."""
 
-    route = Route("GET", "/container/{id}/definition", scope="read")
+    route = Route("GET", "/container/{id}/definition")
 
     id: str
 

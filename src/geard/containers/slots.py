@@ -4,7 +4,8 @@
 
 Slot n has the host uids and gids 2,000,000 + 65,536 n and the 65,535 behind them, and the n-th address of
 geard's bridge. All are recorded in the definition as well, and stay while the gear or its volumes are there.
-The range ends below what systemd keeps for itself (Users, Groups, UIDs and GIDs on systemd systems: 1,879,048,192).
+The range ends below what systemd keeps for itself (1,879,048,192 and up: Users, Groups, UIDs and
+GIDs on systemd systems).
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ def reserve(paths: Paths, changes: Changes, unit: Path) -> int:
     start = 0
     with suppress(OSError, ValueError):
         start = int((base / _NEXT).read_text())
-    for number in [*range(start, SLOTS), *range(start)]:
+    numbers: list[int] = [*range(start, SLOTS), *range(start)]
+    for number in numbers:
         with suppress(FileExistsError):
             changes.symlink(unit, base / str(number))
             with suppress(OSError):

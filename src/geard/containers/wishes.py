@@ -74,15 +74,8 @@ def _check_volumes(wish: Wish) -> None:
 def check_path(path: str, where: str) -> str:
     """An absolute path without detours. Raises Invalid."""
     check_text(path, f"the path {path!r}")
-    if (
-        not path.startswith("/")
-        or path != str(PurePosixPath(path))
-        or ".." in path.split("/")
-        or "\n" in path
-    ):
-        raise Invalid(
-            f"{path!r} is no path {where}", hint="absolute, without '..', '//' and a '/' at the end"
-        )
+    if not path.startswith("/") or path != str(PurePosixPath(path)) or ".." in path.split("/") or "\n" in path:
+        raise Invalid(f"{path!r} is no path {where}", hint="absolute, without '..', '//' and a '/' at the end")
     if len(path.encode()) > 4_095 or any(len(part.encode()) > 200 for part in path.split("/")):
         raise Invalid(f"the path {path[:60]!r}… is too long")
     return path

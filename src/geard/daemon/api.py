@@ -106,7 +106,7 @@ class Question:
     form: Form = Form.PLAIN
 
     def headers(self) -> dict[str, str]:
-        return {REQUEST_ID: self.id}
+        return {REQUEST_ID: self.id, "Server": "geard"}
 
 
 class Api:
@@ -145,9 +145,7 @@ class Api:
         question.entry, in_path = self._table.find(http.method, path)
         route = question.entry.route
         if not visit.asker.may(route.scope):
-            raise Denied(
-                f"{visit.asker.name} may not {http.method} {path}", hint=f"it takes scope {route.scope}"
-            )
+            raise Denied(f"{visit.asker.name} may not {http.method} {path}", hint=f"it takes scope {route.scope}")
         question.form = parse_accept(http.headers.get("Accept", ""))
         query = dict(http.rel_url.query)
         follow = route.mutates and _truth(query.pop("follow", ""))

@@ -33,7 +33,7 @@ class Cgroups:
         self._mount = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         own = root + Path("/proc/self/cgroup").read_text().partition("0::")[2].partition("\n")[0].rstrip("/")
         self._own = own.split("/")
-        if self.path(os.stat(own).st_ino) != own:  # noqa: PTH116 - what is compared is text
+        if self.path(os.stat(own).st_ino) != own:
             raise OSError(f"the id of {own} does not lead back to it")
 
     def path(self, id: int) -> str:

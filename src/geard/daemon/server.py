@@ -70,7 +70,7 @@ async def serve(host: Host, *, listen: Listen | None = None) -> None:
 
 async def run(host: Host, sockets: Sequence[socket.socket], stop: asyncio.Event, notifier: Notifier) -> None:
     """Serve on `sockets`, which are closed in the end, until `stop`."""
-    dispatcher, doors = Dispatcher(host), Doors()
+    dispatcher, doors = Dispatcher(host, catalog.load()), Doors()
     api = Api(dispatcher, all_operations())
     reception = Reception(api, doors)
     listeners = [await _listen(reception, each) for each in _open_ones(sockets, doors)]
@@ -143,12 +143,19 @@ class Reception(web.Server):
         super().connection_lost(handler, exc)
 
     def _request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
-        http = web.BaseRequest(message, payload, protocol, writer, task, self._loop)
-        http["visit"] = self._visits[protocol]
+        http = _VisitorsRequest(message, payload, protocol, writer, task, self._loop)
+        http.visit = self._visits[protocol]
         return http
 
     async def _answer(self, http: web.BaseRequest) -> web.StreamResponse:
-        return await self._api.answer(http, http["visit"])
+        assert isinstance(http, _VisitorsRequest)
+        return await self._api.answer(http, http.visit)
+
+
+class _VisitorsRequest(web.BaseRequest):
+    ATTRS = web.BaseRequest.ATTRS | {"visit"}  # aiohttp's list of what may be set
+
+    visit: Visit
 
 
 def _open_ones(sockets: Sequence[socket.socket], doors: Doors) -> Iterator[socket.socket]:

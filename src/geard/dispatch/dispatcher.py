@@ -96,9 +96,7 @@ class Dispatcher:
         if known is not None:
             if known.same(request, asker):
                 return known
-            raise Conflict(
-                f"request id {id} was used for something else", hint="take a new id for a new question"
-            )
+            raise Conflict(f"request id {id} was used for something else", hint="take a new id for a new question")
         self._forget_old()
         if len(self._tasks) >= RUNNING_LIMIT:
             raise Full(

@@ -6,6 +6,7 @@ import inspect
 import typing
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from types import GenericAlias
 from typing import Any, TypeVar
 
 from geard.dispatch.work import Work
@@ -38,7 +39,7 @@ def operation(deed: F) -> F:
     request = hints[names[0]]
     promised, given = answer_type(request), hints["return"]
     item = stream_item(promised)
-    wanted = promised if item is None else AsyncIterator[item]
+    wanted: Any = promised if item is None else GenericAlias(AsyncIterator, (item,))
     if given != wanted:
         raise TypeError(f"{deed.__name__} must answer {request.__name__} with {wanted}, not {given}")
     _operations[request] = Operation(request, deed, streams=item is not None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import click
 
 from geard.cli.asking import ask, locators
+from geard.cli.completion import GearName
 from geard.cli.main import verb
 from geard.cli.output import output_option, structured, with_place
 from geard.cli.parts import adds_to_install
@@ -28,9 +30,7 @@ from geard.words import Part
 def read_file(path: str) -> dict[str, str]:
     """The variables in a file of NAME=VALUE lines, `-` for standard input. Raises Invalid."""
     try:
-        text = (
-            click.get_text_stream("stdin").read() if path == "-" else Path(path).read_text(encoding="utf-8")
-        )
+        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise Invalid(f"cannot read the environment file {path}: {error}") from None
     bad: list[str] = []
@@ -68,15 +68,13 @@ adds_to_install(
             help="Read NAME=VALUE lines from FILE.",
         ),
         click.Option(["--env-url"], default="", metavar="URL", help="Have the agent fetch NAME=VALUE lines."),
-        click.Option(
-            ["--env-id"], default="", metavar="ID", help="Read this environment, not the gear's own."
-        ),
+        click.Option(["--env-id"], default="", metavar="ID", help="Read this environment, not the gear's own."),
     ],
 )
 
 
 @verb("env", group="Share")
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...", type=GearName())
 @output_option
 def env(names: tuple[str, ...], form: str) -> None:
     """Print the variables of environments (a gear's own has the gear's name)."""
@@ -95,9 +93,7 @@ def env(names: tuple[str, ...], form: str) -> None:
 @verb("set-env", group="Share")
 @click.argument("arguments", nargs=-1, required=True, metavar="NAME... [VARIABLE=VALUE]...")
 @click.option("--reset", is_flag=True, help="Start from nothing: what is not given is removed.")
-@click.option(
-    "--env-file", "env_files", multiple=True, metavar="FILE", help="Read NAME=VALUE lines from FILE."
-)
+@click.option("--env-file", "env_files", multiple=True, metavar="FILE", help="Read NAME=VALUE lines from FILE.")
 @click.option("--env-url", default="", metavar="URL", help="Have the agent fetch NAME=VALUE lines from URL.")
 @click.option("--remove", multiple=True, metavar="VARIABLE", help="Remove one variable.")
 def set_env(

@@ -70,8 +70,6 @@ class Bus:
                 raise TimedOut(f"{destination} did not answer {member} within {seconds:g} s") from None
             except (OSError, EOFError, DBusError) as error:
                 raise Unavailable(f"the system bus was lost while asking {member}: {error}") from error
-        if reply is None:
-            raise Unavailable(f"the system bus gave no answer to {member}")
         if reply.message_type is MessageType.ERROR:
             text = str(reply.body[0]) if reply.body else ""
             raise Refused(reply.error_name or "", text)

@@ -274,7 +274,7 @@ class _Sweeper:
         self.knock = threading.Event()
         """set, from any thread: return soon"""
         self._folder = folder
-        self._reader: _Reader | None = None
+        self._reader: Reader | None = None
         self._cursor = ""
         self._found_at = time.monotonic()
 
@@ -297,8 +297,8 @@ class _Sweeper:
         if self._reader is not None:
             self._reader.close()
 
-    def _open(self) -> _Reader:
-        reader = _Reader(self._folder)
+    def _open(self) -> Reader:
+        reader = Reader(self._folder)
         reader.watch()
         reader.seek_tail()
         if reader.previous():
@@ -307,7 +307,7 @@ class _Sweeper:
             reader.seek_head()
         return reader
 
-    def _look(self, reader: _Reader, units: frozenset[str]) -> tuple[list[tuple[str, Entry]], bool]:
+    def _look(self, reader: Reader, units: frozenset[str]) -> tuple[list[tuple[str, Entry]], bool]:
         reader.process()
         found: list[tuple[str, Entry]] = []
         seen, more = 0, reader.next()
@@ -343,13 +343,13 @@ class _Page:
     def chunk(self) -> list[Entry]:
         """Raises Unavailable, Invalid."""
         try:
-            with closing(_Reader(self._folder)) as reader:
+            with closing(Reader(self._folder)) as reader:
                 reader.match(self._unit)
                 return self._read(reader)
         except OSError as error:
             raise _unreadable(error) from None
 
-    def _read(self, reader: _Reader) -> list[Entry]:
+    def _read(self, reader: Reader) -> list[Entry]:
         more = self._go_on(reader) if self._at else self._begin(reader)
         limit = CHUNK if self._at else FIRST_CHUNK
         entries: list[Entry] = []
@@ -361,10 +361,10 @@ class _Page:
         self.ended = not more
         return entries
 
-    def _go_on(self, reader: _Reader) -> bool:
+    def _go_on(self, reader: Reader) -> bool:
         return _seek_after(reader, self._at)
 
-    def _begin(self, reader: _Reader) -> bool:
+    def _begin(self, reader: Reader) -> bool:
         """Go to the first entry, having found the last; False where there is none."""
         if self._span.lines == 0 or self._joined_at == "" or not self._seek_end(reader):
             return False
@@ -392,7 +392,7 @@ class _Page:
             reader.seek_head()
         return reader.next()
 
-    def _seek_end(self, reader: _Reader) -> bool:
+    def _seek_end(self, reader: Reader) -> bool:
         if self._joined_at is None:
             reader.seek_tail()
         else:
@@ -404,11 +404,11 @@ class _Page:
             return reader.previous()
         return True
 
-    def _not_past(self, reader: _Reader, end: int) -> bool:
+    def _not_past(self, reader: Reader, end: int) -> bool:
         return reader.time <= end
 
 
-class _Reader:
+class Reader:
     """A place among the entries: sd-journal(3) through python3-systemd, which has no types. For one thread.
 
     The raw calls are used because `Reader.get_next` converts every field of every entry: 20 times slower.
@@ -464,7 +464,7 @@ class _Reader:
         try:
             self._raw.seek_cursor(cursor)
         except ValueError:
-            raise Invalid(f"{cursor!r} is no cursor", hint="take the Cursor of an item") from None
+            raise Invalid(f"{cursor!r} is no cursor", hint="take the Cursor of a line") from None
 
     def next(self) -> bool:
         return bool(self._raw._next())
@@ -501,7 +501,7 @@ class _Reader:
         return value.decode(errors="replace")
 
 
-def _seek_after(reader: _Reader, cursor: str) -> bool:
+def _seek_after(reader: Reader, cursor: str) -> bool:
     """Go to the first entry after `cursor`, whether that one is still there or not."""
     reader.seek(cursor)
     return reader.next() and (reader.cursor != cursor or reader.next())

@@ -47,9 +47,7 @@ async def run(
             stderr=asyncio.subprocess.PIPE,
         )
     except FileNotFoundError:
-        raise Unavailable(
-            f"{argv[0]} is not installed", hint="gear setup says what this host lacks"
-        ) from None
+        raise Unavailable(f"{argv[0]} is not installed", hint="gear setup says what this host lacks") from None
     try:
         output, errors = await asyncio.wait_for(child.communicate(stdin), timeout)
     except TimeoutError:
@@ -58,9 +56,7 @@ async def run(
         if child.returncode is None:
             child.kill()
             await child.wait()
-    finished = Finished(
-        child.returncode or 0, output.decode(errors="replace"), errors.decode(errors="replace")
-    )
+    finished = Finished(child.returncode or 0, output.decode(errors="replace"), errors.decode(errors="replace"))
     if check and finished.status != 0:
         raise ProgramFailed(argv, finished.status, finished.errors[-ERROR_LIMIT:])
     return finished

@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -36,7 +36,7 @@ class Changes:
         self.sync()
 
     def write(self, path: Path, text: bytes | str, mode: int = 0o644) -> None:
-        """Put a whole file in place of whatever `path` was. Raises OSError (ENOSPC, EIO, …), the old file intact."""
+        """Put a whole file in place of whatever `path` was. Raises OSError (ENOSPC, …), the old file intact."""
         data = text.encode() if isinstance(text, str) else text
         draft = _draft(path)
         fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -141,7 +141,7 @@ def sweep(folder: Path) -> None:
 
 
 @contextmanager
-def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
+def locked(folder: Path, *, wait: bool = True) -> Generator[None]:
     """Hold the one lock of a folder (made if it is not there), against threads and processes alike.
 
     The lock is flock(2) on the folder itself, so that nothing has to be tidied up after a crash. Raises
@@ -158,9 +158,7 @@ def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             except BlockingIOError:
-                raise Conflict(
-                    f"somebody else is changing {folder.name}", hint="ask again in a moment"
-                ) from None
+                raise Conflict(f"somebody else is changing {folder.name}", hint="ask again in a moment") from None
             # It may have been deleted while we waited; then the lock is on a folder nobody else will find.
             if _same(fd, folder):
                 yield

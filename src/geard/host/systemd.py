@@ -101,7 +101,7 @@ class Systemd:
         await self._manager("SetUnitProperties", "sba(sv)", unit, True, values)
 
     async def reload(self) -> None:
-        """Have PID 1 read all unit files anew; 0.2 s to many seconds. Callers that come meanwhile share one more."""
+        """Have PID 1 read all unit files anew: 0.2 s to many seconds. Who comes meanwhile shares one more."""
         if self._reload is not None and not self._reload.done():
             self._reload_again = True
             await asyncio.shield(self._reload)
@@ -137,9 +137,7 @@ class Systemd:
         try:
             return await asyncio.wait_for(asyncio.shield(result), wait)
         except TimeoutError:
-            raise TimedOut(
-                f"{unit} is still at it after {wait:g} s", hint="it goes on; ask its status"
-            ) from None
+            raise TimedOut(f"{unit} is still at it after {wait:g} s", hint="it goes on; ask its status") from None
         finally:
             self._jobs.pop(path, None)
 

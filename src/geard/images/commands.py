@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from geard.cli.asking import ask_places, places
@@ -30,10 +32,8 @@ def pull(image: str, hosts: tuple[str, ...], no_wait: bool) -> None:
 def login(registry: str, hosts: tuple[str, ...], user: str, password_stdin: bool) -> None:
     """Prove credentials to a registry, and keep them on machines for their pulls."""
     if password_stdin:
-        password = click.get_text_stream("stdin").readline().rstrip("\n")
+        password = sys.stdin.readline().rstrip("\n")
     else:
         password = str(click.prompt("Password", hide_input=True, err=True))
-    for place, _ in ask_places(
-        places(hosts), lambda at: LogIn(registry=registry, user=user, password=password)
-    ):
-        click.echo(f"{place or 'this machine'}: logged in to {registry}")
+    for place, _ in ask_places(places(hosts), lambda at: LogIn(registry=registry, user=user, password=password)):
+        click.echo(f"{str(place) or 'this machine'}: logged in to {registry}")

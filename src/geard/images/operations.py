@@ -20,7 +20,7 @@ async def pull_image(request: PullImage, work: Work) -> Pulled:
     name = complete_name(check_image(request.image))
 
     async def pull() -> None:
-        found = await bring(work.host, name, lambda phase, text: work.say(phase, text), fresh=True)
+        found = await bring(work.host, name, work.say, fresh=True)
         work.say("done", f"{name} is {found.digest or found.id}")
 
     work.then(pull)

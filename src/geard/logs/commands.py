@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 
 from geard.cli.asking import locators, session, tell
+from geard.cli.completion import GearName
 from geard.cli.main import verb
 from geard.cli.output import with_place
 from geard.failures import Failure, Invalid
@@ -32,7 +33,7 @@ Lines = Iterator[tuple[Locator, LogLine]]
 
 
 @verb("log", "logs", group="Look")
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...", type=GearName())
 @click.option("-f", "--follow", is_flag=True, help="Go on with new lines until Ctrl-C.")
 @click.option(
     "-n",
@@ -46,9 +47,7 @@ Lines = Iterator[tuple[Locator, LogLine]]
     "--since", default="", metavar="TIME", help="Nothing older: '2026-11-23 19:43', 19:43, today, 10m, 2h."
 )
 @click.option("--until", default="", metavar="TIME", help="Nothing newer.")
-@click.option(
-    "--after-cursor", default="", metavar="CURSOR", help="Only what came after the line of this cursor."
-)
+@click.option("--after-cursor", default="", metavar="CURSOR", help="Only what came after the line of this cursor.")
 @click.option(
     "-o",
     "--output",

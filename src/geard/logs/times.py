@@ -14,7 +14,7 @@ _CLOCK = r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?"
 # A plus sign in a query string that nobody escaped arrives as a space.
 _ZONE = r"Z|z|[+ -][0-9]{2}:?[0-9]{2}"
 _MOMENT = re.compile(
-    rf"(?:(?P<day>[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}|today|yesterday)(?:[Tt]|\s+|$))?"
+    rf"(?:(?P<day>[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}|today|yesterday)(?:[Tt](?=[0-9])|\s+|$))?"
     rf"(?:(?P<clock>{_CLOCK})(?P<zone>{_ZONE})?)?",
     re.ASCII,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -13,6 +14,8 @@ from geard.logs.times import microseconds, parse_duration, parse_moment
 # What a log is without a word more; the README: "will end after 30 seconds".
 USUAL = timedelta(seconds=30)
 USUAL_LINES = 10
+
+_CURSOR = re.compile(r"[a-z]=[0-9a-f]+(;[a-z]=[0-9a-f]+)*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ def parse_wanted(request: FollowLog, now: datetime) -> Wanted:
         seconds = left if seconds is None else min(seconds, left)
     if not (request.lines or request.since or request.until or request.after):
         return Wanted(Span(since=microseconds(now - USUAL), at_least=USUAL_LINES), seconds)
+    if request.after and not _CURSOR.fullmatch(request.after):
+        raise Invalid(f"{request.after!r} is no cursor", hint="take the Cursor of a line")
     span = Span(
         lines=parse_lines(request.lines),
         since=microseconds(parse_moment(request.since, now)) if request.since else None,

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from geard.cli.asking import ask, locators
+from geard.cli.completion import GearName
 from geard.cli.main import verb
 from geard.cli.output import output_option, structured, table, with_place
 from geard.cli.parts import adds_to_install
@@ -35,7 +36,7 @@ adds_to_install(
 
 
 @verb("ports", group="Look")
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...", type=GearName())
 @output_option
 def ports(names: tuple[str, ...], form: str) -> None:
     """Show which ports of gears are published, and where."""
@@ -43,7 +44,5 @@ def ports(names: tuple[str, ...], form: str) -> None:
     if form in ("json", "yaml"):
         structured([with_place(answer, str(target.at)) | {"Id": target.id} for target, answer in found], form)
         return
-    rows = [
-        (str(t), str(p.internal), str(p.external), p.protocol) for t, answer in found for p in answer.ports
-    ]
+    rows = [(str(t), str(p.internal), str(p.external), p.protocol) for t, answer in found for p in answer.ports]
     click.echo(table(("NAME", "INTERNAL", "EXTERNAL", "PROTOCOL"), rows))

@@ -46,9 +46,7 @@ class PortsFacet(Facet[PublishedPorts]):
             return settled
         if settled is not None and not settled.value:
             return settled
-        wanted = tuple(
-            PortPair(internal=port, protocol=protocol, exposed=True) for port, protocol in image.ports
-        )
+        wanted = tuple(PortPair(internal=port, protocol=protocol, exposed=True) for port, protocol in image.ports)
         if not wanted:
             return None
         return PublishedPorts(value=_claim(host, changes, gear, wanted, settled.value if settled else ()))
@@ -62,9 +60,7 @@ class PortsFacet(Facet[PublishedPorts]):
         return [("X-PortMapping", str(pair)) for pair in settled.value] if settled is not None else []
 
     def show(self, host: Host, gear: Gear, settled: PublishedPorts | None) -> Sequence[tuple[str, str]]:
-        return [
-            ("Ports", describe_mapping(settled.value) if settled is not None and settled.value else "none")
-        ]
+        return [("Ports", describe_mapping(settled.value) if settled is not None and settled.value else "none")]
 
     def tidy(
         self,

@@ -26,18 +26,12 @@ def parse_pairs(texts: Iterable[str]) -> tuple[PortPair, ...] | None:
 def _parse_pair(text: str) -> PortPair:
     numbers, slash, protocol = text.partition("/")
     internal, colon, external = numbers.partition(":")
-    if (
-        not colon
-        or not (_number(internal) and _number(external))
-        or (slash and protocol not in ("tcp", "udp"))
-    ):
+    if not colon or not (_number(internal) and _number(external)) or (slash and protocol not in ("tcp", "udp")):
         raise Invalid(
             f"{text!r} is no pair of ports",
             hint="INTERNAL:EXTERNAL[/udp], both 0 to 65535; external 0 for a free one; 'none' for no port",
         )
-    return PortPair(
-        internal=int(internal), external=int(external), protocol="udp" if protocol == "udp" else "tcp"
-    )
+    return PortPair(internal=int(internal), external=int(external), protocol="udp" if protocol == "udp" else "tcp")
 
 
 def _number(text: str) -> bool:

@@ -50,6 +50,7 @@ def reserve(paths: Paths, changes: Changes, port: int, protocol: str, unit: Path
     """Reserve one port for a gear; having it already is fine. Raises AlreadyExists where another has it."""
     link = place(paths, port, protocol)
     changes.folder(link.parent)
+    holder: Path | None = None
     for _ in range(3):
         with suppress(FileExistsError):
             changes.symlink(unit, link)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
+from geard import __version__
 from geard.cli.asking import ask_places, places
 from geard.cli.main import verb
-from geard.cli.output import output_option, structured
-from geard.setup.requests import SetUpHost
+from geard.cli.output import output_option, structured, with_place
+from geard.setup.requests import GetVersion, SetUpHost
 from geard.words import builtins_of
 
 
@@ -24,3 +25,22 @@ def setup(ctx: click.Context, check: bool, form: str) -> None:
             click.echo(report.text())
         if not report.ready:
             ctx.exit(1)
+
+
+@verb("version", group="This host")
+@click.argument("hosts", nargs=-1, metavar="[HOST]...")
+@output_option
+def version(hosts: tuple[str, ...], form: str) -> None:
+    """Say which geard this is; with hosts, which one does the work there."""
+    if not hosts:
+        if form in ("json", "yaml"):
+            structured({"Version": __version__}, form)
+        else:
+            click.echo(f"gear {__version__}")
+        return
+    found = list(ask_places(places(hosts), lambda at: GetVersion()))
+    if form in ("json", "yaml"):
+        structured([with_place(answer, str(place)) for place, answer in found], form)
+        return
+    for place, answer in found:
+        click.echo(f"{str(place) or 'this machine'}: {answer.text()}")

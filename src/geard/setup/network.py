@@ -16,9 +16,7 @@ IPV6 = ipaddress.IPv6Network("fd67:6561:7264::/48")
 
 def choose_ipv4(taken: Iterable[str]) -> ipaddress.IPv4Network:
     """The first candidate that overlaps with none of the networks this host has routes to. Raises Unavailable."""
-    known = [
-        ipaddress.IPv4Network(text, strict=False) for text in taken if ":" not in text and text != "default"
-    ]
+    known = [ipaddress.IPv4Network(text, strict=False) for text in taken if ":" not in text and text != "default"]
     for candidate in CANDIDATES:
         if not any(candidate.overlaps(network) for network in known):
             return candidate

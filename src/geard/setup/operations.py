@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from geard import __version__
 from geard.containers import slots
 from geard.containers.slices import SLICES, render_slice
 from geard.dispatch.operation import operation
@@ -19,7 +20,7 @@ from geard.host import Host
 from geard.host.process import run
 from geard.host.storage import Changes, read_text
 from geard.setup.network import BRIDGE, choose_ipv4, choose_ipv6, render
-from geard.setup.requests import Finding, HostReport, SetUpHost
+from geard.setup.requests import Finding, GetVersion, HostReport, SetUpHost, Version
 
 TARGETS = {
     "container.target": "Containers that are installed",
@@ -27,6 +28,16 @@ TARGETS = {
 }
 SOCKETS = ("geard.socket", "geard-loopback.socket", "geard-loopback6.socket")
 LEAST_SYSTEMD = 252
+
+
+@operation
+async def get_version(request: GetVersion, work: Work) -> Version:
+    engine = work.host.engine
+    return Version(
+        version=__version__,
+        engine=f"{engine.name} {await engine.version()}",
+        systemd=await work.host.systemd.version(),
+    )
 
 
 @operation
@@ -60,9 +71,7 @@ async def _try(what: str, ask: Callable[[], Awaitable[str]], remedy: str) -> Fin
 
 def _program(name: str, remedy: str) -> Finding:
     path = shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin")
-    return Finding(
-        what=name, state="ok" if path else "missing", detail=path or "", remedy="" if path else remedy
-    )
+    return Finding(what=name, state="ok" if path else "missing", detail=path or "", remedy="" if path else remedy)
 
 
 def _module(name: str, what: str, remedy: str) -> Finding:
@@ -75,20 +84,18 @@ def _advice() -> list[Finding]:
     unified = Path("/sys/fs/cgroup/cgroup.controllers").exists()
     if not unified:
         found.append(
-            Finding(
-                what="control groups", state="advice", detail="version 1: kills for memory are seen by less"
-            )
+            Finding(what="control groups", state="advice", detail="version 1: kills for memory are seen by less")
         )
-    for name in ("ufw", "firewalld"):
-        if shutil.which(name, path="/usr/sbin:/usr/bin"):
-            found.append(
-                Finding(
-                    what=name,
-                    state="advice",
-                    detail="published ports are opened by the engine's own rules, before this firewall's",
-                    remedy="publish on 127.0.0.1 behind a proxy where that is not wanted",
-                )
-            )
+    found += [
+        Finding(
+            what=name,
+            state="advice",
+            detail="published ports are opened by the engine's own rules, before this firewall's",
+            remedy="publish on 127.0.0.1 behind a proxy where that is not wanted",
+        )
+        for name in ("ufw", "firewalld")
+        if shutil.which(name, path="/usr/sbin:/usr/bin")
+    ]
     return found
 
 
@@ -119,14 +126,10 @@ async def _network(work: Work) -> list[Finding]:
     path = host.paths.base / "network"
     made = read_text(path) is None
     if made:
-        routes = json.loads(
-            (await run(["/usr/sbin/ip", "-j", "route", "show", "table", "all"])).output or "[]"
-        )
+        routes = json.loads((await run(["/usr/sbin/ip", "-j", "route", "show", "table", "all"])).output or "[]")
         ipv6 = Path("/proc/net/if_inet6").exists()
         machine = hashlib.sha256((read_text(Path("/etc/machine-id")) or "").encode()).digest()
-        text = render(
-            choose_ipv4(str(route["dst"]) for route in routes), choose_ipv6(machine) if ipv6 else None
-        )
+        text = render(choose_ipv4(str(route["dst"]) for route in routes), choose_ipv6(machine) if ipv6 else None)
 
         def write() -> None:
             with Changes() as changes:
@@ -143,9 +146,7 @@ async def _units(work: Work) -> list[Finding]:
     def write() -> bool:
         paths = work.host.paths
         texts = {paths.base / "targets" / name: _target(about) for name, about in TARGETS.items()}
-        texts |= {
-            paths.base / "slices" / f"{slice.name}.slice": render_slice(slice) for slice in SLICES.values()
-        }
+        texts |= {paths.base / "slices" / f"{slice.name}.slice": render_slice(slice) for slice in SLICES.values()}
         fresh = False
         with Changes() as changes:
             for path, text in texts.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from geard.request import Answer, Request
+from geard.request import Answer, Request, Route
 from geard.words import Word
 
 
@@ -25,12 +25,25 @@ class HostReport(Answer):
     def text(self) -> str:
         lines: list[str] = []
         for finding in self.findings:
-            lines.append(
-                f"{finding.state:>8}  {finding.what}" + (f": {finding.detail}" if finding.detail else "")
-            )
+            lines.append(f"{finding.state:>8}  {finding.what}" + (f": {finding.detail}" if finding.detail else ""))
             if finding.remedy:
                 lines.append(f"{'':>8}  -> {finding.remedy}")
         return "\n".join(lines)
+
+
+class Version(Answer):
+    version: str
+    engine: str
+    systemd: str
+
+    def text(self) -> str:
+        return f"gear {self.version}, {self.engine}, systemd {self.systemd}"
+
+
+class GetVersion(Request[Version]):
+    """Which geard does the work on a machine, and what it stands on."""
+
+    route = Route("GET", "/version", scope="read")
 
 
 class SetUpHost(Request[HostReport]):

@@ -95,9 +95,7 @@ class HttpTransport:
                     break
             except TimeoutError:
                 self.close()
-                raise TimedOut(
-                    f"{self._name} has fallen silent", hint=f"the request goes on as {id}"
-                ) from None
+                raise TimedOut(f"{self._name} has fallen silent", hint=f"the request goes on as {id}") from None
         raise _broken(self._name, hint=f"what was begun goes on; ask again as request {id}")
 
     def _next_id(self) -> str:
@@ -234,9 +232,7 @@ def _told(response: http.client.HTTPResponse, name: str) -> Failure:
         return _failure(value)
     except (msgspec.DecodeError, KeyError, TypeError):
         lines = body.decode(errors="replace").strip().splitlines() or [response.reason]
-        return Unavailable(
-            f"{name} answers {response.status}: {lines[0][:200]}", hint="is that a geard agent?"
-        )
+        return Unavailable(f"{name} answers {response.status}: {lines[0][:200]}", hint="is that a geard agent?")
 
 
 def _failure(value: dict[str, Any]) -> Failure:

@@ -40,7 +40,9 @@ class LocalTransport:
         if self._performer is None:
             self._performer = self._make()
         answer = await self._performer.answer(request, self._request_id, follow)
-        return _LocalStream(self, answer) if isinstance(answer, AsyncIterator) else answer
+        if isinstance(answer, AsyncIterator):
+            return _LocalStream(self, answer)  # pyright: ignore[reportUnknownArgumentType]
+        return answer
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -70,9 +70,9 @@ def parse(kind: type[Q], in_path: Mapping[str, str], query: Mapping[str, str], b
 
 def _object(body: bytes) -> dict[str, Any]:
     try:
-        value = msgspec.json.decode(body)
+        value: object = msgspec.json.decode(body)
     except msgspec.DecodeError as error:
         raise Invalid(f"the body is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise Invalid(f"the body must be a JSON object, not {type(value).__name__}")
-    return value
+    return cast("dict[str, Any]", value)

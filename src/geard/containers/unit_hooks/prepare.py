@@ -51,23 +51,21 @@ def main(name: str) -> int:
 
 
 def _image_is_here(image: str) -> bool:
-    """A look at podman's store, 0.1 ms, instead of asking podman, 40 ms. Where the store is laid out otherwise, trust."""
+    """A look at podman's store (0.1 ms) instead of asking podman (40 ms); trust where it is laid out otherwise."""
     return not os.path.isdir(IMAGES) or os.path.isdir(f"{IMAGES}/{image}")
 
 
 def _complete(id: str) -> tuple[int, str]:
     child = subprocess.Popen(["/usr/bin/gear", "complete", id], stderr=subprocess.PIPE, text=True)
-    while True:
+    errors = ""
+    while child.returncode is None:
         try:
             _, errors = child.communicate(timeout=30)
-            break
         except subprocess.TimeoutExpired:
             _notify("EXTEND_TIMEOUT_USEC=90000000")
     sys.stderr.write(errors)
     told = [line.removeprefix("Error: ") for line in errors.splitlines() if line.startswith("Error: ")]
-    return child.returncode, (told or errors.strip().splitlines() or ["its image could not be brought here"])[
-        -1
-    ]
+    return child.returncode, (told or errors.strip().splitlines() or ["its image could not be brought here"])[-1]
 
 
 def _notify(text: str) -> None:

@@ -56,9 +56,7 @@ def main(url: str, limit: int) -> int:
 def _allowed() -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
     try:
         with open(SETTINGS, "rb") as file:
-            return [
-                ipaddress.ip_network(text) for text in tomllib.load(file).get("fetch", {}).get("allow", [])
-            ]
+            return [ipaddress.ip_network(text) for text in tomllib.load(file).get("fetch", {}).get("allow", [])]
     except FileNotFoundError:
         return []
 
@@ -76,22 +74,19 @@ def _get(
     except OSError as error:
         sys.exit(f"{host} cannot be resolved: {error.strerror}")
     refused = ""
-    for family, _, _, _, where in found:
-        address = ipaddress.ip_address(where[0].partition("%")[0])
+    for *_, where in found:
+        target_host = str(where[0])
+        address = ipaddress.ip_address(target_host.partition("%")[0])
         address = getattr(address, "ipv4_mapped", None) or address
         if not address.is_global and not any(address in network for network in allowed):
             refused = f"{address} is not a public address; [fetch] allow in {SETTINGS} may permit it"
             continue
         connection = http.client.HTTPConnection(host, port, timeout=SECONDS)
         try:
-            connection.sock = socket.create_connection((where[0], port), SECONDS)
+            connection.sock = socket.create_connection((target_host, port), SECONDS)
             if scheme == "https":
-                connection.sock = ssl.create_default_context().wrap_socket(
-                    connection.sock, server_hostname=host
-                )
-            connection.request(
-                "GET", target, headers={"Host": host if port in (80, 443) else f"{host}:{port}"}
-            )
+                connection.sock = ssl.create_default_context().wrap_socket(connection.sock, server_hostname=host)
+            connection.request("GET", target, headers={"Host": host if port in (80, 443) else f"{host}:{port}"})
             return connection.getresponse()
         except OSError as error:
             refused = f"{address} does not answer: {error.strerror or error}"

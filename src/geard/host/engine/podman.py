@@ -65,9 +65,7 @@ class Podman:
         if spec.pids:
             words += ["--pids-limit", str(spec.pids)]
         for port in spec.publish:
-            address = (
-                f"[{port.address}]:" if ":" in port.address else f"{port.address}:" if port.address else ""
-            )
+            address = f"[{port.address}]:" if ":" in port.address else f"{port.address}:" if port.address else ""
             words += ["--publish", f"{address}{port.external}:{port.internal}/{port.protocol}"]
         for mount in spec.mounts:
             words += [
@@ -176,7 +174,7 @@ def _image(found: Mapping[str, Any]) -> Image:
         ports=tuple(_exposed(config.get("ExposedPorts") or {})),
         volumes=tuple(sorted(config.get("Volumes") or {})),
         user=str(config.get("User") or ""),
-        command=tuple([*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())]),
+        command=(*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())),
     )
 
 

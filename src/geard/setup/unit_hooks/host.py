@@ -61,7 +61,7 @@ def main() -> int:
 
 
 def _keep_ports_from_clients() -> None:
-    """Reserved ports inside the kernel's range for outgoing connections are kept out of it, beside an admin's own."""
+    """Keep reserved ports out of the kernel's range for outgoing connections, beside an admin's own."""
     with open(f"{SYSCTL}/ip_local_port_range", encoding="ascii") as file:
         low, high = map(int, file.read().split())
     ports = {
