@@ -31,6 +31,8 @@ class Gear:
     id: str
     unit: Path
     """its unit file below `units/`: what reservations point to"""
+    state: Path
+    """the folder below /run in which the start hooks lay things out for it"""
 
 
 class Facet(Generic[P]):
@@ -70,6 +72,10 @@ class Facet(Generic[P]):
     def show(self, host: Host, gear: Gear, settled: P | None) -> Sequence[tuple[str, str]]:
         """Label and text for `gear status`."""
         return ()
+
+    def up_to_date(self, host: Host, gear: Gear, settled: P | None) -> bool:
+        """Whether the running gear has what it would be started with now."""
+        return True
 
     def tidy(self, host: Host, changes: Changes, gear: Gear, current: P | None, earlier: Sequence[P]) -> None:
         """Give back what only earlier versions used; nothing of theirs runs any more."""

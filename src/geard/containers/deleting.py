@@ -18,7 +18,8 @@ from geard.words import part_of
 def hide(host: Host, id: str, *, purge: bool) -> bool:
     """The gear is not there any more, whatever happens next; False where there was nothing.
 
-    What is left is found by its `deleting` file, and `clear` takes it away, now or after a crash.
+    What is left is found by its `deleting` file, and `clear` takes it away, now or after a crash. The definition
+    is left too: systemd reads it once more to stop what runs.
     """
     folders = Folders.of(host.paths, id)
     there = folders.unit.exists() or folders.versions.is_dir() or folders.known.is_symlink()
@@ -28,7 +29,6 @@ def hide(host: Host, id: str, *, purge: bool) -> bool:
         changes.write(folders.deleting, "purge" if purge else "", 0o600)
         changes.remove(folders.wanted)
         changes.remove(folders.unit)
-        changes.remove(folders.run)
         changes.remove(folders.known)
     return True
 
@@ -51,6 +51,7 @@ def clear(host: Host, id: str, facets: Sequence[AnyFacet]) -> None:
         for slot in {definition.slot for definition in known}:
             if purge or not folders.data.exists():
                 slots.release(host.paths, changes, slot, folders.unit)
+        changes.remove(folders.run)
         changes.remove_tree(folders.state)
         changes.remove_tree(folders.versions)
         with suppress(OSError):

@@ -11,7 +11,7 @@ from geard.containers.definition import Definition
 from geard.containers.folders import Folders, unit_name
 from geard.containers.units import gear_of
 from geard.dispatch.work import Work
-from geard.failures import NotFound, TimedOut, Unavailable
+from geard.failures import Failure, NotFound, TimedOut, Unavailable
 from geard.host.storage import Changes, locked, read_text
 from geard.images.names import check_image
 from geard.images.pulling import bring
@@ -22,6 +22,8 @@ STOP_SECONDS = 3_700.0
 SETTLE_SECONDS = 0.7
 """how long a start is watched after systemd called it done: a program that dies at once dies in this time"""
 
+
+NOT_READY = "the rules that keep gears apart are not in force on this host"
 
 Deed = Callable[[Work, str], Coroutine[Any, Any, None]]
 
@@ -51,21 +53,23 @@ def running_version(folders: Folders) -> str:
     return (read_text(folders.state / "version") or "").strip()
 
 
-async def start(work: Work, id: str, *, restart: bool = False) -> None:
-    """Have what is installed run, and see that it does. Raises Unavailable with the reason where it does not."""
+async def start(work: Work, id: str, *, restart: bool = False, renew: bool = False) -> None:
+    """Have what is installed run, and see that it does.
+
+    One that runs already is left alone; with `renew`, it is restarted where it runs something older than what is
+    installed. Raises Unavailable with the reason where it does not stay up. systemd goes on trying then.
+    """
     host, unit = work.host, unit_name(id)
     folders = Folders.of(host.paths, id)
     if not work.lasting:
         await (host.systemd.restart(unit) if restart else host.systemd.start(unit))
         return
-    definition = await work.on_disk(versions.current, folders)
-    if definition is not None and not definition.complete:
-        definition = await complete(work, id)
+    definition = await _completed(work, id)
     if definition is None:
         return
     state = await host.systemd.properties(unit)
-    if not restart and state["ActiveState"] == "active":
-        if running_version(folders) in ("", definition.version):
+    if state["ActiveState"] == "active" and not restart:
+        if not renew or await work.on_disk(_up_to_date, work, folders, definition):
             work.say("started", f"{id} is running", id)
             return
         restart = True
@@ -74,32 +78,61 @@ async def start(work: Work, id: str, *, restart: bool = False) -> None:
     work.say("starting", f"{'restarting' if restart else 'starting'} {id}", id)
     ask = host.systemd.restart if restart else host.systemd.start
     result = await ask(unit, wait=START_SECONDS)
-    if result == "canceled":
+    state = await _watch(work, unit) if result == "done" else await _settled(work, unit)
+    if result == "done" and state["ActiveState"] == "active":
+        await work.on_disk(_tidy, work, folders)
+        work.say("started", f"{id} is running", id)
+    elif result == "canceled" and not (folders.state / "failure").exists():
         work.say("canceled", f"{id} was told something else meanwhile", id)
-        return
-    if result == "done":
-        await _watch(work, id)
-    state = await host.systemd.properties(unit)
-    if result != "done" or state["ActiveState"] not in ("active", "reloading"):
-        if not (
-            result == "done"
-            and state["ActiveState"] in ("inactive", "deactivating")
-            and state["Result"] == "success"
-        ):
-            raise Unavailable(f"{id} does not stay up: {reason(state, folders)}", hint=f"gear log {id}")
-        work.say("ended", f"{id} has ended by itself", id)
-        return
-    await work.on_disk(_tidy, work, folders)
-    work.say("started", f"{id} is running", id)
+    elif result == "done" and state["Result"] == "success":
+        again = "; systemd starts it again" if state["SubState"] == "auto-restart" else ""
+        work.say("ended", f"{id} has ended by itself: {reason(state, folders)}{again}", id)
+    else:
+        if result == "assert":
+            raise Unavailable(f"{id} cannot start: {NOT_READY}", hint="systemctl status geard-host; gear setup")
+        raise Unavailable(f"{id} does not stay up: {reason(state, folders)}", hint=f"gear log {id}")
 
 
-async def _watch(work: Work, id: str) -> None:
+async def _completed(work: Work, id: str) -> Definition | None:
+    """The whole definition; where its image cannot be had, systemd is left trying and the Failure raised."""
+    definition = await work.on_disk(versions.current, Folders.of(work.host.paths, id))
+    if definition is None or definition.complete:
+        return definition
+    try:
+        return await complete(work, id)
+    except Failure:
+        await work.host.systemd.start(unit_name(id))
+        raise
+
+
+def _up_to_date(work: Work, folders: Folders, definition: Definition) -> bool:
+    """Whether what runs is what would be started now."""
+    gear = gear_of(folders)
+    return running_version(folders) in ("", definition.version) and all(
+        facet.up_to_date(work.host, gear, part_of(facet.part, definition.parts)) for facet in work.facets
+    )
+
+
+async def _watch(work: Work, unit: str) -> dict[str, Any]:
     """Look again until the first moments of a program have passed."""
+    state: dict[str, Any] = {}
     for _ in range(7):
         await asyncio.sleep(SETTLE_SECONDS / 7)
-        state = await work.host.systemd.properties(unit_name(id))
+        state = await work.host.systemd.properties(unit)
         if state["ActiveState"] != "active":
-            return
+            return await _settled(work, unit)
+    return state
+
+
+async def _settled(work: Work, unit: str) -> dict[str, Any]:
+    """The unit's state once it is not on its way down any more: its stop hook has written down how it ended."""
+    state: dict[str, Any] = {}
+    for _ in range(100):
+        state = await work.host.systemd.properties(unit)
+        if state["ActiveState"] != "deactivating":
+            return state
+        await asyncio.sleep(0.05)
+    return state
 
 
 def _tidy(work: Work, folders: Folders) -> None:

@@ -49,10 +49,11 @@ async def install_container(request: InstallContainer, work: Work) -> InstalledC
     settled = await work.on_disk(installing.settle, work.host, wish, work.id, work.asker.name, work.facets)
 
     async def bring_about() -> None:
-        if work.lasting:
+        # A start completes what is not complete; what is may mean another image by now.
+        if work.lasting and (settled.definition.complete or not request.started):
             await lifecycle.complete(work, request.id)
         if request.started:
-            await lifecycle.start(work, request.id)
+            await lifecycle.start(work, request.id, renew=True)
         elif work.lasting:
             work.say("installed", f"{request.id} is installed", request.id)
 

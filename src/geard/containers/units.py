@@ -29,7 +29,7 @@ _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 
 
 def gear_of(folders: Folders) -> Gear:
-    return Gear(folders.id, folders.unit)
+    return Gear(folders.id, folders.unit, folders.state)
 
 
 def run_spec(definition: Definition, folders: Folders, facets: Sequence[AnyFacet]) -> RunSpec:
@@ -126,7 +126,7 @@ Delegate=yes
 KillMode=mixed
 OOMPolicy=continue
 SyslogIdentifier=%N
-EnvironmentFile={folders.run}
+EnvironmentFile=-{folders.run}
 EnvironmentFile=-{folders.state}/environment
 ExecStartPre=/usr/lib/geard/gear-prepare %N
 {service}

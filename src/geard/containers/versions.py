@@ -66,7 +66,7 @@ def mend(folders: Folders, changes: Changes) -> None:
         path.unlink(missing_ok=True)
     facts = parse_run(read_text(folders.run) or "")
     unit = read_text(folders.unit)
-    if facts is None:
+    if facts is None or (unit is None and folders.deleting.exists()):
         return
     version = decode(Definition, facts).version
     found = _REQUEST.search(unit) if unit is not None else None

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from geard.environments import store
-from geard.environments.file import check_variables, parse_lines
+from geard.environments.file import check_variables, parse, parse_lines, split_for_podman
 from geard.environments.requests import Environment, EnvironmentPart, Variable
 from geard.facet import Facet, Gear
 from geard.host import Host
 from geard.host.fetch import fetch_text
-from geard.host.storage import Changes
+from geard.host.storage import Changes, read_text
 from geard.identifiers import check_id
 from geard.request import Asker
 from geard.words import Part
@@ -60,6 +60,13 @@ class EnvironmentFacet(Facet[EnvironmentPart]):
         if found is None:
             return []
         return [("Environment", f"{id}: {len(found)} variable{'s' if len(found) != 1 else ''}")]
+
+    def up_to_date(self, host: Host, gear: Gear, settled: EnvironmentPart | None) -> bool:
+        found = store.load(host.paths, settled.value.id if settled is not None else gear.id)
+        plain, others = split_for_podman(found or {})
+        laid_out = parse(read_text(gear.state / "environment") or "")
+        laid_out.pop("GEAR_ENV", None)
+        return read_text(gear.state / "env") == plain and laid_out == others
 
     def release(
         self, host: Host, changes: Changes, gear: Gear, recorded: Sequence[EnvironmentPart], *, purge: bool

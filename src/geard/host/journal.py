@@ -14,19 +14,24 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import queue
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import AsyncGenerator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from geard.failures import Invalid, Unavailable
 
-# MEASURED
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Seconds. A line is with its follower 3 ms (p50) to 8 ms (p99) after it was written; that costs 1.5 to 4 % of a
+# core while anybody follows, however many follow however many units.
 BUSY_POLL = 0.005
 QUIET_POLL = 0.010
 QUIET_AFTER = 2.0
@@ -35,7 +40,7 @@ FIRST_CHUNK = 100  # what is wanted soon
 CHUNK = 1_000
 SWEEP = 10_000  # entries that are looked at before what was found is handed over
 HANDFUL = 1_000  # … and that are found: fewer than a follower's queue holds
-PATIENCE = 0.2  # a sweep that finds nothing returns then: at interpreter exit its thread is waited for
+PATIENCE = 0.5  # a sweep that finds nothing returns then
 
 # What waits for one follower. Entries are shared between the followers of a unit.
 QUEUE_BYTES = 1 << 20
@@ -195,7 +200,7 @@ class _Tail:
     def __init__(self, folder: Path | None) -> None:
         self.users = 0
         self._sweeper = _Sweeper(folder)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        self._thread = _Thread("journal reader")
         self._followers: defaultdict[str, set[_Follower]] = defaultdict(set)
         self._joining: list[tuple[_Follower, asyncio.Future[tuple[str, int]]]] = []
         self._failure: Unavailable | None = None
@@ -219,17 +224,16 @@ class _Tail:
     async def close(self) -> None:
         self._task.cancel()
         self._sweeper.knock.set()
-        closed = asyncio.get_running_loop().run_in_executor(self._thread, self._sweeper.close)
-        self._thread.shutdown(wait=False)
+        closed = self._thread.run(self._sweeper.close)
+        self._thread.end()
         await asyncio.wait((self._task, closed))
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
         try:
             while True:
                 joining = tuple(self._joining)
                 units = frozenset(self._followers)
-                swept = await loop.run_in_executor(self._thread, self._sweeper.sweep, units, not joining)
+                swept = await self._thread.run(self._sweeper.sweep, units, not joining)
                 for unit, entry in swept.found:
                     for follower in self._followers.get(unit, ()):
                         follower.offer(entry)
@@ -261,6 +265,36 @@ class _Swept:
     cursor: str
     """of the last entry there is, of whatever unit; empty where there is none"""
     at_end: bool
+
+
+class _Thread:
+    """Does what it is given, in order. Unlike an executor's, it holds up nobody who leaves by Ctrl-C."""
+
+    def __init__(self, name: str) -> None:
+        self._deeds: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        threading.Thread(target=self._work, name=name, daemon=True).start()
+
+    def run(self, deed: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
+        future: Future[T] = Future()
+
+        def do() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                future.set_result(deed(*args, **kwargs))
+            except Exception as error:  # noqa: BLE001 - handed to whoever waits for it
+                future.set_exception(error)
+
+        self._deeds.put(do)
+        return asyncio.wrap_future(future)
+
+    def end(self) -> None:
+        """Once all that was given is done."""
+        self._deeds.put(None)
+
+    def _work(self) -> None:
+        while (deed := self._deeds.get()) is not None:
+            deed()
 
 
 class _Sweeper:

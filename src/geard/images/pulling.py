@@ -48,8 +48,10 @@ async def pull(host: Host, name: str) -> None:
         changes.write(order, json.dumps({"argv": host.engine.pull_argv(name), "name": name}), 0o600)
 
     write()
-    result = await host.systemd.start(f"geard-pull@{key}.service", wait=PULL_SECONDS)
+    unit = f"geard-pull@{key}.service"
+    result = await host.systemd.start(unit, wait=PULL_SECONDS)
     if result != "done":
+        await host.systemd.reset_failed(unit)
         raise pull_failure(name, read_text(reason) or f"the pull ended with {result!r}")
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import queue
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from pathlib import Path
 
 import click
 
@@ -86,11 +84,6 @@ def log(
     except KeyboardInterrupt:
         if not follow:
             raise
-    except BrokenPipeError:
-        # Whoever read has what they wanted. Python would complain once more when it closes standard output.
-        with Path(os.devnull).open("w") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
-        raise
 
 
 def _lines(targets: Sequence[Locator], question: Callable[[Locator], FollowLog]) -> Lines:

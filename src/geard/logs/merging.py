@@ -2,7 +2,7 @@
 
 A line may go as soon as every other series has shown a later one or has ended. A series that has nothing to
 show would hold up the rest, so there is a limit: short for one that is known to have reached the present,
-long for one that may still be telling of the past.
+longer for one that may still be telling of the past, longest for one that has not said anything yet.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ T = TypeVar("T")
 
 # Two agents' lines of the same instant arrive so far apart: a poll (10 ms) and a network between cities.
 LIVE_SECONDS = 0.05
-PAST_SECONDS = 1.5
+PAST_SECONDS = 0.3
+SILENT_SECONDS = 1.5
 
 
 class Merge(Generic[T]):
@@ -24,7 +25,7 @@ class Merge(Generic[T]):
     def __init__(self, series: int, now: float) -> None:
         self._waiting: list[deque[tuple[str, float, T]]] = [deque() for _ in range(series)]
         self._open = set(range(series))
-        self._quiet_since = [now] * series
+        self._quiet_until = [now + SILENT_SECONDS] * series
         self._live: set[int] = set()
 
     @property
@@ -34,7 +35,7 @@ class Merge(Generic[T]):
     def put(self, series: int, stamp: str, item: T, now: float, *, live: bool = False) -> None:
         """The next of a series; `live`, it is younger than the question."""
         self._waiting[series].append((stamp, now, item))
-        self._quiet_since[series] = now
+        self._quiet_until[series] = now + PAST_SECONDS
         if live:
             self._live.add(series)
 
@@ -75,4 +76,4 @@ class Merge(Generic[T]):
         """When a line that came at `arrived` need no longer wait for `series`."""
         if series in self._live:
             return arrived + LIVE_SECONDS
-        return max(arrived + LIVE_SECONDS, self._quiet_since[series] + PAST_SECONDS)
+        return max(arrived + LIVE_SECONDS, self._quiet_until[series])

@@ -82,15 +82,15 @@ class Podman:
         state = "/run/geard/gears/%N"
         return [
             # -d: a podman that stays in the foreground costs 50 MB a gear, and shows its arguments for as long.
-            f"ExecStart={' '.join(QUIET)} run -d --replace --rm --pull=never --cgroups=split --sdnotify=conmon"
+            f"ExecStart={' '.join(QUIET)} run -d --replace --pull=never --cgroups=split --sdnotify=conmon"
             " --log-driver=passthrough --security-opt=no-new-privileges --http-proxy=false"
             f" --pidfile={state}/pid --cidfile={state}/cid {run_words}",
             # The grace stands in the definition (--stop-timeout), below TimeoutStopSec=.
-            f"ExecStop={' '.join(QUIET)} stop --ignore %N",
+            f"ExecStop={' '.join(QUIET)} --noout stop --ignore %N",
             "ExecStopPost=/usr/lib/geard/gear-record %N",
             # Where conmon was killed the first rm ends with 125, and the second does it.
-            f"ExecStopPost=-{' '.join(QUIET)} rm --force --ignore --time=0 %N",
-            f"ExecStopPost={' '.join(QUIET)} rm --force --ignore --time=0 %N",
+            f"ExecStopPost=-{' '.join(QUIET)} --noout rm --force --volumes --ignore --time=0 %N",
+            f"ExecStopPost={' '.join(QUIET)} --noout rm --force --volumes --ignore --time=0 %N",
         ]
 
     def exec_argv(self, container: str, command: Sequence[str], *, stdin: bool, tty: bool) -> list[str]:

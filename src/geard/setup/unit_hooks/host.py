@@ -17,6 +17,9 @@ READY = "/run/geard/host-ready"
 PORTS = "/var/lib/containers/ports/interfaces"
 SYSCTL = "/proc/sys/net/ipv4"
 
+# Where bridges call netfilter (br_netfilter), a packet that a published port leads back to the bridge goes from
+# port to port as a frame: the mark, set where the connection is known, lets it through. No gear can set it: marks
+# do not leave a network namespace.
 # 02:67:65 begins every gear's MAC (containers/slots.py). What is dropped or rejected here stays so, whatever
 # other tables say.
 RULES = """
@@ -32,7 +35,7 @@ table inet geard {
     }
     chain forward {
         type filter hook forward priority -10; policy accept;
-        iifname "geard0" oifname "geard0" ct status dnat accept
+        iifname "geard0" oifname "geard0" ct status dnat meta mark set meta mark or 0x10000000 accept
         iifname "geard0" oifname "geard0" reject with icmpx type admin-prohibited
     }
 }
@@ -40,8 +43,10 @@ table bridge geard
 delete table bridge geard
 table bridge geard {
     chain forward {
-        type filter hook forward priority 0; policy accept;
-        ether saddr & ff:ff:ff:00:00:00 == 02:67:65:00:00:00 drop
+        type filter hook forward priority 100; policy accept;
+        ether saddr & ff:ff:ff:00:00:00 != 02:67:65:00:00:00 accept
+        meta mark & 0x10000000 != 0 accept
+        drop
     }
 }
 """
