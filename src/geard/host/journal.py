@@ -30,8 +30,8 @@ from geard.failures import Invalid, Unavailable
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Seconds. A line is with its follower 3 ms (p50) to 8 ms (p99) after it was written; that costs 1.5 to 4 % of a
-# core while anybody follows, however many follow however many units.
+# Seconds. A line is with its follower 3 ms (p50) to 8 ms (p99) after it was written. The polls cost 1.2 to 4 % of
+# a core while anybody follows anything, and nothing otherwise.
 BUSY_POLL = 0.005
 QUIET_POLL = 0.010
 QUIET_AFTER = 2.0
@@ -384,7 +384,7 @@ class _Page:
             raise _unreadable(error) from None
 
     def _read(self, reader: Reader) -> list[Entry]:
-        more = self._go_on(reader) if self._at else self._begin(reader)
+        more = _seek_after(reader, self._at) if self._at else self._begin(reader)
         limit = CHUNK if self._at else FIRST_CHUNK
         entries: list[Entry] = []
         while more and len(entries) < limit:
@@ -394,9 +394,6 @@ class _Page:
             more = entry.cursor != self._end and reader.next()
         self.ended = not more
         return entries
-
-    def _go_on(self, reader: Reader) -> bool:
-        return _seek_after(reader, self._at)
 
     def _begin(self, reader: Reader) -> bool:
         """Go to the first entry, having found the last; False where there is none."""
@@ -419,7 +416,7 @@ class _Page:
             if not bounded and not span.after and (span.since is None or reader.time < span.since):
                 return True
         if span.after:
-            return _seek_after(reader, span.after) and self._not_past(reader, end)
+            return _seek_after(reader, span.after) and reader.time <= end
         if span.since is not None:
             reader.seek_time(span.since)
         else:
@@ -438,14 +435,12 @@ class _Page:
             return reader.previous()
         return True
 
-    def _not_past(self, reader: Reader, end: int) -> bool:
-        return reader.time <= end
-
 
 class Reader:
     """A place among the entries: sd-journal(3) through python3-systemd, which has no types. For one thread.
 
-    The raw calls are used because `Reader.get_next` converts every field of every entry: 20 times slower.
+    The raw calls are used because `get_next` converts every field of every entry, also of those that nobody
+    follows: 19 µs instead of 1.
     """
 
     def __init__(self, folder: Path | None) -> None:
