@@ -18,7 +18,7 @@ _FILEID_KERNFS = 0xFE
 _HANDLE = struct.Struct("=IiQ")  # file_handle: bytes, type, and for kernfs the id
 
 _CONTAINER = re.compile(
-    r"(libpod|docker|crio|cri-containerd|buildah|lxc\.payload|lxc)[-.].+"  # podman, docker, CRI, LXC
+    r"(libpod|docker|crio|cri-containerd)-.*[0-9a-f]{12,}.*|buildah-.+|lxc\.payload\..+"
     r"|docker|lxc|libpod_parent|kubepods.*|machine\.slice"  # what these stand in
     r"|ctr-.+\.service|systemd-nspawn@.+\.service"  # gears, machines
 )
@@ -31,10 +31,15 @@ class Cgroups:
         self._libc = ctypes.CDLL(None, use_errno=True)
         root = _cgroup2_mount()
         self._mount = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        own = root + Path("/proc/self/cgroup").read_text().partition("0::")[2].partition("\n")[0].rstrip("/")
-        self._own = own.split("/")
-        if self.path(os.stat(own).st_ino) != own:
-            raise OSError(f"the id of {own} does not lead back to it")
+        try:
+            own = root + Path("/proc/self/cgroup").read_text().partition("0::")[2].partition("\n")[0].rstrip("/")
+            self._own = own.split("/")
+            self.own_id = Path(own).stat().st_ino
+            if self.path(self.own_id) != own:
+                raise OSError(f"the id of {own} does not lead back to it")
+        except OSError:
+            self.close()
+            raise
 
     def path(self, id: int) -> str:
         """Raises OSError where there is no such cgroup (any more)."""

@@ -62,11 +62,12 @@ class Doors:
 
         Raises Unauthenticated where that cannot be told, Denied where it is nobody who may.
         """
-        if connection.family == socket.AF_UNIX:
-            return self._local(connection)
-        if connection.family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            if connection.family == socket.AF_UNIX:
+                return self._local(connection)
             return self._loopback(connection)
-        raise Denied("this agent knows no such way in")
+        except OSError:  # it was closed meanwhile
+            raise Unauthenticated("cannot tell who is at the other end of this connection", hint=_HINT) from None
 
     def _local(self, connection: Any) -> Asker:
         _, uid, gid = _CREDENTIALS.unpack(
@@ -104,8 +105,6 @@ def verdict(doors: Doors, connection: Any) -> Asker | Failure:
         return doors.asker(connection)
     except Failure as failure:
         return failure
-    except OSError:  # closed before it was looked at
-        return Unauthenticated("the connection was closed")
 
 
 def group_id(name: str) -> int | None:

@@ -71,27 +71,30 @@ async def serve(host: Host, *, listen: Listen | None = None) -> None:
 async def run(host: Host, sockets: Sequence[socket.socket], stop: asyncio.Event, notifier: Notifier) -> None:
     """Serve on `sockets`, which are closed in the end, until `stop`."""
     dispatcher, doors = Dispatcher(host, catalog.load()), Doors()
-    api = Api(dispatcher, all_operations())
-    reception = Reception(api, doors)
-    listeners = [await _listen(reception, each) for each in _open_ones(sockets, doors)]
-    async with asyncio.TaskGroup() as group:
-        lasting = [group.create_task(notifier.beat(), name="watchdog")]
-        lasting += [
-            group.create_task(_keep(service, host, dispatcher), name=service.__name__)
-            for service in catalog.doors("services")
-        ]
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(50_000, 50, 1_000)
-        notifier.say("READY=1")
-        await stop.wait()
-        notifier.say("STOPPING=1")
-        for listener in listeners:
-            listener.close()
-        await _farewell(api, reception, dispatcher)
-        for task in lasting:
-            task.cancel()
-    doors.close()
+    with contextlib.ExitStack() as closing:
+        closing.callback(doors.close)
+        for each in sockets:
+            closing.callback(each.close)
+        api = Api(dispatcher, all_operations())
+        reception = Reception(api, doors)
+        listeners = [await _listen(reception, each) for each in _open_ones(sockets, doors)]
+        async with asyncio.TaskGroup() as group:
+            lasting = [group.create_task(notifier.beat(), name="watchdog")]
+            lasting += [
+                group.create_task(_keep(service, host, dispatcher), name=service.__name__)
+                for service in catalog.doors("services")
+            ]
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(50_000, 50, 1_000)
+            notifier.say("READY=1")
+            await stop.wait()
+            notifier.say("STOPPING=1")
+            for listener in listeners:
+                listener.close()
+            await _farewell(api, reception, dispatcher)
+            for task in lasting:
+                task.cancel()
 
 
 async def _farewell(api: Api, reception: Reception, dispatcher: Dispatcher) -> None:

@@ -11,7 +11,8 @@ import hashlib
 import http.client
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -22,6 +23,7 @@ from geard.request import Follow, Progress, Request, Stream, answer_type, stream
 from geard.transport.wire import NDJSON, REQUEST_ID, Call, write
 
 R = TypeVar("R")
+T = TypeVar("T")
 
 CONNECT_SECONDS = 10.0
 SILENCE_SECONDS = 60.0  # while it streams, the agent says something every 15
@@ -57,46 +59,63 @@ class HttpTransport:
             self._connection.close()
             self._connection = None
 
+    def __del__(self) -> None:
+        self.close()  # a Transport has no end of its own that somebody could tell
+
     def _question(self, call: Call, kind: Any) -> Any:
-        response = self._ask(call, "application/json", new_request_id())
-        try:
-            return _convert(_decode(response.read(), self._name), kind)
-        except (OSError, http.client.HTTPException):
-            self.close()
-            raise _broken(self._name) from None
+        id = new_request_id()
+
+        def ask() -> bytes:
+            with _broken_off():
+                return self._ask(call, "application/json", id).read()
+
+        return _convert(_decode(self._twice(ask, id), self._name), kind)
 
     def _stream(self, call: Call, item: Any) -> Stream[Any]:
-        response = self._ask(call, NDJSON, new_request_id())
+        id = new_request_id()
+        response = self._twice(lambda: self._ask(call, NDJSON, id), id)
         connection, self._connection = self._connection, None  # the stream's own from now on
         assert connection is not None
         return _HttpStream(connection, _events(response, self._name), item, self._name)
 
     def _perform(self, call: Call, kind: Any, follow: Follow | None) -> Any:
-        id = self._next_id()
+        id, told, answer = self._next_id(), 0, None
         if follow is not None:
             mark = "&" if "?" in call.target else "?"
             call = Call(call.method, f"{call.target}{mark}follow=true", call.body)
-        told, answer = 0, None
-        for last in (False, True):
+
+        def perform() -> Any:
+            nonlocal told, answer
             seen = 0
+            for event in _events(self._ask(call, NDJSON, id), self._name):
+                if "Answer" in event:
+                    answer = _convert(event["Answer"], kind)
+                elif "Progress" in event:
+                    seen += 1
+                    if follow is not None and seen > told:
+                        told = seen
+                        follow(_convert(event["Progress"], Progress))
+            return answer
+
+        return self._twice(perform, id)
+
+    def _twice(self, exchange: Callable[[], T], id: str) -> T:
+        """Do `exchange`, and once more where the connection broke: most often one kept alive that has ended.
+
+        Raises Unavailable, TimedOut.
+        """
+        try:
             try:
-                for event in _events(self._ask(call, NDJSON, id), self._name):
-                    if "Answer" in event:
-                        answer = _convert(event["Answer"], kind)
-                    elif "Progress" in event:
-                        seen += 1
-                        if follow is not None and seen > told:
-                            told = seen
-                            follow(_convert(event["Progress"], Progress))
-                return answer
+                return exchange()
             except _BrokenError:
                 self.close()
-                if last:
-                    break
-            except TimeoutError:
-                self.close()
-                raise TimedOut(f"{self._name} has fallen silent", hint=f"the request goes on as {id}") from None
-        raise _broken(self._name, hint=f"what was begun goes on; ask again as request {id}")
+                return exchange()
+        except _BrokenError:
+            self.close()
+            raise _broken(self._name, hint=f"what was begun goes on; ask again as request {id}") from None
+        except TimeoutError:
+            self.close()
+            raise TimedOut(f"{self._name} has fallen silent", hint=f"the request goes on as {id}") from None
 
     def _next_id(self) -> str:
         if not self._request_id:
@@ -109,32 +128,17 @@ class HttpTransport:
 
     def _ask(self, call: Call, accept: str, id: str) -> http.client.HTTPResponse:
         """The agent's response, read up to its body. Raises the Failure it is, if it is one."""
-        try:
-            response = self._exchange(call, accept, id)
-        except _BrokenError:
-            # Most often a connection that was kept alive and has ended meanwhile.
-            try:
-                response = self._exchange(call, accept, id)
-            except _BrokenError:
-                raise _broken(self._name, hint=f"ask again as request {id}") from None
-        if response.status < 400:
-            return response
-        raise _told(response, self._name)
-
-    def _exchange(self, call: Call, accept: str, id: str) -> http.client.HTTPResponse:
         headers = {"Accept": accept, REQUEST_ID: id, "X-Api-Version": "1"}
         if call.body is not None:
             headers["Content-Type"] = "application/json"
         connection = self._connected()
-        try:
+        with _broken_off():
             connection.request(call.method, call.target, body=call.body, headers=headers)
-            return connection.getresponse()
-        except TimeoutError:
-            self.close()
-            raise TimedOut(f"{self._name} does not answer", hint=f"ask again as request {id}") from None
-        except (OSError, http.client.HTTPException) as error:
-            self.close()
-            raise _BrokenError from error
+            response = connection.getresponse()
+            if response.status < 400:
+                return response
+            body = response.read()
+        raise _told(response, body, self._name)
 
     def _connected(self) -> http.client.HTTPConnection:
         """The connection, made if there is none. Raises Unavailable, Denied."""
@@ -143,8 +147,10 @@ class HttpTransport:
             try:
                 connection.connect()
             except PermissionError:
+                connection.close()
                 raise Denied(f"may not use {self._name}", hint="use sudo, or join group geard") from None
             except OSError as error:
+                connection.close()
                 why = f" ({error.strerror})" if isinstance(error, socket.gaierror) else ""
                 raise Unavailable(f"no agent answers at {self._name}{why}", hint=_LISTEN_HINT) from None
             connection.sock.settimeout(SILENCE_SECONDS)
@@ -154,6 +160,16 @@ class HttpTransport:
 
 class _BrokenError(Exception):
     """The connection ended before it should."""
+
+
+@contextmanager
+def _broken_off() -> Generator[None, None, None]:
+    try:
+        yield
+    except TimeoutError:
+        raise
+    except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: closed on this side
+        raise _BrokenError from error
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -203,17 +219,14 @@ def _events(response: http.client.HTTPResponse, name: str) -> Iterator[dict[str,
     Raises the Failure it ends with, _BrokenError where it has no end, TimeoutError where it is silent.
     """
     while True:
-        try:
+        with _broken_off():
             line = response.readline()
-            if not line.endswith(b"\n"):
-                raise _BrokenError
-            event = _decode(line, name)
-            if not event.keys().isdisjoint(("Done", "Failure")):
+        if not line.endswith(b"\n"):
+            raise _BrokenError
+        event = _decode(line, name)
+        if not event.keys().isdisjoint(("Done", "Failure")):
+            with _broken_off():
                 response.read()  # to its end: the connection can be used again
-        except TimeoutError:
-            raise
-        except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: closed by us
-            raise _BrokenError from error
         if "Failure" in event:
             raise _failure(event["Failure"])
         if "Done" in event:
@@ -221,15 +234,10 @@ def _events(response: http.client.HTTPResponse, name: str) -> Iterator[dict[str,
         yield event
 
 
-def _told(response: http.client.HTTPResponse, name: str) -> Failure:
+def _told(response: http.client.HTTPResponse, body: bytes, name: str) -> Failure:
     """The Failure in a response with a status of one."""
     try:
-        body = response.read()
-    except (OSError, http.client.HTTPException):
-        return _broken(name)
-    try:
-        value = msgspec.json.decode(body)
-        return _failure(value)
+        return _failure(msgspec.json.decode(body))
     except (msgspec.DecodeError, KeyError, TypeError):
         lines = body.decode(errors="replace").strip().splitlines() or [response.reason]
         return Unavailable(f"{name} answers {response.status}: {lines[0][:200]}", hint="is that a geard agent?")

@@ -45,13 +45,13 @@ def write(request: Request[Any]) -> Call:
     target = _FIELD.sub(lambda found: quote(in_path[found[1]], safe=""), route.path)
     if route.method not in ("GET", "DELETE"):
         return Call(route.method, target, msgspec.json.encode(values))
-    query = {key: "1" if value is True else str(value) for key, value in values.items() if _says(value)}
+    usual = {field.encode_name: field.default for field in msgspec.structs.fields(request)}
+    query = {
+        key: str(int(value)) if isinstance(value, bool) else str(value)
+        for key, value in values.items()
+        if value is not None and value != usual[key]
+    }
     return Call(route.method, target + (f"?{urlencode(query)}" if query else ""), None)
-
-
-def _says(value: object) -> bool:
-    """Whether a value in a query says more than leaving it out; 0 does."""
-    return value is not None and value is not False and value not in ("", [])
 
 
 def parse(kind: type[Q], in_path: Mapping[str, str], query: Mapping[str, str], body: bytes) -> Q:

@@ -1,0 +1,3 @@
+from tests.daemon.belfry import agent
+
+__all__ = ["agent"]
