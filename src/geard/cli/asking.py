@@ -34,12 +34,15 @@ class Session:
     behind: list[str] = field(default_factory=list[str])
     """what stands behind `--` on the command line"""
     failures: list[Failure] = field(default_factory=list[Failure])
+    here: Transport | None = None
+    """this machine in-process, once it has been asked: one host, one bus connection, one journal reader"""
 
     def transport(self, place: Place) -> Transport:
         if not place.local:
             return HttpTransport(place, self.request_id)
         if os.geteuid() == 0 and self.local is not None:
-            return self.local(self.request_id)
+            self.here = self.here or self.local(self.request_id)
+            return self.here
         return HttpTransport(SOCKET, self.request_id)
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -237,7 +237,6 @@ def _check_version(folders: Folders, definition: Definition) -> None:
 
 
 def _drop_if_empty(folders: Folders) -> None:
-    try:
+    with suppress(OSError):
         folders.versions.rmdir()
-    except OSError:
-        return
+        folders.bucket.rmdir()

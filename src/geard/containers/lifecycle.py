@@ -84,7 +84,7 @@ async def start(work: Work, id: str, *, restart: bool = False, renew: bool = Fal
         work.say("started", f"{id} is running", id)
     elif result == "canceled" and not (folders.state / "failure").exists():
         work.say("canceled", f"{id} was told something else meanwhile", id)
-    elif result == "done" and state["Result"] == "success":
+    elif result == "done" and ended(folders).get("status") in ("0", "143", "TERM"):
         again = "; systemd starts it again" if state["SubState"] == "auto-restart" else ""
         work.say("ended", f"{id} has ended by itself: {reason(state, folders)}{again}", id)
     else:

@@ -113,8 +113,7 @@ def advice(state: dict[str, Any], definition: Definition, folders: Folders, runn
         found.append(f"it is down: {lifecycle.reason(state, folders)}")
     if record.get("oom") == "yes":
         found.append(
-            "it was killed for using more memory than its limit;"
-            f" raise it: gear install … --memory SIZE ({_limits(definition)})"
+            f"its last run was killed for memory; raise the limit: gear install … --memory SIZE ({_limits(definition)})"
         )
     restarts = int(state.get("NRestarts", 0))
     if restarts >= 3 and record.get("status") == "0" and record.get("code") == "exited":

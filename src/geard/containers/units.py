@@ -136,12 +136,18 @@ Restart={definition.restart}
 RestartSec=5s
 RestartSteps=6
 RestartMaxDelaySec=2min
-# 143: ended by TERM. 137 is left out: a kill by the memory limit must not look like a good end.
-SuccessExitStatus=143
+{_good_ends(definition)}
 
 [Install]
 WantedBy=container.target
 {"".join(f"{name}={_line(value)}" + chr(10) for name, value in metadata)}"""
+
+
+def _good_ends(definition: Definition) -> str:
+    """143: ended by TERM. 137: by KILL, as a stop ends who does not listen; but with Restart=on-failure a kill by
+    the memory limit must not count as a good end. What it really was, gear-record writes down.
+    """
+    return "SuccessExitStatus=143 137" if definition.restart == "always" else "SuccessExitStatus=143"
 
 
 def _line(value: str) -> str:

@@ -91,10 +91,12 @@ class Changes:
         """Make a folder, and those above it, unless they are there."""
         if path.is_dir():
             return
-        self.folder(path.parent, mode)
-        with suppress(FileExistsError):
-            os.mkdir(path, mode)
-            os.chmod(path, mode)
+        while not path.is_dir():
+            self.folder(path.parent, mode)
+            # FileNotFoundError: somebody tidied the folder above away just now.
+            with suppress(FileExistsError, FileNotFoundError):
+                os.mkdir(path, mode)
+                os.chmod(path, mode)
         self._touch(path)
 
     def remove_tree(self, path: Path) -> None:

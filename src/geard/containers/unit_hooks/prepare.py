@@ -21,6 +21,7 @@ from geard.environments.file import parse, render_for_systemd, split_for_podman
 BASE = "/var/lib/containers"
 RUN = "/run/geard/gears"
 IMAGES = f"{BASE}/storage/overlay-images"
+GOOD_RUN = 600.0  # seconds
 PERMANENT = {4: "denied", 5: "not found", 64: "invalid"}  # exit codes of `gear`: trying again cannot help
 
 
@@ -31,6 +32,7 @@ def main(name: str) -> int:
     for stale in ("pid", "cid", "failure", "permanent"):
         _remove(f"{state}/{stale}")
     run = f"{BASE}/units/{id[:2]}/ctr-{id}.run"
+    _forgive(name, state)
     facts = parse(_read(run))
     if "GEAR_RUN" not in facts or not _image_is_here(facts.get("GEAR_IMAGE", "")):
         status, words = _complete(id)
@@ -48,6 +50,18 @@ def main(name: str) -> int:
     _write(f"{state}/environment", render_for_systemd(others, options))
     _write(f"{state}/version", facts.get("GEAR_VERSION", ""))
     return 0
+
+
+def _forgive(name: str, state: str) -> None:
+    """After a run that lasted, begin anew with the shortest pause: systemd lets pauses grow with every restart
+    since the unit was last told to start, however long ago those were (RestartSteps=, systemd.service(5)).
+    """
+    try:
+        lasted = os.stat(f"{state}/ended").st_mtime - os.stat(f"{state}/version").st_mtime
+    except FileNotFoundError:
+        return
+    if lasted >= GOOD_RUN:
+        subprocess.run(["/usr/bin/systemctl", "--no-block", "reset-failed", f"{name}.service"], check=False)
 
 
 def _image_is_here(image: str) -> bool:
