@@ -26,7 +26,8 @@ def _this_machine(request_id: str) -> Transport:
 
 @terminal.verb("daemon", group="This host")
 @click.option("-v", "--verbose", is_flag=True, help="Tell more on stderr.")
-def daemon(verbose: bool) -> None:
+@click.option("--has-env-file", is_flag=True, hidden=True, help="The README of 2014 had it; now it is always so.")
+def daemon(verbose: bool, has_env_file: bool) -> None:
     """Be the agent: serve requests on /run/geard/geard.sock and, for root, on port 43273 of loopback."""
     import asyncio
     import logging

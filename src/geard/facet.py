@@ -80,6 +80,10 @@ class Facet(Generic[P]):
     def tidy(self, host: Host, changes: Changes, gear: Gear, current: P | None, earlier: Sequence[P]) -> None:
         """Give back what only earlier versions used; nothing of theirs runs any more."""
 
+    def remains(self, host: Host, gear: Gear) -> bool:
+        """Whether something of a gear that is gone is kept here, for `delete --purge` to take away."""
+        return False
+
     def release(self, host: Host, changes: Changes, gear: Gear, recorded: Sequence[P], *, purge: bool) -> None:
         """The gear is gone: give back everything. With `purge` also what may outlive it."""
 

@@ -120,6 +120,24 @@ def parse_locator(text: str, default_type: str = "ctr") -> Locator:
     return Locator(check_id(name), parse_place(host), kind)
 
 
+class RequestIds:
+    """The ids of one client's requests: `first` (or a new one), then ids that follow from it, so that the same
+    command given again with the same first id asks each of its questions by the same id.
+    """
+
+    def __init__(self, first: str = "") -> None:
+        self._first = first
+        self._given = 0
+
+    def next(self) -> str:
+        if not self._first:
+            return new_request_id()
+        self._given += 1
+        if self._given == 1:
+            return self._first
+        return _encode(hashlib.sha256(f"{self._first} {self._given}".encode()).digest()[:16])
+
+
 _HEX32 = re.compile(r"[0-9a-fA-F]{32}", re.ASCII)
 _BASE64 = re.compile(r"[A-Za-z0-9_-]{22}(==)?", re.ASCII)
 

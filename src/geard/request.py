@@ -65,6 +65,8 @@ class Progress(Answer):
     phase: str = ""
     """pulling, pulled, starting, started, stopping, stopped, …: one word for programs"""
     message: str = ""
+    result: bool = False
+    """what came of it, rather than a step on the way"""
 
     def text(self) -> str:
         return self.message
@@ -85,8 +87,8 @@ class Stream(Iterator[T]):
         raise NotImplementedError
 
 
-Follow = Callable[[Progress], None]
-"""Called with each step of the report, in order, before `send` returns."""
+Follow = Callable[[Answer], None]
+"""Called with the answer as soon as it is there, then with each step of the report (a Progress), in order."""
 
 
 @dataclass(frozen=True)

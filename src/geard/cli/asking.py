@@ -17,7 +17,7 @@ import click
 
 from geard.failures import Failure
 from geard.identifiers import Locator, Place, parse_locator, parse_place
-from geard.request import Follow, Progress, Request
+from geard.request import Answer, Follow, Progress, Request
 from geard.transport import Transport
 from geard.transport.http import HttpTransport
 
@@ -59,16 +59,23 @@ def places(hosts: Iterable[str]) -> list[Place]:
 
 
 def ask(
-    targets: Sequence[Locator], make: Callable[[Locator], Request[R]], *, follow: bool = False
+    targets: Sequence[Locator],
+    make: Callable[[Locator], Request[R]],
+    *,
+    follow: bool = False,
+    announce: bool = False,
 ) -> Iterator[tuple[Locator, R]]:
     """Ask `make(target)` of every target's place; yields the answers in the order of the targets.
 
-    With `follow`, each waits for its report, whose steps are shown on stderr.
+    With `follow`, each waits for its report: what came of it goes to stdout, steps on the way to a terminal.
+    With `announce` too, the answer itself is printed as soon as it is there.
     """
     many = len(targets) > 1
-    steps = [
-        (target.at, make(target), _shower(target if many else None) if follow else None) for target in targets
-    ]
+
+    def shower(target: Locator) -> Follow | None:
+        return _shower(f"{target}: " if many else "", announce=announce) if follow else None
+
+    steps = [(target.at, make(target), shower(target)) for target in targets]
     for target, answer in zip(targets, _gather(steps), strict=True):
         try:
             yield target, answer.result()
@@ -81,7 +88,10 @@ def ask_places(
 ) -> Iterator[tuple[Place, R]]:
     """As `ask`, for questions about whole machines."""
     many = len(where) > 1
-    steps = [(place, make(place), _shower(None) if follow else None) for place in where]
+    steps = [
+        (place, make(place), _shower(f"{place}: " if many and str(place) else "") if follow else None)
+        for place in where
+    ]
     for place, answer in zip(where, _gather(steps), strict=True):
         try:
             yield place, answer.result()
@@ -115,12 +125,14 @@ def _gather(steps: Sequence[tuple[Place, Request[R], Follow | None]]) -> list[Fu
     return results
 
 
-def _shower(target: Locator | None) -> Follow:
-    prefix = f"{target}: " if target is not None else ""
-
-    def show(step: Progress) -> None:
-        if step.message:
-            click.echo(f"{prefix}{step.message}", err=True)
+def _shower(prefix: str, *, announce: bool = False) -> Follow:
+    def show(step: Answer) -> None:
+        on_the_way = isinstance(step, Progress) and not step.result
+        if on_the_way and not sys.stderr.isatty():
+            return
+        if isinstance(step, Progress) or announce:
+            for line in step.text().splitlines():
+                click.echo(prefix + line, err=on_the_way)
 
     return show
 

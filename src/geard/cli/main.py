@@ -65,11 +65,11 @@ def _load() -> None:
 @click.version_option(__version__, "-V", "--version", prog_name="gear", message="%(prog)s %(version)s")
 @click.pass_context
 def root(ctx: click.Context, request_id: str, transport: str) -> None:
-    """Run container images as systemd services: here, on a remote agent (HOST/NAME), on many hosts.
+    """Run container images as systemd services.
 
     \b
-    gear install nginx web -p 80:8080 --start     on this machine
-    gear status h1/web h2/web                     through the agents of h1 and h2
+    gear install nginx web -p 80:8080 --start     on this machine, no agent needed
+    gear status localhost/web                     through the agent that listens there
     """
     session.request_id = parse_request_id(request_id) if request_id else ""
     if ctx.invoked_subcommand is None:

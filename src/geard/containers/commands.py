@@ -75,7 +75,7 @@ def install(arguments: tuple[str, ...], **given: Any) -> None:
 
     \b
     gear install nginx web -p 80:8080 --start
-    gear install IMAGE h1/web-1 h2/web-2 A=B --memory 256m -- program --option
+    gear install IMAGE web-1 web-2 A=B --memory 256m -- program --option
     """
     arguments, command = split_command(arguments)
     names = [argument for argument in arguments if "=" not in argument]
@@ -113,10 +113,12 @@ def install(arguments: tuple[str, ...], **given: Any) -> None:
             click.echo(preview.unit if given["print_unit"] else preview.text())
         return
     many = len(targets) > 1
+    follow = not given["no_wait"]
     for target, answer in ask(
-        targets, lambda at: InstallContainer(id=at.id, **wanted), follow=not given["no_wait"]
+        targets, lambda at: InstallContainer(id=at.id, **wanted), follow=follow, announce=True
     ):
-        say(target if many else None, answer.text())
+        if not follow:
+            say(target if many else None, answer.text())
 
 
 def split_command(arguments: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -15,7 +15,7 @@ from geard.identifiers import bucket
 from geard.words import part_of
 
 
-def hide(host: Host, id: str, *, purge: bool) -> bool:
+def hide(host: Host, id: str, facets: Sequence[AnyFacet], *, purge: bool) -> bool:
     """The gear is not there any more, whatever happens next; False where there was nothing.
 
     What is left is found by its `deleting` file, and `clear` takes it away, now or after a crash. The definition
@@ -23,9 +23,11 @@ def hide(host: Host, id: str, *, purge: bool) -> bool:
     """
     folders = Folders.of(host.paths, id)
     there = folders.unit.exists() or folders.versions.is_dir() or folders.known.is_symlink()
-    if not there and not (purge and folders.data.exists()):
+    if purge:
+        there = there or folders.data.exists() or any(f.remains(host, gear_of(folders)) for f in facets)
+    if not there:
         return False
-    with locked(folders.versions), Changes() as changes:
+    with Changes() as changes, locked(folders.versions):
         changes.write(folders.deleting, "purge" if purge else "", 0o600)
         changes.remove(folders.wanted)
         changes.remove(folders.unit)

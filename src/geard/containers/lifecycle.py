@@ -70,23 +70,31 @@ async def start(work: Work, id: str, *, restart: bool = False, renew: bool = Fal
     state = await host.systemd.properties(unit)
     if state["ActiveState"] == "active" and not restart:
         if not renew or await work.on_disk(_up_to_date, work, folders, definition):
-            work.say("started", f"{id} is running", id)
+            work.conclude("started", f"{id} is running", id)
             return
         restart = True
     if state["ActiveState"] == "failed" or state["SubState"] == "auto-restart":
         await host.systemd.reset_failed(unit)
+    if not folders.wanted.is_symlink():
+        work.conclude("canceled", f"{id} was told to stop meanwhile", id)
+        return
     work.say("starting", f"{'restarting' if restart else 'starting'} {id}", id)
     ask = host.systemd.restart if restart else host.systemd.start
     result = await ask(unit, wait=START_SECONDS)
+    if not folders.wanted.is_symlink():
+        # A newer stop may have reached systemd before this start did; the newer word holds.
+        await host.systemd.stop(unit)
+        work.conclude("canceled", f"{id} was told to stop meanwhile", id)
+        return
     state = await _watch(work, unit) if result == "done" else await _settled(work, unit)
     if result == "done" and state["ActiveState"] == "active":
         await work.on_disk(_tidy, work, folders)
-        work.say("started", f"{id} is running", id)
+        work.conclude("started", f"{id} is running", id)
     elif result == "canceled" and not (folders.state / "failure").exists():
-        work.say("canceled", f"{id} was told something else meanwhile", id)
+        work.conclude("canceled", f"{id} was told something else meanwhile", id)
     elif result == "done" and ended(folders).get("status") in ("0", "143", "TERM"):
         again = "; systemd starts it again" if state["SubState"] == "auto-restart" else ""
-        work.say("ended", f"{id} has ended by itself: {reason(state, folders)}{again}", id)
+        work.conclude("ended", f"{id} has ended by itself: {reason(state, folders)}{again}", id)
     else:
         if result == "assert":
             raise Unavailable(f"{id} cannot start: {NOT_READY}", hint="systemctl status geard-host; gear setup")
@@ -163,7 +171,7 @@ async def stop(work: Work, id: str, *, seconds: float = STOP_SECONDS) -> None:
     state = await host.systemd.properties(unit)
     if state["ActiveState"] in ("inactive", "failed") and not state.get("Job", (0,))[0]:
         await host.systemd.reset_failed(unit)
-        work.say("stopped", f"{id} is stopped", id)
+        work.conclude("stopped", f"{id} is stopped", id)
         return
     work.say("stopping", f"stopping {id}", id)
     try:
@@ -174,11 +182,11 @@ async def stop(work: Work, id: str, *, seconds: float = STOP_SECONDS) -> None:
         ) from None
     state = await host.systemd.properties(unit)
     if result == "canceled":
-        work.say("canceled", f"{id} was told something else meanwhile", id)
+        work.conclude("canceled", f"{id} was told something else meanwhile", id)
         return
     if state["ActiveState"] == "failed":
         await host.systemd.reset_failed(unit)
-    work.say("stopped", f"{id} is stopped ({reason(state, Folders.of(host.paths, id))})", id)
+    work.conclude("stopped", f"{id} is stopped ({reason(state, Folders.of(host.paths, id))})", id)
 
 
 async def clear(work: Work, id: str) -> None:

@@ -113,7 +113,8 @@ def advice(state: dict[str, Any], definition: Definition, folders: Folders, runn
         found.append(f"it is down: {lifecycle.reason(state, folders)}")
     if record.get("oom") == "yes":
         found.append(
-            f"its last run was killed for memory; raise the limit: gear install … --memory SIZE ({_limits(definition)})"
+            "its last run was killed for memory; raise the limit: gear install … --memory SIZE"
+            f" ({_limits(definition)})"
         )
     restarts = int(state.get("NRestarts", 0))
     if restarts >= 3 and record.get("status") == "0" and record.get("code") == "exited":

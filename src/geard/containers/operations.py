@@ -55,7 +55,7 @@ async def install_container(request: InstallContainer, work: Work) -> InstalledC
         if request.started:
             await lifecycle.start(work, request.id, renew=True)
         elif work.lasting:
-            work.say("installed", f"{request.id} is installed", request.id)
+            work.conclude("installed", f"{request.id} is installed", request.id)
 
     work.then(bring_about)
     ports = part_of(PublishedPorts, settled.definition.parts)
@@ -131,7 +131,7 @@ def _want_not(work: Work, id: str) -> None:
 @operation
 async def delete_container(request: DeleteContainer, work: Work) -> Accepted:
     check_id(request.id)
-    found = await work.on_disk(deleting.hide, work.host, request.id, purge=request.purge)
+    found = await work.on_disk(deleting.hide, work.host, request.id, work.facets, purge=request.purge)
     if not found:
         return Accepted(id=request.id, message=f"{request.id} was not there")
     work.then(lambda: lifecycle.clear(work, request.id))
@@ -178,7 +178,15 @@ async def start_wanted(request: StartWanted, work: Work) -> Accepted:
     ids = await work.on_disk(listing.wanted, work.host.paths)
     for id in await work.on_disk(lambda: list(deleting.left_over(work.host))):
         await lifecycle.clear(work, id)
-    work.then(lambda: _each(work, ids, lifecycle.boot))
+
+    async def bring_about() -> None:
+        try:
+            await _each(work, ids, lifecycle.boot)
+        finally:
+            # Now that what it wants has been tried, the target says so; to start it first would start all at once.
+            await work.host.systemd.start("container-active.target")
+
+    work.then(bring_about)
     return Accepted(id="", message=f"Starting {len(ids)} container{'s' if len(ids) != 1 else ''}")
 
 

@@ -58,7 +58,7 @@ class InstalledContainer(Answer):
         lines = list[str]()
         if self.ports:
             lines.append("PortMapping: " + ", ".join(f"{p.internal} -> {p.external}" for p in self.ports))
-        state = "is installed" if self.changed else "is installed already, just so"
+        state = "is installed" if self.changed else "is installed unchanged"
         lines.append(f"Container {self.id} {state}{' and is starting' if self.started else ''}")
         return "\n".join(lines)
 

@@ -134,8 +134,6 @@ TimeoutStartSec=120
 TimeoutStopSec={max(90, definition.stop_timeout + 15)}
 Restart={definition.restart}
 RestartSec=5s
-RestartSteps=6
-RestartMaxDelaySec=2min
 {_good_ends(definition)}
 
 [Install]

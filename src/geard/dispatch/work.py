@@ -41,6 +41,10 @@ class Work:
         """One step of the report."""
         self.listener(Progress(id=id, phase=phase, message=message))
 
+    def conclude(self, phase: str, message: str, id: str = "") -> None:
+        """What came of it."""
+        self.listener(Progress(id=id, phase=phase, message=message, result=True))
+
     def then(self, follow_up: FollowUp) -> None:
         """Do this behind the answer, as part of the report; a Failure from it ends the report."""
         self.follow_ups.append(follow_up)

@@ -68,6 +68,9 @@ class EnvironmentFacet(Facet[EnvironmentPart]):
         laid_out.pop("GEAR_ENV", None)
         return read_text(gear.state / "env") == plain and laid_out == others
 
+    def remains(self, host: Host, gear: Gear) -> bool:
+        return store.place(host.paths, gear.id).exists()
+
     def release(
         self, host: Host, changes: Changes, gear: Gear, recorded: Sequence[EnvironmentPart], *, purge: bool
     ) -> None:

@@ -34,6 +34,8 @@ def patch(
     paths: Paths, changes: Changes, id: str, variables: Mapping[str, str], remove: Iterable[str] = ()
 ) -> None:
     """Set these, remove those, keep the rest, in the order they came first."""
+    changes.folder(paths.base / "env", 0o700)
+    changes.folder(place(paths, id).parent, 0o700)
     # One lock for the folder of a bucket: two writers of one environment must not lose each other's variables.
     with locked(place(paths, id).parent):
         now = load(paths, id) or {}

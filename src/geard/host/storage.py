@@ -179,6 +179,6 @@ def _same(fd: int, path: Path) -> bool:
 def read_text(path: Path) -> str | None:
     """The whole file, or None where there is none."""
     try:
-        return path.read_text(encoding="utf-8", errors="surrogateescape")
+        return path.read_bytes().decode(errors="surrogateescape")
     except (FileNotFoundError, NotADirectoryError):
         return None

@@ -21,7 +21,7 @@ async def pull_image(request: PullImage, work: Work) -> Pulled:
 
     async def pull() -> None:
         found = await bring(work.host, name, work.say, fresh=True)
-        work.say("done", f"{name} is {found.digest or found.id}")
+        work.conclude("done", f"{name} is {found.digest or found.id}")
 
     work.then(pull)
     return Pulled(image=name, message=f"Pulling {name}")

@@ -35,7 +35,8 @@ class PortsFacet(Facet[PublishedPorts]):
     ) -> PublishedPorts | None:
         old = before.value if before is not None else ()
         if asked is None:
-            kept = tuple(pair for pair in old if pair.exposed)
+            # The image decides which are published; each keeps the host port it had.
+            kept = tuple(msgspec.structs.replace(pair, exposed=True) for pair in old)
             return PublishedPorts(value=kept) if kept else None
         return PublishedPorts(value=_claim(host, changes, gear, asked.value, old))
 
@@ -57,7 +58,9 @@ class PortsFacet(Facet[PublishedPorts]):
         return replace(spec, publish=spec.publish + published)
 
     def metadata(self, settled: PublishedPorts | None) -> Sequence[tuple[str, str]]:
-        return [("X-PortMapping", str(pair)) for pair in settled.value] if settled is not None else []
+        pairs = settled.value if settled is not None else ()
+        exposed = [("X-PortExposed", f"{pair.internal}/{pair.protocol}") for pair in pairs if pair.exposed]
+        return [("X-PortMapping", str(pair)) for pair in pairs] + exposed
 
     def show(self, host: Host, gear: Gear, settled: PublishedPorts | None) -> Sequence[tuple[str, str]]:
         return [("Ports", describe_mapping(settled.value) if settled is not None and settled.value else "none")]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
+
 from geard.failures import Invalid
 from geard.ports.requests import PortPair
 
@@ -69,5 +71,9 @@ def describe_mapping(pairs: Iterable[PortPair]) -> str:
 
 def parse_metadata(unit: str) -> tuple[PortPair, ...]:
     """The pairs in the `X-PortMapping=` lines of a unit file."""
-    lines = (line.partition("=")[2] for line in unit.splitlines() if line.startswith("X-PortMapping="))
-    return tuple(_parse_pair(line) for line in lines)
+    facts = [line.partition("=")[::2] for line in unit.splitlines() if line.startswith("X-Port")]
+    exposed = {value for name, value in facts if name == "X-PortExposed"}
+    pairs = [_parse_pair(value) for name, value in facts if name == "X-PortMapping"]
+    return tuple(
+        msgspec.structs.replace(pair, exposed=f"{pair.internal}/{pair.protocol}" in exposed) for pair in pairs
+    )

@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -27,7 +28,15 @@ TARGETS = {
     "container-active.target": "Containers that are to run",
 }
 SOCKETS = ("geard.socket", "geard-loopback.socket", "geard-loopback6.socket")
-LEAST_SYSTEMD = 252
+# Drop-ins for all units of a prefix: systemd.unit(5). Older systemd would complain of unknown settings.
+ALL_GEARS = "ctr-.service.d/10-geard.conf"
+GROWING_PAUSES = 254
+PAUSES = """\
+# Written once by 'gear setup'; yours to change. Pauses between restarts grow from RestartSec= to this.
+[Service]
+RestartSteps=6
+RestartMaxDelaySec=2min
+"""
 
 
 @operation
@@ -91,7 +100,7 @@ def _advice() -> list[Finding]:
             what=name,
             state="advice",
             detail="published ports are opened by the engine's own rules, before this firewall's",
-            remedy="publish on 127.0.0.1 behind a proxy where that is not wanted",
+            remedy="-p none publishes nothing",
         )
         for name in ("ufw", "firewalld")
         if shutil.which(name, path="/usr/sbin:/usr/bin")
@@ -143,6 +152,8 @@ async def _network(work: Work) -> list[Finding]:
 
 
 async def _units(work: Work) -> list[Finding]:
+    version = await work.host.systemd.version()
+
     def write() -> bool:
         paths = work.host.paths
         texts = {paths.base / "targets" / name: _target(about) for name, about in TARGETS.items()}
@@ -156,6 +167,10 @@ async def _units(work: Work) -> list[Finding]:
                 known = paths.systemd / path.name
                 fresh = fresh or not known.is_symlink()
                 changes.point(known, path)
+            if _number(version) >= GROWING_PAUSES and not (paths.systemd / ALL_GEARS).exists():
+                changes.folder((paths.systemd / ALL_GEARS).parent)
+                changes.write(paths.systemd / ALL_GEARS, PAUSES)
+                fresh = True
         return fresh
 
     fresh = await work.on_disk(write)
@@ -174,6 +189,12 @@ async def _units(work: Work) -> list[Finding]:
         remedy = "systemctl status " + " ".join(text.partition(":")[0] for text in started)
         found.append(Finding(what="units", state="missing", detail="; ".join(started), remedy=remedy))
     return found
+
+
+def _number(version: str) -> int:
+    """257 of 257.13-1~deb13u1."""
+    found = re.match(r"v?(\d+)", version)
+    return int(found[1]) if found else 0
 
 
 def _target(about: str) -> str:

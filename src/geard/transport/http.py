@@ -6,8 +6,6 @@ same id: whatever the agent had begun is joined, not done twice, and no step of 
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import http.client
 import os
 import socket
@@ -18,7 +16,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from geard.failures import Denied, Failure, TimedOut, Unavailable, failure_of_kind
-from geard.identifiers import Place, new_request_id
+from geard.identifiers import Place, RequestIds, new_request_id
 from geard.request import Follow, Progress, Request, Stream, answer_type, stream_item
 from geard.transport.wire import NDJSON, REQUEST_ID, Call, write
 
@@ -40,8 +38,7 @@ class HttpTransport:
     def __init__(self, at: Place | os.PathLike[str] | str, request_id: str | None = None) -> None:
         self._at = at
         self._name = str(at)
-        self._request_id = request_id
-        self._sent = 0
+        self._ids = RequestIds(request_id or "")
         self._connection: http.client.HTTPConnection | None = None
 
     def send(self, request: Request[R], *, follow: Follow | None = None) -> R:
@@ -79,17 +76,20 @@ class HttpTransport:
         return _HttpStream(connection, _events(response, self._name), item, self._name)
 
     def _perform(self, call: Call, kind: Any, follow: Follow | None) -> Any:
-        id, told, answer = self._next_id(), 0, None
+        id, told, answer, announced = self._ids.next(), 0, None, False
         if follow is not None:
             mark = "&" if "?" in call.target else "?"
             call = Call(call.method, f"{call.target}{mark}follow=true", call.body)
 
         def perform() -> Any:
-            nonlocal told, answer
+            nonlocal told, answer, announced
             seen = 0
             for event in _events(self._ask(call, NDJSON, id), self._name):
                 if "Answer" in event:
                     answer = _convert(event["Answer"], kind)
+                    if follow is not None and not announced:
+                        announced = True
+                        follow(answer)
                 elif "Progress" in event:
                     seen += 1
                     if follow is not None and seen > told:
@@ -116,15 +116,6 @@ class HttpTransport:
         except TimeoutError:
             self.close()
             raise TimedOut(f"{self._name} has fallen silent", hint=f"the request goes on as {id}") from None
-
-    def _next_id(self) -> str:
-        if not self._request_id:
-            return new_request_id()
-        self._sent += 1
-        if self._sent == 1:
-            return self._request_id
-        digest = hashlib.sha256(f"{self._request_id} {self._sent}".encode()).digest()[:16]
-        return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
     def _ask(self, call: Call, accept: str, id: str) -> http.client.HTTPResponse:
         """The agent's response, read up to its body. Raises the Failure it is, if it is one."""

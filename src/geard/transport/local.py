@@ -11,7 +11,8 @@ import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Protocol, TypeVar, cast
 
-from geard.request import Follow, Progress, Request, Stream
+from geard.identifiers import RequestIds
+from geard.request import Follow, Request, Stream
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -20,7 +21,7 @@ T = TypeVar("T")
 class Performer(Protocol):
     """What does requests here; made on the loop it will run on."""
 
-    async def answer(self, request: Request[Any], id: str, follow: Callable[[Progress], None] | None) -> Any:
+    async def answer(self, request: Request[Any], id: str, follow: Follow | None) -> Any:
         """The answer, or the items of a stream as an async iterator."""
         ...
 
@@ -28,7 +29,7 @@ class Performer(Protocol):
 class LocalTransport:
     def __init__(self, make: Callable[[], Performer], request_id: str = "") -> None:
         self._make = make
-        self._request_id = request_id
+        self._ids = RequestIds(request_id)
         self._performer: Performer | None = None
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="local work", daemon=True).start()
@@ -39,7 +40,7 @@ class LocalTransport:
     async def _perform(self, request: Request[Any], follow: Follow | None) -> Any:
         if self._performer is None:
             self._performer = self._make()
-        answer = await self._performer.answer(request, self._request_id, follow)
+        answer = await self._performer.answer(request, self._ids.next(), follow)
         if isinstance(answer, AsyncIterator):
             return _LocalStream(self, answer)  # pyright: ignore[reportUnknownArgumentType]
         return answer

@@ -91,7 +91,7 @@ def _notify(text: str) -> None:
 
 
 def _read(path: str) -> str:
-    with open(path, encoding="utf-8") as file:
+    with open(path, encoding="utf-8", newline="") as file:  # newline: a \r in a value stays one
         return file.read()
 
 

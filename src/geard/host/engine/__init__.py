@@ -6,7 +6,6 @@ another container whose hexadecimal id began with d.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -79,6 +78,23 @@ class RunSpec:
     stop_seconds: int = 10
 
 
+@dataclass(frozen=True)
+class ExecSpec:
+    """A program to be run inside a container that runs."""
+
+    container: str
+    command: tuple[str, ...]
+    stdin: bool = False
+    tty: bool = False
+    user: str = ""
+    """the image's, where empty"""
+    folder: str = ""
+    env_file: str = ""
+    """a file of NAME=VALUE lines: further variables, beside those the container has"""
+    env_names: tuple[str, ...] = ()
+    """further variables, whose values stand in the engine's own environment"""
+
+
 class Engine(Protocol):
     name: str
 
@@ -97,8 +113,9 @@ class Engine(Protocol):
         """
         ...
 
-    def exec_argv(self, container: str, command: Sequence[str], *, stdin: bool, tty: bool) -> list[str]:
-        """The command line that runs a program inside a container."""
+    def exec_argv(self, spec: ExecSpec) -> list[str]:
+        """The command line that runs a program inside a container, with its exit status; 126 where it cannot be
+        executed, 127 where there is no such program, 125 where the engine fails."""
         ...
 
     def pull_argv(self, reference: str) -> list[str]: ...

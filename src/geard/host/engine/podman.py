@@ -5,16 +5,20 @@ What the unit does and why was tried on real hosts with podman 5.4 (docs/ARCHITE
 
 from __future__ import annotations
 
+import hashlib
+import ipaddress
 import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
 from geard.failures import Denied
-from geard.host.engine import Image, IpProtocol, RunSpec
+from geard.host.engine import ExecSpec, Image, IpProtocol, RunSpec
 from geard.host.process import ProgramFailed, run
+from geard.host.storage import Changes
 
 PODMAN = "/usr/bin/podman"
 QUIET = (
@@ -22,6 +26,7 @@ QUIET = (
     "--events-backend=none",
 )  # events would write 4 to 7 lines into the gear's journal at each start
 RANGE = 65_536
+NETWORKS = Path("/etc/containers/networks")
 AUTH_FILE = "/etc/geard/registries.json"
 
 
@@ -93,9 +98,21 @@ class Podman:
             f"ExecStopPost={' '.join(QUIET)} --noout rm --force --volumes --ignore --time=0 %N",
         ]
 
-    def exec_argv(self, container: str, command: Sequence[str], *, stdin: bool, tty: bool) -> list[str]:
-        options = [*(["--interactive"] if stdin else []), *(["--tty"] if tty else [])]
-        return [*QUIET, "exec", *options, "--", container, *command]
+    def exec_argv(self, spec: ExecSpec) -> list[str]:
+        options: list[str] = []
+        if spec.stdin:
+            options += ["--interactive"]
+        if spec.tty:
+            options += ["--tty", "--detach-keys="]  # else Ctrl-P, which shells and editors use, is held back
+        if spec.user:
+            options += ["--user", spec.user]
+        if spec.folder:
+            options += ["--workdir", spec.folder]
+        if spec.env_file:
+            options += ["--env-file", spec.env_file]
+        for name in spec.env_names:
+            options += ["--env", name]
+        return [*QUIET, "exec", *options, "--", spec.container, *spec.command]
 
     def pull_argv(self, reference: str) -> list[str]:
         auth = ["--authfile", AUTH_FILE] if Path(AUTH_FILE).exists() else []
@@ -137,11 +154,37 @@ class Podman:
         if (await run([*QUIET, "network", "exists", name], check=False)).status == 0:
             return
         dual = ["--ipv6", "--subnet", ipv6] if ipv6 else []
-        await run([*QUIET, "network", "create", "--disable-dns", "--interface-name", bridge,
-            "--subnet", ipv4, *dual, name])  # fmt: skip
+        argv = [*QUIET, "network", "create", "--disable-dns", "--interface-name", bridge,
+            "--subnet", ipv4, *dual, name]  # fmt: skip
+        try:
+            await run(argv)
+        except ProgramFailed as error:
+            if "unknown flag" not in error.errors:
+                raise
+            # podman 4.3 (Debian 12) cannot name the bridge; the file it would write can. Drop with Debian 12.
+            _write_network(name, bridge, [net for net in (ipv4, ipv6) if net])
 
     async def version(self) -> str:
         return (await run([PODMAN, "version", "--format", "{{.Client.Version}}"])).output.strip()
+
+
+def _write_network(name: str, bridge: str, subnets: Sequence[str]) -> None:
+    networks = [ipaddress.ip_network(subnet) for subnet in subnets]
+    facts = {
+        "name": name,
+        "id": hashlib.sha256(name.encode()).hexdigest(),
+        "driver": "bridge",
+        "network_interface": bridge,
+        "created": datetime.now(UTC).isoformat(),
+        "subnets": [{"subnet": str(net), "gateway": str(net[1])} for net in networks],
+        "ipv6_enabled": any(net.version == 6 for net in networks),
+        "internal": False,
+        "dns_enabled": False,
+        "ipam_options": {"driver": "host-local"},
+    }
+    with Changes() as changes:
+        changes.folder(NETWORKS)
+        changes.write(NETWORKS / f"{name}.json", json.dumps(facts, indent=4) + "\n")
 
 
 def _mount(source: str, target: str, read_only: bool, mapped: int | bool | None) -> str:

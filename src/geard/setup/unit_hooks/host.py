@@ -3,7 +3,8 @@
 
 A gear reaches other gears and the host only through published ports (and links): frames never pass from one port
 of the bridge to another, packets from the bridge pass back to it only where a published port led them, and the
-host itself takes nothing from it but answers and neighbour discovery. `/run/geard/host-ready` says that the rules
+host itself takes nothing from it but answers and neighbour discovery. Nor does another machine that routes packets
+here reach more than published ports. `/run/geard/host-ready` says that the rules
 are in force; no gear starts without it.
 """
 
@@ -37,6 +38,8 @@ table inet geard {
         type filter hook forward priority -10; policy accept;
         iifname "geard0" oifname "geard0" ct status dnat meta mark set meta mark or 0x10000000 accept
         iifname "geard0" oifname "geard0" reject with icmpx type admin-prohibited
+        oifname "geard0" ct status dnat accept
+        oifname "geard0" ct state new reject with icmpx type admin-prohibited
     }
 }
 table bridge geard

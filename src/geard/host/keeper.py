@@ -1,0 +1,204 @@
+"""Runs a program that runs another one elsewhere (`podman exec`), so that both end together, and signals arrive.
+
+    keeper.py PROGRAM ARGUMENT...        its own stdin, stdout, stderr are the program's; so is its exit status
+
+podman passes no signal on to what it has started in a container, and leaves it running when podman itself is
+killed (podman 5.4; https://github.com/containers/podman/issues/15553 and its like). What it has started is a child
+of a conmon, which has left podman; being its nearest "subreaper" (prctl(2)) this process becomes conmon's parent,
+and so knows whom to tell.
+
+INT, QUIT, TERM, USR1 and USR2 go on to the program. HUP says that whoever asked is gone: the program is ended, by
+TERM, after GRACE seconds by KILL; a second HUP does not wait. Standard library only: somebody waits for it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import termios
+import time
+
+GRACE = 5.0
+ENV_FILE = 3
+"""the descriptor on which the program finds the text of $GEARD_ENV_FILE, as an option of podman's wants it"""
+
+_SET_CHILD_SUBREAPER = 36
+_PASSED_ON = {signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2}
+_OTHERS = {signal.SIGHUP, signal.SIGCHLD, signal.SIGWINCH, signal.SIGTSTP}
+_DEFAULT = _PASSED_ON | _OTHERS | {signal.SIGPIPE, signal.SIGXFSZ}  # the last two Python ignores
+_TICK = 0.05
+_GIVE_UP = 10.0
+
+
+def main(argv: list[str]) -> int:
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    # What is ignored stays so: nohup(1), a shell's background.
+    watched = {name for name in _PASSED_ON | _OTHERS if signal.getsignal(name) != signal.SIG_IGN}
+    # TTOU would stop whoever gives the terminal back from the background.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {*watched, signal.SIGTTOU})
+    ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1)
+    terminal = _terminal()
+    try:
+        _env_file()
+        # A session of its own: what the terminal sends comes here and nowhere else; a terminal that is not
+        # one's own can be read and set all the same.
+        child = os.posix_spawnp(
+            argv[0], argv, os.environ, setsid=True, setsigmask=before - watched, setsigdef=_DEFAULT
+        )
+        if terminal is None:
+            _let_go_of_input()
+        return _Keeper(child, watched).keep()
+    except FileNotFoundError:
+        print(f"Error: {argv[0]} is not installed", file=sys.stderr)
+        return 125
+    finally:
+        if terminal is not None:
+            termios.tcsetattr(0, termios.TCSANOW, terminal)
+
+
+def _terminal() -> list[object] | None:
+    try:
+        return termios.tcgetattr(0)
+    except termios.error:
+        return None
+
+
+def _let_go_of_input() -> None:
+    """It is the program's alone: whoever writes it sees when nobody reads any more."""
+    nothing = os.open("/dev/null", os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+
+
+def _env_file() -> None:
+    text = os.environ.pop("GEARD_ENV_FILE", None)
+    if text is not None:
+        made = os.memfd_create("environment", 0)
+        os.write(made, os.fsencode(text))
+        if made != ENV_FILE:
+            os.dup2(made, ENV_FILE)
+            os.close(made)
+
+
+class _Keeper:
+    def __init__(self, child: int, watched: set[signal.Signals]) -> None:
+        self._child = child
+        self._watched = watched
+        self._status: int | None = None
+        self._kill_at: float | None = None
+        """when to KILL, once it is being ended"""
+        self._told: set[int] = set()
+
+    def keep(self) -> int:
+        while True:
+            ending = self._kill_at is not None
+            got = signal.sigtimedwait(self._watched, _TICK) if ending else signal.sigwaitinfo(self._watched)
+            if got is not None:
+                self._heed(signal.Signals(got.si_signo))
+            if self._status is not None:
+                if not self._programs() or self._over() >= _GIVE_UP:
+                    return self._status
+                self._end()  # podman was killed, or gave up; what it started still runs
+            if self._kill_at is not None:
+                self._press()
+
+    def _heed(self, name: signal.Signals) -> None:
+        if name == signal.SIGCHLD:
+            self._reap()
+        elif name == signal.SIGHUP:
+            self._end(at_once=self._kill_at is not None)
+        elif name == signal.SIGWINCH:
+            self._tell_child(name)
+        elif name == signal.SIGTSTP:
+            self._tell_child(signal.SIGSTOP)
+            os.kill(os.getpid(), signal.SIGSTOP)
+            self._tell_child(signal.SIGCONT)
+        else:
+            for program in self._programs() or [self._child]:
+                _send(program, name)
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid == self._child:
+                code = os.waitstatus_to_exitcode(status)
+                self._status = code if code >= 0 else 128 - code
+
+    def _end(self, *, at_once: bool = False) -> None:
+        if self._kill_at is None or at_once:
+            self._kill_at = time.monotonic() + (0 if at_once else GRACE)
+
+    def _over(self) -> float:
+        """Seconds since the time to KILL; below 0 before it."""
+        return -1 if self._kill_at is None else time.monotonic() - self._kill_at
+
+    def _press(self) -> None:
+        over = self._over()
+        programs = self._programs()
+        for program in programs:
+            if over >= 0:
+                _send(program, signal.SIGKILL)
+            elif program not in self._told:
+                self._told.add(program)
+                _send(program, signal.SIGTERM)
+                if _has_terminal(program):
+                    _send(program, signal.SIGHUP)  # an interactive shell heeds no TERM
+        if self._status is None and (not programs or over >= 1):
+            if over >= 0:
+                self._tell_child(signal.SIGKILL)
+            elif self._child not in self._told:
+                self._told.add(self._child)
+                self._tell_child(signal.SIGTERM)
+
+    def _tell_child(self, name: signal.Signals) -> None:
+        if self._status is None:
+            _send(self._child, name)
+
+    def _programs(self) -> list[int]:
+        """What podman has started: the living children of the conmons it left behind."""
+        conmons = [pid for pid in _children(os.getpid()) if pid != self._child and _stat(pid)[0] == "conmon"]
+        return [pid for conmon in conmons for pid in _children(conmon) if _stat(pid)[1] not in "ZX"]
+
+
+def _send(pid: int, name: signal.Signals) -> None:
+    """To the process and those it leads."""
+    try:
+        (os.killpg if os.getpgid(pid) == pid else os.kill)(pid, name)
+    except ProcessLookupError:
+        return
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/children", encoding="ascii") as file:
+                found += [int(word) for word in file.read().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    return found
+
+
+def _stat(pid: int) -> list[str]:
+    """Name, state, and on from there as proc_pid_stat(5) has it."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            name, _, rest = file.read().partition("(")[2].rpartition(")")
+    except (FileNotFoundError, ProcessLookupError):
+        return ["", "X", "0", "0", "0", "0"]
+    return [name, *rest.split()]
+
+
+def _has_terminal(pid: int) -> bool:
+    return _stat(pid)[5] != "0"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
