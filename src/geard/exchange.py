@@ -99,7 +99,7 @@ class Session(Protocol):
     def say(self, event: FromAsker) -> None: ...
 
     def hear(self) -> list[ToAsker]:
-        """What has come. Raises Unavailable where the line broke, the Failure where the session ended with one."""
+        """What has come; Exit or Failed is the last. Raises Unavailable where the line broke before that."""
         ...
 
     def close(self) -> None:

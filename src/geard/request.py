@@ -79,6 +79,10 @@ T = TypeVar("T", covariant=True)
 class Request(Word, Generic[R]):
     route: ClassVar[Route | None] = None
 
+    def told(self) -> str:
+        """What the journal is told of it beside its path: nothing that may be secret."""
+        return ""
+
 
 class Stream(Iterator[T]):
     """A series of items that ends by its own rule, when either side closes it, or never."""

@@ -37,10 +37,14 @@ class Session:
     here: Transport | None = None
     """this machine in-process, once it has been asked: one host, one bus connection, one journal reader"""
 
+    def in_process(self, place: Place) -> bool:
+        """Whether this process does itself what is asked of `place`."""
+        return place.local and os.geteuid() == 0 and self.local is not None
+
     def transport(self, place: Place) -> Transport:
         if not place.local:
             return HttpTransport(place, self.request_id)
-        if os.geteuid() == 0 and self.local is not None:
+        if self.in_process(place) and self.local is not None:
             self.here = self.here or self.local(self.request_id)
             return self.here
         return HttpTransport(SOCKET, self.request_id)

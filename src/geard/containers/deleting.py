@@ -28,7 +28,9 @@ def hide(host: Host, id: str, facets: Sequence[AnyFacet], *, purge: bool) -> boo
     if not there:
         return False
     with Changes() as changes, locked(folders.versions):
-        changes.write(folders.deleting, "purge" if purge else "", 0o600)
+        changes.mark(folders.deleting)
+        if purge:
+            changes.mark(folders.purging)
         changes.remove(folders.wanted)
         changes.remove(folders.unit)
         changes.remove(folders.known)
@@ -43,7 +45,7 @@ def clear(host: Host, id: str, facets: Sequence[AnyFacet]) -> None:
     with locked(folders.versions), Changes() as changes:
         if folders.unit.exists() or not folders.deleting.exists():
             return
-        purge = folders.deleting.read_text() == "purge"
+        purge = folders.purging.exists()
         known = versions.recorded(folders)
         for facet in facets:
             recorded = [part for d in known if (part := part_of(facet.part, d.parts)) is not None]

@@ -53,8 +53,13 @@ class Folders:
 
     @property
     def deleting(self) -> Path:
-        """There while a deletion is under way; "purge" in it where volumes go too."""
+        """There while a deletion is under way."""
         return self.versions / "deleting"
+
+    @property
+    def purging(self) -> Path:
+        """There beside `deleting` where volumes and environment go too."""
+        return self.versions / "purging"
 
     @property
     def wanted(self) -> Path:
@@ -74,6 +79,11 @@ class Folders:
     @property
     def data(self) -> Path:
         return self.paths.base / "data" / bucket(self.id) / self.id
+
+    @property
+    def owed_stop(self) -> Path:
+        """There from a stop's answer until systemd has stopped the unit."""
+        return self.state / "stop-owed"
 
     @property
     def state(self) -> Path:

@@ -31,15 +31,23 @@ from geard.words import Part, part_of
 class Settled:
     definition: Definition
     changed: bool
+    reload: bool
+    """what only the unit file can say has changed: systemd must read it anew if it has it loaded"""
 
 
-def settle(host: Host, wish: Wish, version: str, by: str, facets: Sequence[AnyFacet]) -> Settled:
-    """Make `wish` the definition in force. Raises AlreadyExists for a port, and nothing has changed then."""
+def settle(
+    host: Host, wish: Wish, version: str, by: str, facets: Sequence[AnyFacet], image: Image | None
+) -> Settled:
+    """Make `wish` the definition in force, complete where the image is known already.
+
+    Raises AlreadyExists for a port, and nothing has changed then.
+    """
     folders = Folders.of(host.paths, wish.id)
     with Changes() as changes, _held(folders, changes):
         before = versions.current(folders)
         new = before is None
         slot = before.slot if before is not None else _slot(host, folders, changes)
+        parts: tuple[Part, ...] = ()
         try:
             parts = _settle_parts(host, folders, changes, wish, before, facets)
             asked = _definition(host, wish, version, by, slot, parts)
@@ -47,22 +55,27 @@ def settle(host: Host, wish: Wish, version: str, by: str, facets: Sequence[AnyFa
                 asked = msgspec.structs.replace(
                     asked, image_id=before.image_id, digest=before.digest, image_volumes=before.image_volumes
                 )
-            changed = before is None or not _same(before, asked)
+            if image is not None:
+                asked = _with_image(host, changes, folders, asked, image, facets)
+            changed = before is None or not _same(before, asked) or before.image_id != asked.image_id
             definition = asked if before is None or changed else before
             if changed:
                 _check_version(folders, definition)
                 versions.write(folders, changes, definition, facets, host.engine)
         except BaseException:
+            _give_back(host, changes, folders, parts, before, facets)
             if new:
                 slots.release(host.paths, changes, slot, folders.unit)
                 _drop_if_empty(folders)
             raise
-        folders.deleting.unlink(missing_ok=True)
+        if folders.deleting.exists():
+            changes.remove(folders.deleting)
+            changes.remove(folders.purging)
         changes.point(folders.known, folders.unit)
         if wish.started:
             changes.folder(folders.wanted.parent)
             changes.point(folders.wanted, folders.unit)
-    return Settled(definition, changed)
+    return Settled(definition, changed, before is not None and _of_unit(before) != _of_unit(definition))
 
 
 def complete(
@@ -78,30 +91,40 @@ def complete(
         definition = versions.current(folders)
         if definition is None or definition.version != version:
             return None
-        if not image.command and not definition.command and not definition.entrypoint:
-            raise Invalid(
-                f"{definition.image} names no program to run",
-                hint="give one: gear install IMAGE NAME -- PROGRAM…",
-            )
-        gear = gear_of(folders)
-        parts: list[Part] = []
-        for facet in facets:
-            part = facet.complete(host, changes, gear, part_of(facet.part, definition.parts), image)
-            if part is not None:
-                parts.append(part)
         if definition.complete and definition.image_id != image.id:
             definition = msgspec.structs.replace(definition, version=new_version, written=_now())
-        full = msgspec.structs.replace(
-            definition,
-            image_id=image.id,
-            digest=image.digest,
-            image_volumes=image.volumes,
-            parts=tuple(parts),
-        )
+        full = _with_image(host, changes, folders, definition, image, facets)
         if full != versions.current(folders):
             versions.write(folders, changes, full, facets, host.engine)
         versions.forget_old(folders, changes, versions.recorded(folders), full.version)
     return full
+
+
+def _with_image(
+    host: Host,
+    changes: Changes,
+    folders: Folders,
+    definition: Definition,
+    image: Image,
+    facets: Sequence[AnyFacet],
+) -> Definition:
+    if not image.command and not definition.command and not definition.entrypoint:
+        raise Invalid(
+            f"{definition.image} names no program to run", hint="give one: gear install IMAGE NAME -- PROGRAM…"
+        )
+    gear = gear_of(folders)
+    parts: list[Part] = []
+    for facet in facets:
+        part = facet.complete(host, changes, gear, part_of(facet.part, definition.parts), image)
+        if part is not None:
+            parts.append(part)
+    return msgspec.structs.replace(
+        definition,
+        image_id=image.id,
+        digest=image.digest,
+        image_volumes=image.volumes,
+        parts=tuple(parts),
+    )
 
 
 def preview(host: Host, wish: Wish, version: str, by: str, facets: Sequence[AnyFacet]) -> Preview:
@@ -146,9 +169,11 @@ def adopt_volume(draft: str) -> None:
 @contextmanager
 def _held(folders: Folders, changes: Changes) -> Generator[None]:
     """The gear's lock, with what a killed writer left put right."""
+    new = not folders.versions.is_dir()
     changes.folder(folders.versions)
     with locked(folders.versions):
-        versions.mend(folders, changes)
+        if not new:
+            versions.mend(folders, changes)
         yield
 
 
@@ -184,6 +209,22 @@ def _settle_parts(
     return tuple(part for _, part in settled if part is not None)
 
 
+def _give_back(
+    host: Host,
+    changes: Changes,
+    folders: Folders,
+    parts: tuple[Part, ...],
+    before: Definition | None,
+    facets: Sequence[AnyFacet],
+) -> None:
+    """What was claimed for a definition that was refused; what the one in force has stays."""
+    for facet in facets:
+        part = part_of(facet.part, parts)
+        kept = part_of(facet.part, before.parts) if before is not None else None
+        if part is not None:
+            facet.tidy(host, changes, gear_of(folders), kept, [part])
+
+
 def _definition(host: Host, wish: Wish, version: str, by: str, slot: int, parts: tuple[Part, ...]) -> Definition:
     ipv4, ipv6, mac = slots.addresses(slots.bridge(host.paths), slot)
     return Definition(
@@ -209,6 +250,10 @@ def _definition(host: Host, wish: Wish, version: str, by: str, slot: int, parts:
         stop_timeout=wish.stop_timeout,
         parts=parts,
     )
+
+
+def _of_unit(definition: Definition) -> tuple[object, ...]:
+    return definition.slice, definition.restart, definition.stop_timeout
 
 
 def _now() -> str:

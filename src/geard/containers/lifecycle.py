@@ -165,12 +165,15 @@ async def boot(work: Work, id: str) -> None:
 
 async def stop(work: Work, id: str, *, seconds: float = STOP_SECONDS) -> None:
     host, unit = work.host, unit_name(id)
+    folders = Folders.of(host.paths, id)
     if not work.lasting:
         await host.systemd.stop(unit)
+        folders.owed_stop.unlink(missing_ok=True)
         return
     state = await host.systemd.properties(unit)
     if state["ActiveState"] in ("inactive", "failed") and not state.get("Job", (0,))[0]:
         await host.systemd.reset_failed(unit)
+        folders.owed_stop.unlink(missing_ok=True)
         work.conclude("stopped", f"{id} is stopped", id)
         return
     work.say("stopping", f"stopping {id}", id)
@@ -180,13 +183,14 @@ async def stop(work: Work, id: str, *, seconds: float = STOP_SECONDS) -> None:
         raise TimedOut(
             f"{id} has not stopped within {seconds:g} s", hint="it is still told to; gear status says more"
         ) from None
+    folders.owed_stop.unlink(missing_ok=True)
     state = await host.systemd.properties(unit)
     if result == "canceled":
         work.conclude("canceled", f"{id} was told something else meanwhile", id)
         return
     if state["ActiveState"] == "failed":
         await host.systemd.reset_failed(unit)
-    work.conclude("stopped", f"{id} is stopped ({reason(state, Folders.of(host.paths, id))})", id)
+    work.conclude("stopped", f"{id} is stopped ({reason(state, folders)})", id)
 
 
 async def clear(work: Work, id: str) -> None:

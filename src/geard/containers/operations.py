@@ -46,10 +46,13 @@ STARTS_AT_ONCE = max(4, 2 * (os.cpu_count() or 1))
 async def install_container(request: InstallContainer, work: Work) -> InstalledContainer:
     parts = await _checked(request, work)
     wish = msgspec.structs.replace(request, parts=parts)
-    settled = await work.on_disk(installing.settle, work.host, wish, work.id, work.asker.name, work.facets)
+    image = work.host.engine.known(request.image)
+    settled = await work.on_disk(installing.settle, work.host, wish, work.id, work.asker.name, work.facets, image)
 
     async def bring_about() -> None:
-        # A start completes what is not complete; what is may mean another image by now.
+        if settled.reload:
+            await work.host.systemd.reload()
+        # A start completes what is not complete; what is may mean another image by now, or have volumes to make.
         if work.lasting and (settled.definition.complete or not request.started):
             await lifecycle.complete(work, request.id)
         if request.started:
@@ -124,6 +127,9 @@ def _want_not(work: Work, id: str) -> None:
     folders = Folders.of(work.host.paths, id)
     if not folders.unit.exists():
         raise lifecycle.missing(id)
+    # What an agent that dies now still owes systemd; in /run, since a boot stops everything anyway.
+    folders.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folders.owed_stop.touch()
     with Changes() as changes:
         changes.remove(folders.wanted)
 

@@ -14,11 +14,12 @@ import ipaddress
 import os
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from geard.failures import Unavailable
 from geard.host.paths import Paths
-from geard.host.storage import Changes, read_text
+from geard.host.storage import Changes, read_hint, read_text, write_hint
 
 FIRST_UID = 2_000_000
 RANGE = 65_536
@@ -48,15 +49,11 @@ def reserve(paths: Paths, changes: Changes, unit: Path) -> int:
     """A free slot, now this unit's; the one it has kept with its volumes, if it has. Raises Unavailable."""
     base = paths.base / "slots"
     changes.folder(base)
-    start = 0
-    with suppress(OSError, ValueError):
-        start = int((base / _NEXT).read_text())
-    numbers: list[int] = [*range(start, SLOTS), *range(start)]
-    for number in numbers:
+    start = read_hint(base / _NEXT) % SLOTS
+    for number in chain(range(start, SLOTS), range(start)):
         with suppress(FileExistsError):
             changes.symlink(unit, base / str(number))
-            with suppress(OSError):
-                (base / _NEXT).write_text(str((number + 1) % SLOTS))
+            write_hint(base / _NEXT, (number + 1) % SLOTS)
             return number
     raise Unavailable(
         f"all {SLOTS} slots for gears are taken on this host", hint="delete --purge gears that are gone"

@@ -62,8 +62,6 @@ def write(
 def mend(folders: Folders, changes: Changes) -> None:
     """Remove what a killed writer left, and complete a swap that was cut in two."""
     sweep(folders.versions)
-    for path in folders.bucket.glob(f".ctr-{folders.id}.*.tmp"):
-        path.unlink(missing_ok=True)
     facts = parse_run(read_text(folders.run) or "")
     unit = read_text(folders.unit)
     if facts is None or (unit is None and folders.deleting.exists()):

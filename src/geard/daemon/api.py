@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -28,7 +28,9 @@ from geard.daemon.forms import (
 )
 from geard.daemon.manners import check_manners
 from geard.daemon.table import Entry, Table, WrongMethod, render_table
+from geard.daemon.upgrade import AskersLine, UpgradeRequired, upgraded, wants_session
 from geard.dispatch.dispatcher import Dispatcher, Running
+from geard.exchange import Exit, Failed, Session, Talk
 from geard.failures import (
     AlreadyExists,
     Bug,
@@ -48,6 +50,7 @@ from geard.failures import (
 )
 from geard.identifiers import new_request_id, parse_request_id
 from geard.request import Answer, Asker, Request, answer_type, stream_item
+from geard.transport.frames import PROTOCOL
 from geard.transport.wire import BODY_LIMIT, REQUEST_ID, parse
 
 log = logging.getLogger(__name__)
@@ -58,6 +61,7 @@ STATUS: dict[type[Failure], int] = {
     TooLarge: 413,
     NotAcceptable: 406,
     WrongMethod: 405,
+    UpgradeRequired: 426,
     Unauthenticated: 401,
     Denied: 403,
     NotFound: 404,
@@ -82,6 +86,8 @@ RETRY_SECONDS = 1
 BEAT_SECONDS = 15.0
 # So long headers wait for a stream's first item: what fails until then has a status, not a line of text.
 FIRST_ITEM_SECONDS = 2.0
+# Each is a few processes and some 50 MB.
+SESSIONS = 100
 # What `"Wait": true` in a body means; the original's 15 seconds.
 WAIT_SECONDS = 15.0
 
@@ -104,6 +110,8 @@ class Question:
     id: str
     entry: Entry | None = None
     form: Form = Form.PLAIN
+    told: str = ""
+    """what the journal is told of it beside its path"""
 
     def headers(self) -> dict[str, str]:
         return {REQUEST_ID: self.id, "Server": "geard"}
@@ -114,6 +122,7 @@ class Api:
         self._dispatcher = dispatcher
         self._table = Table(requests)
         self._own_names = frozenset((socket.gethostname().lower(),))
+        self._sessions = 0
         self.stopping = asyncio.Event()
         """set: streams that would go on for ever end now"""
 
@@ -150,6 +159,9 @@ class Api:
         query = dict(http.rel_url.query)
         follow = route.mutates and _truth(query.pop("follow", ""))
         request = parse(question.entry.request, in_path, query, await _body(http))
+        question.told = request.told()
+        if answer_type(type(request)) is Session:
+            return await self._session(question, request, visit.asker)
         if route.mutates:
             return await self._perform(question, request, visit.asker, follow)
         if stream_item(answer_type(type(request))) is not None:
@@ -186,6 +198,52 @@ class Api:
             return await self._send(question, response, lines, parts, endless=True)
         finally:
             await _close(first, items)
+
+    async def _session(self, question: Question, request: Request[Any], asker: Asker) -> web.StreamResponse:
+        """Talk until the program there has ended, or the asker leaves. It takes no record: it cannot be joined."""
+        if not wants_session(question.http):
+            raise UpgradeRequired(question.http.rel_url.raw_path)
+        if self._sessions >= SESSIONS:
+            raise Full(f"{SESSIONS} sessions are open", hint="ask again when one has ended")
+        self._sessions += 1
+        try:
+            talk: Talk = await self._dispatcher.ask(request, asker)
+            response = web.StreamResponse(status=101, headers=question.headers())
+            self._told(question, response)
+            async with upgraded(question.http, response) as line:
+                end = await self._talked(question, talk, line)
+                log.info("session %s: %s", question.id, end)
+        finally:
+            self._sessions -= 1
+        return response
+
+    async def _talked(self, question: Question, talk: Talk, line: AskersLine) -> str:
+        talking = asyncio.ensure_future(talk(line))
+        ends = {asyncio.create_task(line.gone.wait()), asyncio.create_task(self.stopping.wait())}
+        try:
+            await asyncio.wait({talking, *ends}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (talking, *ends):
+                task.cancel()
+            await _all_ended({talking, *ends})
+        if line.gone.is_set():
+            return "the asker has left; what ran was ended"
+        try:
+            status = talking.result()
+        except asyncio.CancelledError:
+            failure: Failure = Unavailable(
+                "the agent is stopping; what ran was ended", hint="try again in a moment"
+            )
+        except Failure as error:
+            failure = error
+        except Exception:
+            log.exception("session %s met a bug", question.id)
+            failure = Bug(f"geard met a bug of its own; the journal knows it as request {question.id}")
+        else:
+            await line.say(Exit(status))
+            return f"ended with {status}"
+        await line.say(Failed(failure))
+        return failure.message
 
     async def _send(
         self,
@@ -240,6 +298,8 @@ class Api:
             response.headers["Retry-After"] = str(RETRY_SECONDS)
         if isinstance(failure, WrongMethod):
             response.headers["Allow"] = ", ".join(failure.allowed)
+        if isinstance(failure, UpgradeRequired):
+            response.headers["Upgrade"] = PROTOCOL
         if isinstance(question.visit.asker, Failure):
             response.force_close()
         return self._told(question, response)
@@ -251,15 +311,26 @@ class Api:
             who = "somebody" if isinstance(asker, Failure) else asker.name
             path = http.rel_url.raw_path[:300]
             log.info(
-                "%s, %s: %s %s [%s] %d",
+                "%s, %s: %s %s%s [%s] %d",
                 who,
                 question.visit.door,
                 http.method,
                 path,
+                f" ({question.told[:100]!r})" if question.told else "",
                 question.id,
                 response.status,
             )
         return response
+
+
+async def _all_ended(tasks: Set[asyncio.Future[Any]]) -> None:
+    """Wait for all; cancelled meanwhile, cancel them once more, so that they hurry, and wait all the same."""
+    while left := {task for task in tasks if not task.done()}:
+        try:
+            await asyncio.wait(left)
+        except asyncio.CancelledError:
+            for task in left:
+                task.cancel()
 
 
 def status_of(failure: Failure, question: Question) -> int:

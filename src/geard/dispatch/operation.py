@@ -10,6 +10,7 @@ from types import GenericAlias
 from typing import Any, TypeVar
 
 from geard.dispatch.work import Work
+from geard.exchange import Session, Talk
 from geard.request import Request, answer_type, stream_item
 
 R = TypeVar("R")
@@ -40,6 +41,8 @@ def operation(deed: F) -> F:
     promised, given = answer_type(request), hints["return"]
     item = stream_item(promised)
     wanted: Any = promised if item is None else GenericAlias(AsyncIterator, (item,))
+    if promised is Session:
+        wanted = Talk
     if given != wanted:
         raise TypeError(f"{deed.__name__} must answer {request.__name__} with {wanted}, not {given}")
     _operations[request] = Operation(request, deed, streams=item is not None)

@@ -16,6 +16,7 @@ from geard.cli.output import output_option, structured, with_place
 from geard.cli.parts import adds_to_install
 from geard.environments.file import check_variable, parse_argument, parse_lines
 from geard.environments.requests import (
+    DeleteEnvironment,
     Environment,
     EnvironmentPart,
     GetEnvironment,
@@ -120,4 +121,12 @@ def set_env(
     for _ in ask(
         targets, lambda at: PatchEnvironment(id=at.id, variables=variables, source=env_url, remove=remove)
     ):
+        pass
+
+
+@verb("delete-env", group="Share")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+def delete_env(names: tuple[str, ...]) -> None:
+    """Forget environments; what is not there is fine."""
+    for _ in ask(locators(names), lambda at: DeleteEnvironment(id=at.id)):
         pass

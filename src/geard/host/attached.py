@@ -147,13 +147,9 @@ class _Relay:
                     self._input.put_nowait(None)
                 case Size() as size:
                     self._ends.resize(size)
-                    self._send(signal.SIGWINCH)
+                    _signal(self._child, signal.SIGWINCH)
                 case Signal(name):
-                    self._send(signal.Signals[f"SIG{name}"])
-
-    def _send(self, name: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            self._child.send_signal(name)
+                    _signal(self._child, signal.Signals[f"SIG{name}"])
 
     async def feed(self) -> None:
         while (data := await self._input.get()) is not None:
@@ -193,16 +189,24 @@ async def _started(
 
 async def _end(child: asyncio.subprocess.Process) -> None:
     """Have the keeper end the program; whoever is cancelled once more does not wait for its grace."""
-    for patience in (keeper.GRACE + 2, 2):
-        if child.returncode is not None:
-            return
-        child.send_signal(signal.SIGHUP)
-        with contextlib.suppress(TimeoutError, asyncio.CancelledError):
-            async with asyncio.timeout(patience):
+    loop = asyncio.get_running_loop()
+    until = loop.time() + keeper.GRACE + 2
+    _signal(child, signal.SIGHUP)
+    while child.returncode is None:
+        try:
+            async with asyncio.timeout_at(until):
                 await child.wait()
-    if child.returncode is None:
-        child.kill()
-        await child.wait()
+        except asyncio.CancelledError:
+            _signal(child, signal.SIGHUP)
+            until = min(until, loop.time() + 2)
+        except TimeoutError:
+            _signal(child, signal.SIGKILL)
+            await child.wait()
+
+
+def _signal(child: asyncio.subprocess.Process, name: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        child.send_signal(name)
 
 
 async def _read(fd: int) -> bytes:

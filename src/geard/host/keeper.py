@@ -19,6 +19,7 @@ import signal
 import sys
 import termios
 import time
+from collections.abc import Callable
 
 GRACE = 5.0
 ENV_FILE = 3
@@ -55,14 +56,16 @@ def main(argv: list[str]) -> int:
         return 125
     finally:
         if terminal is not None:
-            termios.tcsetattr(0, termios.TCSANOW, terminal)
+            terminal()
 
 
-def _terminal() -> list[object] | None:
+def _terminal() -> Callable[[], None] | None:
+    """What makes the terminal as it is now; None where stdin is none."""
     try:
-        return termios.tcgetattr(0)
+        before = termios.tcgetattr(0)
     except termios.error:
         return None
+    return lambda: termios.tcsetattr(0, termios.TCSANOW, before)
 
 
 def _let_go_of_input() -> None:

@@ -52,9 +52,14 @@ class Changes:
             raise
         self._touch(path)
 
+    def mark(self, path: Path) -> None:
+        """An empty file: its being there is all it says."""
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        self._touch(path)
+
     def link(self, source: Path, path: Path) -> None:
         """Make `path` a second name of the file `source`, in place of whatever it was."""
-        draft = _draft(path)
+        draft = _draft(source)  # beside the source, where the sweep of its folder finds it
         os.link(source, draft)
         # rename(2) of one name of a file onto another of the same file does nothing and leaves both
         if path.exists() and os.path.samestat(source.stat(), path.stat()):
@@ -133,6 +138,23 @@ def _write_all(fd: int, data: bytes) -> None:
 
 def _draft(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+
+
+def read_hint(path: Path) -> int:
+    """A number kept for speed alone; 0 where there is none."""
+    try:
+        return int(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return 0
+
+
+def write_hint(path: Path, number: int) -> None:
+    """Neither durable nor exact. Overwritten in place: ext4 writes a file out at once that is cut short first."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        os.pwrite(fd, b"%-6d\n" % number, 0)
+    finally:
+        os.close(fd)
 
 
 def sweep(folder: Path) -> None:

@@ -19,12 +19,13 @@ from pathlib import Path
 
 from geard.failures import AlreadyExists, Conflict, Unavailable
 from geard.host.paths import Paths
-from geard.host.storage import Changes, locked
+from geard.host.storage import Changes, locked, read_hint, write_hint
 from geard.identifiers import DEFAULT_PORT
 
 FIRST, LAST = 4_000, 59_999
 BLOCK = 100
 _INTERFACE = "1"
+_NEXT = "next"
 _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _RESERVED = Path("/proc/sys/net/ipv4/ip_local_reserved_ports")
 
@@ -132,7 +133,7 @@ def keep_from_clients(ports: list[int]) -> None:
     next start of the host puts all in.
     """
     with suppress(OSError, ValueError):
-        low, high = (int(number) for number in _EPHEMERAL.read_text().split())
+        low, high = _client_range()
         wanted = {port for port in ports if low <= port <= high}
         if not wanted:
             return
@@ -148,29 +149,32 @@ def _numbers(text: str) -> Iterator[int]:
 
 
 def _blocks(base: Path) -> Iterator[int]:
-    """Every block once, from the one that last had a free port; the ports that the kernel gives to outgoing
+    """Every block once, from the one that last had a free port; those whose ports the kernel gives to outgoing
     connections come last.
     """
-    first, last = FIRST // BLOCK, LAST // BLOCK
-    low, high = 32_768, 60_999
-    with suppress(OSError, ValueError):
-        low, high = (int(number) for number in _EPHEMERAL.read_text().split())
-    quiet = [b for b in range(first, last + 1) if not (low <= b * BLOCK + BLOCK - 1 and b * BLOCK <= high)]
-    rest = [b for b in range(first, last + 1) if b not in set(quiet)]
-    start = first
-    with suppress(OSError, ValueError):
-        start = int((base / "next").read_text())
-    for group in (quiet, rest):
-        at = group.index(start) if start in group else 0
-        yield from group[at:] + group[:at]
+    first, last = FIRST // BLOCK, LAST // BLOCK + 1
+    low, high = _client_range()
+    quiet_end = min(max(low // BLOCK, first), last)
+    busy_end = min(max(high // BLOCK + 1, quiet_end), last)
+    start = read_hint(base / _NEXT)
+    for begin, end in ((first, quiet_end), (busy_end, last), (quiet_end, busy_end)):
+        middle = start if begin <= start < end else begin
+        yield from range(middle, end)
+        yield from range(begin, middle)
+
+
+def _client_range() -> tuple[int, int]:
+    """Where the kernel takes the ports of outgoing connections from (ip-sysctl, ip_local_port_range)."""
+    try:
+        low, high = _EPHEMERAL.read_text().split()
+    except OSError:
+        return 32_768, 60_999
+    return int(low), int(high)
 
 
 def _remember(base: Path, block: int) -> None:
-    """Not durable, not exact: losing it costs a few readings of folders."""
-    with suppress(OSError):
-        hint = base / "next"
-        if not hint.exists() or hint.read_text() != str(block):
-            hint.write_text(str(block))
+    if read_hint(base / _NEXT) != block:
+        write_hint(base / _NEXT, block)
 
 
 def _entries(path: Path) -> list[os.DirEntry[str]]:

@@ -31,6 +31,7 @@ from geard.failures import Invalid, failure_of_kind
 
 PROTOCOL = "geard-session/1"
 FRAME_LIMIT = 64 * 1024
+LONG = 4_000  # characters of a failure
 
 _HEAD = struct.Struct(">BI")
 _SIZE = struct.Struct(">HH")
@@ -59,8 +60,9 @@ def encode(event: FromAsker | ToAsker) -> bytes:
         case Exit(status):
             return _frame(b"x", _COUNT.pack(status))
         case Failed(failure):
-            body = {"Message": failure.message, "Kind": failure.kind, "Hint": failure.hint, "Data": failure.data}
-            return _frame(b"f", msgspec.json.encode(body)[:FRAME_LIMIT])
+            told = {"Kind": failure.kind, "Message": failure.message[:LONG], "Hint": failure.hint[:LONG]}
+            whole = msgspec.json.encode({**told, "Data": failure.data})
+            return _frame(b"f", whole if len(whole) <= FRAME_LIMIT else msgspec.json.encode(told))
 
 
 def _data(kind: bytes, data: bytes) -> bytes:

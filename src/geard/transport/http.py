@@ -7,17 +7,21 @@ same id: whatever the agent had begun is joined, not done twice, and no step of 
 from __future__ import annotations
 
 import http.client
+import io
 import os
 import socket
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 import msgspec
 
+from geard.exchange import Session
 from geard.failures import Denied, Failure, TimedOut, Unavailable, failure_of_kind
 from geard.identifiers import Place, RequestIds, new_request_id
 from geard.request import Follow, Progress, Request, Stream, answer_type, stream_item
+from geard.transport.frames import PROTOCOL
+from geard.transport.session import HttpSession
 from geard.transport.wire import NDJSON, REQUEST_ID, Call, write
 
 R = TypeVar("R")
@@ -44,6 +48,8 @@ class HttpTransport:
     def send(self, request: Request[R], *, follow: Follow | None = None) -> R:
         """See `Transport`. Raises Unavailable where no agent answers, TimedOut where it falls silent."""
         call, kind = write(request), answer_type(type(request))
+        if kind is Session:
+            return cast(R, self._session(call))
         item = stream_item(kind)
         if item is not None:
             return cast(R, self._stream(call, item))
@@ -74,6 +80,22 @@ class HttpTransport:
         connection, self._connection = self._connection, None  # the stream's own from now on
         assert connection is not None
         return _HttpStream(connection, _events(response, self._name), item, self._name)
+
+    def _session(self, call: Call) -> Session:
+        """On a connection of its own, and asked for once: what was begun cannot be joined."""
+        apart = HttpTransport(self._at)
+        connection = apart._connected()
+        connection.response_class = _BareResponse
+        upgrade = {"Connection": "Upgrade", "Upgrade": PROTOCOL}
+        try:
+            response = apart._ask(call, "application/json", new_request_id(), upgrade)
+        except (_BrokenError, TimeoutError):
+            raise _broken(self._name) from None
+        if response.status != 101:
+            raise Unavailable(f"{self._name} opens no session", hint="is it of another version?")
+        line, connection.sock = connection.sock, None
+        response.close()
+        return HttpSession(line, self._name)
 
     def _perform(self, call: Call, kind: Any, follow: Follow | None) -> Any:
         id, told, answer, announced = self._ids.next(), 0, None, False
@@ -117,9 +139,11 @@ class HttpTransport:
             self.close()
             raise TimedOut(f"{self._name} has fallen silent", hint=f"the request goes on as {id}") from None
 
-    def _ask(self, call: Call, accept: str, id: str) -> http.client.HTTPResponse:
+    def _ask(
+        self, call: Call, accept: str, id: str, further: Mapping[str, str] | None = None
+    ) -> http.client.HTTPResponse:
         """The agent's response, read up to its body. Raises the Failure it is, if it is one."""
-        headers = {"Accept": accept, REQUEST_ID: id, "X-Api-Version": "1"}
+        headers = {"Accept": accept, REQUEST_ID: id, "X-Api-Version": "1", **(further or {})}
         if call.body is not None:
             headers["Content-Type"] = "application/json"
         connection = self._connected()
@@ -178,6 +202,20 @@ def _connection(at: Place | os.PathLike[str] | str) -> http.client.HTTPConnectio
     if isinstance(at, Place):
         return http.client.HTTPConnection(at.host.strip("[]"), at.port, timeout=CONNECT_SECONDS)
     return _UnixConnection(os.fspath(at))
+
+
+class _BareResponse(http.client.HTTPResponse):
+    """A 101 is read to the end of its head and no further: what follows is no HTTP."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
+        super().__init__(sock, *args, **options)
+        self.fp.close()
+        self.fp = cast("io.BufferedReader", sock.makefile("rb", buffering=0))
+
+    def begin(self) -> None:
+        super().begin()
+        if self.status != 101 and isinstance(self.fp, io.RawIOBase):
+            self.fp = io.BufferedReader(self.fp)
 
 
 class _HttpStream(Stream[Any]):

@@ -3,20 +3,16 @@
 
     gear-prepare ctr-ID
 
-systemd waits for this, so it stands on the standard library alone and is done in some 20 ms. Only where the image
-is missing it calls the whole of geard (`gear complete ID`), and asks systemd for more time while that pulls.
+systemd waits for this, at every start of every gear: it imports what it needs where it needs it, and in the usual
+case next to nothing. Only where the image is missing it calls the whole of geard (`gear complete ID`), and asks
+systemd for more time while that pulls.
 """
 
 from __future__ import annotations
 
+# ruff: noqa: PLC0415
 import os
-import socket
-import subprocess
 import sys
-
-sys.path.append(f"/opt/geard/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages")
-
-from geard.environments.file import parse, render_for_systemd, split_for_podman
 
 BASE = "/var/lib/containers"
 RUN = "/run/geard/gears"
@@ -33,7 +29,7 @@ def main(name: str) -> int:
         _remove(f"{state}/{stale}")
     run = f"{BASE}/units/{id[:2]}/ctr-{id}.run"
     _forgive(name, state)
-    facts = parse(_read(run))
+    facts = _facts(run)
     if "GEAR_RUN" not in facts or not _image_is_here(facts.get("GEAR_IMAGE", "")):
         status, words = _complete(id)
         if status:
@@ -41,15 +37,34 @@ def main(name: str) -> int:
             if status in PERMANENT:
                 _write(f"{state}/permanent", words)
             return 1
-        facts = parse(_read(run))
+        facts = _facts(run)
     environment = facts.get("GEAR_ENVIRONMENT", id)
     path = f"{BASE}/env/contents/{environment[:2]}/{environment}"
-    plain, others = split_for_podman(parse(_read(path)) if os.path.exists(path) else {})
+    plain, others = _laid_out(path) if os.path.exists(path) else ("", "")
     _write(f"{state}/env", plain)
-    options = [f"--env-file={state}/env", *(f"--env={name}" for name in others)]
-    _write(f"{state}/environment", render_for_systemd(others, options))
+    _write(f"{state}/environment", others or f'GEAR_ENV="--env-file={state}/env"\n')
     _write(f"{state}/version", facts.get("GEAR_VERSION", ""))
     return 0
+
+
+def _facts(run: str) -> dict[str, str]:
+    """The NAME="VALUE" lines of a definition. What GEAR_RUN means is systemd's to read."""
+    with open(run, encoding="utf-8") as file:
+        lines = [line.partition("=") for line in file if line.startswith("GEAR_")]
+    return {name: value.strip().strip('"') for name, _, value in lines}
+
+
+def _laid_out(path: str) -> tuple[str, str]:
+    """The environment as podman's --env-file, and as systemd's EnvironmentFile= for what needs another way."""
+    sys.path.append(f"/opt/geard/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages")
+    from geard.environments.file import parse, render_for_systemd, split_for_podman
+
+    with open(path, encoding="utf-8", newline="") as file:  # newline: a \r in a value stays one
+        plain, others = split_for_podman(parse(file.read()))
+    if not others:
+        return plain, ""
+    state = f"{RUN}/{sys.argv[1]}"
+    return plain, render_for_systemd(others, [f"--env-file={state}/env", *(f"--env={name}" for name in others)])
 
 
 def _forgive(name: str, state: str) -> None:
@@ -61,7 +76,8 @@ def _forgive(name: str, state: str) -> None:
     except FileNotFoundError:
         return
     if lasted >= GOOD_RUN:
-        subprocess.run(["/usr/bin/systemctl", "--no-block", "reset-failed", f"{name}.service"], check=False)
+        argv = ["/usr/bin/systemctl", "--no-block", "reset-failed", f"{name}.service"]
+        os.waitpid(os.posix_spawn(argv[0], argv, os.environ), 0)
 
 
 def _image_is_here(image: str) -> bool:
@@ -70,6 +86,8 @@ def _image_is_here(image: str) -> bool:
 
 
 def _complete(id: str) -> tuple[int, str]:
+    import subprocess
+
     child = subprocess.Popen(["/usr/bin/gear", "complete", id], stderr=subprocess.PIPE, text=True)
     errors = ""
     while child.returncode is None:
@@ -84,15 +102,12 @@ def _complete(id: str) -> tuple[int, str]:
 
 def _notify(text: str) -> None:
     """sd_notify(3)"""
+    import socket
+
     where = os.environ.get("NOTIFY_SOCKET", "")
     if where:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
             sender.sendto(text.encode(), "\0" + where[1:] if where.startswith("@") else where)
-
-
-def _read(path: str) -> str:
-    with open(path, encoding="utf-8", newline="") as file:  # newline: a \r in a value stays one
-        return file.read()
 
 
 def _write(path: str, text: str) -> None:

@@ -102,6 +102,10 @@ class Engine(Protocol):
         """The image of that name or id, if it is here; a name without a registry finds local ones first."""
         ...
 
+    def known(self, reference: str) -> Image | None:
+        """What `image` said last, if no image has come, gone or been renamed since; without asking the engine."""
+        ...
+
     def run_words(self, spec: RunSpec) -> list[str]:
         """The arguments that stand in the definition, behind the constant ones of the unit."""
         ...

@@ -5,6 +5,7 @@ What the unit does and why was tried on real hosts with podman 5.4 (docs/ARCHITE
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import ipaddress
 import json
@@ -26,6 +27,7 @@ QUIET = (
     "--events-backend=none",
 )  # events would write 4 to 7 lines into the gear's journal at each start
 RANGE = 65_536
+STORE_LIST = Path("/var/lib/containers/storage/overlay-images/images.json")
 NETWORKS = Path("/etc/containers/networks")
 AUTH_FILE = "/etc/geard/registries.json"
 
@@ -33,8 +35,32 @@ AUTH_FILE = "/etc/geard/registries.json"
 class Podman:
     name = "podman"
 
+    def __init__(self) -> None:
+        self._images: dict[str, Image] = {}
+        self._images_of: tuple[int, int] | None = None
+        self._asking: dict[str, asyncio.Task[Image | None]] = {}
+
+    def known(self, reference: str) -> Image | None:
+        now = _store_signature()
+        if now is None or now != self._images_of:
+            self._images, self._images_of = {}, now
+        return self._images.get(reference)
+
     async def image(self, reference: str) -> Image | None:
-        """Raises Failure where podman itself fails."""
+        """Raises Failure where podman itself fails. Who asks for the same image meanwhile shares the answer."""
+        found = self.known(reference)
+        if found is not None:
+            return found
+        asking = self._asking.get(reference)
+        if asking is None:
+            asking = self._asking[reference] = asyncio.create_task(self._inspect(reference))
+            asking.add_done_callback(lambda _: self._asking.pop(reference, None))
+        found = await asyncio.shield(asking)
+        if found is not None and self._images_of is not None:
+            self._images[reference] = found
+        return found
+
+    async def _inspect(self, reference: str) -> Image | None:
         argv = [*QUIET, "image", "inspect", "--format", "json", "--", reference]
         finished = await run(argv, check=False)
         if finished.status != 0:
@@ -93,9 +119,6 @@ class Podman:
             # The grace stands in the definition (--stop-timeout), below TimeoutStopSec=.
             f"ExecStop={' '.join(QUIET)} --noout stop --ignore %N",
             "ExecStopPost=/usr/lib/geard/gear-record %N",
-            # Where conmon was killed the first rm ends with 125, and the second does it.
-            f"ExecStopPost=-{' '.join(QUIET)} --noout rm --force --volumes --ignore --time=0 %N",
-            f"ExecStopPost={' '.join(QUIET)} --noout rm --force --volumes --ignore --time=0 %N",
         ]
 
     def exec_argv(self, spec: ExecSpec) -> list[str]:
@@ -166,6 +189,15 @@ class Podman:
 
     async def version(self) -> str:
         return (await run([PODMAN, "version", "--format", "{{.Client.Version}}"])).output.strip()
+
+
+def _store_signature() -> tuple[int, int] | None:
+    """Changes with podman's list of images; None where the store is laid out otherwise: nothing is remembered."""
+    try:
+        status = STORE_LIST.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
 def _write_network(name: str, bridge: str, subnets: Sequence[str]) -> None:

@@ -1,0 +1,43 @@
+"""What the agent does by itself: pay what an earlier agent owed when it was killed.
+
+Between an answer and systemd's knowing lies a moment. What was promised then is on disk: a deletion under way,
+a stop that is owed, a gear that is to run and has not been started since the boot.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from geard.containers import deleting, listing
+from geard.containers.folders import Folders, unit_name
+from geard.containers.requests import DeleteContainer, StartContainer, StopContainer
+from geard.dispatch.dispatcher import Dispatcher
+from geard.failures import Failure
+from geard.host import Host
+from geard.request import Asker, Request
+
+log = logging.getLogger(__name__)
+
+AGENT = Asker("the agent itself", frozenset(("read", "operate", "admin")), 0)
+
+
+async def serve(host: Host, dispatcher: Dispatcher) -> None:
+    units = await host.systemd.units("ctr-*.service")
+    owed: list[Request[object]] = [
+        DeleteContainer(id=id, purge=Folders.of(host.paths, id).purging.exists())
+        for id in deleting.left_over(host)
+    ]
+    wanted = set(listing.wanted(host.paths))
+    for id in listing.installed(host.paths):
+        folders, unit = Folders.of(host.paths, id), units.get(unit_name(id))
+        active = unit is not None and unit.active not in ("inactive", "failed")
+        if id not in wanted and active and folders.owed_stop.exists():
+            owed.append(StopContainer(id=id))
+        if id in wanted and not active and not (folders.state / "version").exists():
+            owed.append(StartContainer(id=id))
+    for request in owed:
+        log.info("completing what was cut short: %s", request)
+        try:
+            await dispatcher.perform(request, AGENT).answer
+        except Failure as failure:
+            log.warning("%s", failure.message)

@@ -1,0 +1,77 @@
+"""Programs inside gears."""
+
+from __future__ import annotations
+
+from geard.containers import lifecycle, versions
+from geard.containers.folders import Folders, engine_name, unit_name
+from geard.dispatch.operation import operation
+from geard.dispatch.work import Work
+from geard.environments.file import check_variables, split_for_podman
+from geard.exchange import Line, Size, Talk
+from geard.failures import Invalid, PreconditionFailed
+from geard.host.attached import kept, relay
+from geard.host.engine import ExecSpec
+from geard.host.keeper import ENV_FILE
+from geard.sessions.requests import DescribeExec, ExecInContainer, ExecLine
+
+
+@operation
+async def exec_in_container(request: ExecInContainer, work: Work) -> Talk:
+    argv, environment = await _command_line(request, work)
+    terminal = Size(request.rows, request.columns) if request.tty else None
+
+    async def talk(line: Line) -> int:
+        return await relay(argv, line, environment=environment, stdin=request.stdin, terminal=terminal)
+
+    return talk
+
+
+@operation
+async def describe_exec(request: DescribeExec, work: Work) -> ExecLine:
+    argv, environment = await _command_line(request.of, work)
+    return ExecLine(argv=tuple(kept(argv)), environment=environment)
+
+
+async def _command_line(request: ExecInContainer, work: Work) -> tuple[list[str], dict[str, str]]:
+    """What is run, and what it needs in its environment. Raises NotFound, PreconditionFailed, Invalid."""
+    folders = Folders.of(work.host.paths, request.id)
+    _check(request)
+    await work.on_disk(versions.require, folders)
+    await _check_running(request.id, folders, work)
+    # Command lines are for everybody on the host to see, so values go another way.
+    lines, several = split_for_podman(request.environment)
+    spec = ExecSpec(
+        container=engine_name(request.id),
+        command=request.command,
+        stdin=request.stdin,
+        tty=request.tty,
+        user=request.user,
+        folder=request.working_dir,
+        env_file=f"/proc/self/fd/{ENV_FILE}" if lines else "",
+        env_names=tuple(several),
+    )
+    return work.host.engine.exec_argv(spec), several | ({"GEARD_ENV_FILE": lines} if lines else {})
+
+
+def _check(request: ExecInContainer) -> None:
+    if not request.command or not request.command[0]:
+        raise Invalid("there is no program to run", hint="gear exec NAME -- PROGRAM ARGUMENT...")
+    if any("\0" in word for word in (*request.command, request.user, request.working_dir)):
+        raise Invalid("no argument can hold a NUL")
+    if not (0 < request.rows < 65536 and 0 < request.columns < 65536):
+        raise Invalid(f"{request.rows} rows and {request.columns} columns are no terminal", hint="1 to 65535")
+    check_variables(request.environment)
+
+
+async def _check_running(id: str, folders: Folders, work: Work) -> None:
+    state = await work.host.systemd.properties(unit_name(id))
+    match state["ActiveState"]:
+        case "active":
+            return
+        case "activating" if state["SubState"] != "auto-restart":
+            raise PreconditionFailed(f"{id} is still starting", hint=f"gear status {id} tells how far it is")
+        case "failed" | "activating":
+            why = await work.on_disk(lifecycle.reason, state, folders)
+            raise PreconditionFailed(f"{id} is not running: {why}", hint=f"gear log {id}")
+        case _:
+            raise PreconditionFailed(f"{id} is not running", hint=f"gear start {id}")
