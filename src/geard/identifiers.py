@@ -7,9 +7,8 @@ so what is not plainly harmless is refused.
 from __future__ import annotations
 
 import base64
-import hashlib
+import os
 import re
-import secrets
 from dataclasses import dataclass
 
 from geard.failures import Invalid
@@ -44,6 +43,8 @@ def login_name(gear: str) -> str:
     plain = f"ctr-{gear}"
     if len(plain) <= _LOGIN_LIMIT:
         return plain
+    import hashlib  # noqa: PLC0415 - 3 ms that most commands need not pay
+
     return "ctr--" + hashlib.sha256(gear.encode()).hexdigest()[: _LOGIN_LIMIT - 5]
 
 
@@ -135,6 +136,8 @@ class RequestIds:
         self._given += 1
         if self._given == 1:
             return self._first
+        import hashlib  # noqa: PLC0415 - as above
+
         return _encode(hashlib.sha256(f"{self._first} {self._given}".encode()).digest()[:16])
 
 
@@ -147,7 +150,7 @@ def new_request_id() -> str:
 
     Versions are files of that name, so ours never begin with a '-', which would be an option to most commands.
     """
-    while (id := _encode(secrets.token_bytes(16))).startswith("-"):
+    while (id := _encode(os.urandom(16))).startswith("-"):
         pass
     return id
 

@@ -42,10 +42,10 @@ def test_the_same_over_both_doors(agent: RunningAgent) -> None:
 
 def test_following_tells_each_step_and_raises_the_failure_at_the_end(agent: RunningAgent) -> None:
     transport, told = HttpTransport(agent.socket), list[str]()
-    transport.send(RingBell(id="a", times=2), follow=lambda step: told.append(step.message))
-    assert told == ["stroke 0", "stroke 1"]
+    transport.send(RingBell(id="a", times=2), follow=lambda step: told.append(step.text()))
+    assert told == ["a rang 1 times", "stroke 0", "stroke 1"], "the answer, then each step"
     with pytest.raises(Unavailable, match="the rope broke") as failed:
-        transport.send(RingBell(id="a", fail="later"), follow=lambda step: told.append(step.message))
+        transport.send(RingBell(id="a", fail="later"), follow=lambda step: told.append(step.text()))
     assert failed.value.hint == "mend it"
     transport.send(RemoveBell(id="a"), follow=lambda step: None)
     transport.close()
@@ -126,9 +126,9 @@ def test_a_broken_report_is_joined_again_and_told_once(tmp_path: Path) -> None:
     first = HEAD + ANSWER + step("one") + b"{}\n" + step("two")
     second = HEAD + ANSWER + step("one") + step("two") + step("three") + b'{"Done":true}\n'
     with stand_in(tmp_path / "s", first, second) as heard:
-        bell = HttpTransport(tmp_path / "s").send(RingBell(id="a"), follow=lambda step: told.append(step.message))
+        bell = HttpTransport(tmp_path / "s").send(RingBell(id="a"), follow=lambda step: told.append(step.text()))
     assert bell == Bell(id="a", rung=1)
-    assert told == ["one", "two", "three"]
+    assert told == ["a rang 1 times", "one", "two", "three"]
     assert heard[0] == heard[1]  # the same request, id and all
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Generic, TypeVar, cast
 
 import click
 
@@ -19,7 +19,6 @@ from geard.failures import Failure
 from geard.identifiers import Locator, Place, parse_locator, parse_place
 from geard.request import Answer, Follow, Progress, Request
 from geard.transport import Transport
-from geard.transport.http import HttpTransport
 
 R = TypeVar("R")
 SOCKET = "/run/geard/geard.sock"
@@ -42,11 +41,13 @@ class Session:
         return place.local and os.geteuid() == 0 and self.local is not None
 
     def transport(self, place: Place) -> Transport:
-        if not place.local:
-            return HttpTransport(place, self.request_id)
         if self.in_process(place) and self.local is not None:
             self.here = self.here or self.local(self.request_id)
             return self.here
+        from geard.transport.http import HttpTransport  # noqa: PLC0415 - 20 ms that --help need not pay
+
+        if not place.local:
+            return HttpTransport(place, self.request_id)
         return HttpTransport(SOCKET, self.request_id)
 
 
@@ -103,30 +104,47 @@ def ask_places(
             tell(failure, (str(place) or "this machine") if many else "")
 
 
-def _gather(steps: Sequence[tuple[Place, Request[R], Follow | None]]) -> list[Future[R]]:
+class _Outcome(Generic[R]):
+    """What became of one question: there once `done` is set."""
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self._answer: R | None = None
+        self._error: BaseException | None = None
+
+    def ask(self, transport: Transport, request: Request[R], follow: Follow | None) -> None:
+        try:
+            self._answer = transport.send(request, follow=follow)
+        except BaseException as error:  # noqa: BLE001 - handed to whoever waits for it
+            self._error = error
+        self.done.set()
+
+    def result(self) -> R:
+        self.done.wait()
+        if self._error is not None:
+            raise self._error
+        return cast(R, self._answer)
+
+
+def _gather(steps: Sequence[tuple[Place, Request[R], Follow | None]]) -> list[_Outcome[R]]:
     by_place: dict[Place, list[int]] = {}
     for number, (place, _, _) in enumerate(steps):
         by_place.setdefault(place, []).append(number)
-    results: list[Future[Any]] = [Future() for _ in steps]
+    outcomes: list[_Outcome[R]] = [_Outcome() for _ in steps]
 
     def at_one_place(place: Place, numbers: list[int]) -> None:
         transport = session.transport(place)
         for number in numbers:
             _, request, follow = steps[number]
-            try:
-                results[number].set_result(transport.send(request, follow=follow))
-            except BaseException as error:  # noqa: BLE001 - handed to whoever waits for this result
-                results[number].set_exception(error)
+            outcomes[number].ask(transport, request, follow)
 
     if len(by_place) == 1:
         # Nothing to do side by side: no thread, so that Ctrl-C ends the wait at once.
         at_one_place(*next(iter(by_place.items())))
-        return results
-    pool = ThreadPoolExecutor(min(len(by_place), 32))
+        return outcomes
     for place, numbers in by_place.items():
-        pool.submit(at_one_place, place, numbers)
-    pool.shutdown(wait=False)
-    return results
+        threading.Thread(target=at_one_place, args=(place, numbers), daemon=True).start()
+    return outcomes
 
 
 def _shower(prefix: str, *, announce: bool = False) -> Follow:

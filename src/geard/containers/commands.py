@@ -133,6 +133,11 @@ def say(target: Locator | None, text: str) -> None:
         click.echo(f"{target}: {line}" if target is not None else line)
 
 
+def _calm(text: str) -> str:
+    """Lines that may hold labels and log text, without what would act on a terminal."""
+    return "\n".join(printable(line) for line in text.split("\n"))
+
+
 def _label(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals:
@@ -227,9 +232,9 @@ def status(names: tuple[str, ...], lines: int, as_table: bool, form: str) -> Non
         click.echo("\n".join(str(target) for target, _ in found))
     elif form == "table" and len(targets) == 1 and not as_table:
         for _, answer in found:
-            click.echo("\n".join(printable(line) for line in answer.text().split("\n")))
+            click.echo(_calm(answer.text()))
     elif form == "wide":
-        click.echo(("\n" + "-" * 13 + "\n").join(answer.text() for _, answer in found))
+        click.echo(("\n" + "-" * 13 + "\n").join(_calm(answer.text()) for _, answer in found))
     elif found:
         rows = [
             (str(t), a.active_state, a.sub_state, a.since, str(a.restarts), a.image, "; ".join(a.advice[:1]))

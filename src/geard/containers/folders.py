@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from geard.host.paths import Paths
@@ -32,60 +33,60 @@ class Folders:
     def of(cls, paths: Paths, id: str) -> Folders:
         return cls(paths, check_id(id))
 
-    @property
+    @cached_property
     def bucket(self) -> Path:
         return self.paths.base / "units" / bucket(self.id)
 
-    @property
+    @cached_property
     def unit(self) -> Path:
         """The unit file: the gear is present while it is there."""
         return self.bucket / unit_name(self.id)
 
-    @property
+    @cached_property
     def run(self) -> Path:
         """The definition the unit reads at each start."""
         return self.bucket / f"ctr-{self.id}.run"
 
-    @property
+    @cached_property
     def versions(self) -> Path:
         """The folder of versions; its lock is the gear's lock."""
         return self.bucket / self.id
 
-    @property
+    @cached_property
     def deleting(self) -> Path:
         """There while a deletion is under way."""
         return self.versions / "deleting"
 
-    @property
+    @cached_property
     def purging(self) -> Path:
         """There beside `deleting` where volumes and environment go too."""
         return self.versions / "purging"
 
-    @property
+    @cached_property
     def wanted(self) -> Path:
         """The link that says: run it, now and after a boot."""
         return self.paths.systemd / ACTIVE_WANTS / unit_name(self.id)
 
-    @property
+    @cached_property
     def known(self) -> Path:
         """The link by which systemd knows the unit."""
         return self.paths.systemd / unit_name(self.id)
 
-    @property
+    @cached_property
     def drop_ins(self) -> Path:
         """An admin's own settings for the unit: kept over everything."""
         return self.paths.systemd / f"{unit_name(self.id)}.d"
 
-    @property
+    @cached_property
     def data(self) -> Path:
         return self.paths.base / "data" / bucket(self.id) / self.id
 
-    @property
+    @cached_property
     def owed_stop(self) -> Path:
         """There from a stop's answer until systemd has stopped the unit."""
         return self.state / "stop-owed"
 
-    @property
+    @cached_property
     def state(self) -> Path:
         """What the last start and stop were like; gone with a reboot."""
         return self.paths.run / "gears" / engine_name(self.id)

@@ -1,0 +1,13 @@
+"""How fast geard is, measured on a real host, with what else one would use beside it in the same run.
+
+`scripts/bench` boots a host of a lab of its own, sends `bench.inside` into it and judges what comes back by the
+budgets in `judge`. Absolute times depend on the machine and its neighbours; a ratio of one run much less. So
+`--short`, which CI runs, fails on ratios only, with slack, and on what must never be: a lost gear, a port given
+twice.
+
+    inside      runs in the host, standard library only: one part for each thing that is measured
+    findings    what a part brings back: samples and facts
+    judge       from findings to rows, each with its budget and verdict; pure
+    results     rows as a table, and RESULTS.md; pure
+    machine     what it was measured on
+"""

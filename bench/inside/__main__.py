@@ -1,0 +1,27 @@
+"""`python3 -m bench.inside PART NUMBER…`: measure one thing, print the findings as JSON."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from bench.findings import Findings
+from bench.inside import answers, boots, burst, looks, podman, quadlet
+
+PARTS: dict[str, Callable[..., Findings]] = {
+    "answers": answers.answers,
+    "burst": burst.burst,
+    "check": burst.check,
+    "create": podman.create,
+    "starts": podman.starts,
+    "quadlet": quadlet.quadlet,
+    "programs": looks.programs,
+    "memory": looks.memory,
+    "lists": looks.lists,
+    "logs": looks.logs,
+    "run-gears": boots.run_gears,
+    "after-boot": boots.after_boot,
+    "bare-starts": boots.bare_starts,
+}
+
+print(PARTS[sys.argv[1]](*map(int, sys.argv[2:])).as_json())

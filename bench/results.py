@@ -1,0 +1,73 @@
+"""Rows as a table for the terminal, and RESULTS.md."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.judge import Row
+
+MARKS = {True: "ok", False: "MISSED", None: ""}
+HEAD = ("what", "measured", "budget", "")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the bench, to be written down."""
+
+    date: str
+    command: str
+    machine: Sequence[str]
+    version: str
+    load: str
+    notes: Sequence[str]
+    rows: Sequence[Row]
+
+
+def cells(rows: Sequence[Row]) -> list[tuple[str, str, str, str]]:
+    return [(row.what, row.measured, row.budget, MARKS[row.well]) for row in rows]
+
+
+def render_table(rows: Sequence[Row]) -> str:
+    lines = [HEAD, *cells(rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(3)]
+    return "\n".join(
+        "  ".join([*(line[column].ljust(widths[column]) for column in range(3)), line[3]]).rstrip()
+        for line in lines
+    )
+
+
+def render_results(run: Run, kept: str) -> str:
+    """RESULTS.md: the run, and after it what people have written below `kept`'s marker."""
+    table = "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells(run.rows)
+    )
+    machine = "\n".join(f"- {line}" for line in run.machine)
+    notes = "".join(f"- {note}\n" for note in run.notes)
+    return f"""\
+# Results of scripts/bench
+
+Written by `{run.command}`; to repeat it, run that as root on a Debian with systemd-nspawn
+(`scripts/lab` gets what is missing). Another machine has other times; the ratios, each of one run, should hold.
+A budget that is missed stands here as missed.
+
+{run.date}, {run.version}, load of the whole machine while measuring: {run.load}.
+
+{machine}
+
+| what | measured | budget | |
+|---|---|---|---|
+{table}
+
+{notes}
+{MARKER}{kept}"""
+
+
+MARKER = "<!-- below: written by people -->\n"
+
+
+def record(run: Run, path: Path) -> None:
+    before = path.read_text() if path.exists() else ""
+    _, found, kept = before.partition(MARKER)
+    path.write_text(render_results(run, kept if found else ""))

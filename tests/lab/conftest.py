@@ -1,0 +1,118 @@
+"""Tests in a lab host: real systemd, real podman, the package as a user has it. `scripts/test` brings the lab up."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from lab.labs import Lab
+from lab.machine import LabError
+
+from lab import door
+
+
+@dataclass(frozen=True)
+class Shell:
+    """A lab host, as a test talks to it."""
+
+    lab: Lab
+    name: str
+
+    def run(
+        self, command: Sequence[str], *, stdin: str | bytes = b"", check: bool = True, seconds: float = 120
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command in the host, as root."""
+        with (
+            open(os.memfd_create("in"), "w+b") as given,
+            open(os.memfd_create("out"), "w+b") as out,
+            open(os.memfd_create("err"), "w+b") as err,
+        ):
+            given.write(stdin.encode() if isinstance(stdin, str) else stdin)
+            given.seek(0)
+            files = (given.fileno(), out.fileno(), err.fileno())
+            status = door.run(self.lab.host(self.name).door, command, files, timeout=seconds)
+            out.seek(0)
+            err.seek(0)
+            finished = subprocess.CompletedProcess[str](
+                list(command), status, out.read().decode(errors="replace"), err.read().decode(errors="replace")
+            )
+        if check and status != 0:
+            raise AssertionError(f"{command} ended with {status}\n{finished.stdout}{finished.stderr}")
+        return finished
+
+    def gear(self, *words: str, check: bool = True, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        return self.run(["gear", *words], check=check, stdin=stdin)
+
+    def sh(self, script: str, *, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return self.run(["sh", "-c", script], check=check)
+
+    def status(self, name: str) -> dict[str, Any]:
+        found: list[dict[str, Any]] = json.loads(self.gear("status", "-o", "json", name).stdout)
+        return found[0]
+
+    def port(self, name: str) -> int:
+        found = json.loads(self.gear("ports", "-o", "json", name).stdout)
+        return int(found[0]["Ports"][0]["External"])
+
+    def page(self, port: int, host: str = "127.0.0.1") -> str:
+        return self.run(["curl", "-sS", "--max-time", "5", f"http://{host}:{port}/"]).stdout
+
+    def agent(
+        self, method: str, path: str, body: object = None, *options: str, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Ask the agent on loopback, as the README's curl lines do."""
+        words = ["curl", "-sS", "-X", method, f"http://localhost:43273{path}", *options]
+        if body is not None:
+            words += ["-H", "Content-Type: application/json", "-d", json.dumps(body)]
+        return self.run(words, check=check)
+
+    def lab_does(self, *words: str) -> None:
+        subprocess.run(["scripts/lab", "--lab", self.lab.name, *words], check=True, capture_output=True)
+
+    @property
+    def address(self) -> str:
+        return self.lab.host(self.name).address
+
+
+def eventually(question: Callable[[], object], seconds: float = 15) -> None:
+    """Ask until the answer is true."""
+    end = time.monotonic() + seconds
+    while not (answer := question()):
+        if time.monotonic() > end:
+            raise AssertionError(f"not so within {seconds:g} s: {question} last said {answer!r}")
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="session")
+def lab() -> Lab:
+    found = Lab(os.environ.get("GEARD_LAB", "test"))
+    try:
+        found.host("h1")
+    except LabError:
+        pytest.skip("there is no lab: scripts/test makes one, or scripts/lab --lab test up 1")
+    return found
+
+
+@pytest.fixture(scope="session")
+def h1(lab: Lab) -> Shell:
+    return Shell(lab, "h1")
+
+
+@pytest.fixture
+def host(h1: Shell) -> Generator[Shell]:
+    """A host without gears, before and after."""
+    _clear(h1)
+    yield h1
+    _clear(h1)
+
+
+def _clear(host: Shell) -> None:
+    names = host.gear("list", "-a", "-q").stdout.split()
+    if names:
+        host.gear("delete", "--purge", *names)

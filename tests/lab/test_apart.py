@@ -1,0 +1,44 @@
+"""Gears reach neither each other nor the host, except through published ports."""
+
+from __future__ import annotations
+
+import pytest
+from tests.lab.conftest import Shell
+
+pytestmark = pytest.mark.lab
+
+APP = "geard/busybox-http-app"
+TOOLS = "geard/test-tools"
+
+
+def test_only_published_ports_are_reached(host: Shell) -> None:
+    host.gear("install", APP, "target", "--start", "-p", "8080:0")
+    host.gear("install", TOOLS, "prober", "--start")
+    facts = {fact["Label"]: fact["Text"] for fact in host.status("target")["Facts"]}
+    ipv4, ipv6 = facts["Address"].partition(",")[0].split()
+    gateway = ipv4.rpartition(".")[0].rpartition(".")[0] + ".0.1"
+    port = host.port("target")
+
+    def reached(url: str) -> bool:
+        probe = host.run(["podman", "exec", "ctr-prober", "wget", "-T2", "-qO-", url], check=False)
+        return "target" in probe.stdout
+
+    assert reached(f"http://{host.address}:{port}/"), "a published port is a door"
+    assert reached(f"http://{gateway}:{port}/")
+    assert not reached(f"http://{ipv4}:8080/")
+    assert not reached(f"http://[{ipv6}]:8080/")
+    for place in (f"{gateway}:43273", f"{host.address}:43273", f"{host.address}:22"):
+        probe = host.run(["podman", "exec", "ctr-prober", "wget", "-T2", "-qO-", f"http://{place}/"], check=False)
+        assert probe.returncode != 0 and "43273" not in probe.stdout
+        assert "refused" not in probe.stderr, "the packet itself is rejected, whatever listens"
+
+
+def test_a_gear_keeps_its_address(host: Shell) -> None:
+    host.gear("install", TOOLS, "home", "--start")
+    where = ["podman", "exec", "ctr-home", "ip", "-o", "addr", "show", "eth0"]
+    link = ["podman", "exec", "ctr-home", "cat", "/sys/class/net/eth0/address"]
+    address, mac = host.run(where).stdout, host.run(link).stdout
+    host.gear("restart", "home")
+    assert host.run(link).stdout == mac
+    first = [line.split()[3] for line in address.splitlines()]
+    assert [line.split()[3] for line in host.run(where).stdout.splitlines()] == first
