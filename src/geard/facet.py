@@ -53,6 +53,9 @@ class Facet(Generic[P]):
         """
         return asked
 
+    def carry_out(self, host: Host, changes: Changes, gear: Gear, asked: P) -> None:
+        """What was asked beside the definition (variables to be set), once that is on disk: nothing refuses now."""
+
     def complete(self, host: Host, changes: Changes, gear: Gear, settled: P | None, image: Image) -> P | None:
         """The same, once the image is known: what it asks for by itself (EXPOSE) is claimed here."""
         return settled
@@ -79,6 +82,9 @@ class Facet(Generic[P]):
 
     def tidy(self, host: Host, changes: Changes, gear: Gear, current: P | None, earlier: Sequence[P]) -> None:
         """Give back what only earlier versions used; nothing of theirs runs any more."""
+
+    def repair(self, host: Host, changes: Changes, gear: Gear, recorded: Sequence[P]) -> None:
+        """Give back what the gear holds beyond what its definitions record: an install was killed."""
 
     def remains(self, host: Host, gear: Gear) -> bool:
         """Whether something of a gear that is gone is kept here, for `delete --purge` to take away."""

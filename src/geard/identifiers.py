@@ -94,8 +94,11 @@ def parse_place(text: str) -> Place:
         return LOCAL
     host, port = text, ""
     if text.startswith("["):
-        host, _, port = text.partition("]")
-        host, port = host + "]", port.removeprefix(":")
+        inside, end, port = text.partition("]")
+        host = inside + end
+        if port and not port.startswith(":"):
+            host = text  # nothing that can follow an address in brackets
+        port = port[1:]
     elif text.count(":") == 1:
         host, _, port = text.partition(":")
     if not _HOST.fullmatch(host):

@@ -68,7 +68,7 @@ def decode(kind: type[W], text: bytes | str) -> W:
     """Read JSON. Raises Invalid with the place of what is wrong."""
     try:
         value: object = msgspec.json.decode(text) if text else {}
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Invalid(f"the body is not JSON: {error}") from None
     return read(kind, value)
 
@@ -96,8 +96,10 @@ def _convert(kind: type[W], value: Mapping[str, Any], strict: bool, place: str) 
     try:
         return msgspec.convert(_spelt(value, kind, "$"), kind, strict=strict)
     except msgspec.ValidationError as error:
-        text = str(error)
-        raise Invalid(text.replace("$.Value", f"$.{place}") if place else text) from None
+        text, hint = str(error), ""
+    except Invalid as error:
+        text, hint = error.message, error.hint
+    raise Invalid(text.replace("$.Value", f"$.{place}") if place else text, hint=hint)
 
 
 def _part_kinds() -> dict[str, type[Part]]:

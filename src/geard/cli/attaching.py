@@ -62,6 +62,7 @@ class _Attached:
         self._session = session
         self._stdin, stdout, stderr = files
         self._open = stdin
+        self._at_terminal = os.isatty(self._stdin)
         self._tty = tty
         self._wake = wake
         self._allowed = WINDOW
@@ -104,11 +105,14 @@ class _Attached:
             if name == signal.SIGWINCH and self._tty:
                 self._session.say(terminal_size(self._stdin))
             elif name == signal.SIGHUP:
-                self._end, self._waiting = HUNG_UP, 0
-                for parts in self._backlog.values():
-                    parts.clear()
+                self._hang_up()
             elif name.name.removeprefix("SIG") in SIGNALS:
                 self._session.say(Signal(name.name.removeprefix("SIG")))
+
+    def _hang_up(self) -> None:
+        self._end, self._waiting = HUNG_UP, 0
+        for parts in self._backlog.values():
+            parts.clear()
 
     def _hear(self) -> None:
         for event in self._session.hear():
@@ -155,6 +159,8 @@ class _Attached:
         if data:
             self._allowed -= len(data)
             self._session.say(Input(data))
+        elif self._at_terminal and not os.isatty(self._stdin):
+            self._hang_up()  # the terminal is gone; only the first process on it is told so by a signal
         else:
             self._open = False
             self._session.say(InputEnd())
@@ -171,7 +177,8 @@ def _raw(fd: int, tty: bool) -> Generator[None]:
         terminals.setraw(fd, termios.TCSANOW)
         yield
     finally:
-        termios.tcsetattr(fd, termios.TCSANOW, before)
+        with suppress(termios.error):  # it is gone
+            termios.tcsetattr(fd, termios.TCSANOW, before)
 
 
 _HEEDED = tuple(signal.Signals[f"SIG{name}"] for name in (*SIGNALS, "WINCH", "HUP"))

@@ -290,7 +290,7 @@ def cat(names: tuple[str, ...], form: str) -> None:
         structured([with_place(answer, str(target.at)) for target, answer in found], form)
         return
     for _, answer in found:
-        click.echo(answer.text())
+        click.echo(_calm(answer.text()) if sys.stdout.isatty() else answer.text())
 
 
 @verb("complete", group="Shell", hidden=True)

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from geard.containers import slots, versions
 from geard.containers.folders import Folders
+from geard.containers.installing import release_unrecorded
 from geard.containers.units import gear_of
 from geard.facet import AnyFacet
 from geard.host import Host
@@ -28,25 +29,36 @@ def hide(host: Host, id: str, facets: Sequence[AnyFacet], *, purge: bool) -> boo
     if not there:
         return False
     with Changes() as changes, locked(folders.versions):
-        changes.mark(folders.deleting)
         if purge:
             changes.mark(folders.purging)
-        changes.remove(folders.wanted)
-        changes.remove(folders.unit)
-        changes.remove(folders.known)
+        changes.mark(folders.deleting)
+        _hide(folders, changes)
     return True
 
 
+def _hide(folders: Folders, changes: Changes) -> None:
+    changes.remove(folders.wanted)
+    changes.remove(folders.unit)
+    changes.remove(folders.known)
+
+
 def clear(host: Host, id: str, facets: Sequence[AnyFacet]) -> None:
-    """Give back what a hidden gear held. Nothing of it runs any more. A gear of that name made since is kept."""
+    """Give back what a deleted gear held, or one whose first install was cut. Nothing of it runs any more.
+
+    A gear of that name made since is kept.
+    """
     folders = Folders.of(host.paths, id)
     if not folders.versions.is_dir():
         return
     with locked(folders.versions), Changes() as changes:
-        if folders.unit.exists() or not folders.deleting.exists():
+        if folders.deleting.exists():
+            _hide(folders, changes)
+        elif folders.unit.exists():
             return
         purge = folders.purging.exists()
         known = versions.recorded(folders)
+        if folders.claiming.exists():
+            release_unrecorded(host, folders, changes, known, facets)
         for facet in facets:
             recorded = [part for d in known if (part := part_of(facet.part, d.parts)) is not None]
             facet.release(host, changes, gear_of(folders), recorded, purge=purge)
@@ -57,13 +69,18 @@ def clear(host: Host, id: str, facets: Sequence[AnyFacet]) -> None:
                 slots.release(host.paths, changes, slot, folders.unit)
         changes.remove(folders.run)
         changes.remove_tree(folders.state)
-        changes.remove_tree(folders.versions)
+        for path in folders.versions.iterdir():
+            if path != folders.deleting:
+                changes.remove_tree(path)
+        changes.remove_tree(folders.versions)  # with `deleting`, which thus went last
         with suppress(OSError):
             folders.bucket.rmdir()
 
 
 def left_over(host: Host) -> Iterator[str]:
-    """The ids of gears whose deletion was cut short."""
-    for path in (host.paths.base / "units").glob("*/*/deleting"):
-        if bucket(path.parent.name) == path.parent.parent.name:
-            yield path.parent.name
+    """The ids of gears whose deletion, or first install, was cut short."""
+    for path in (host.paths.base / "units").glob("*/*/"):
+        if bucket(path.name) == path.parent.name and path.is_dir():
+            folders = Folders(host.paths, path.name)
+            if folders.deleting.exists() or not folders.unit.exists():
+                yield path.name

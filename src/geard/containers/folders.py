@@ -63,6 +63,11 @@ class Folders:
         return self.versions / "purging"
 
     @cached_property
+    def claiming(self) -> Path:
+        """There while ports and the like are claimed that no definition records yet."""
+        return self.versions / "claiming"
+
+    @cached_property
     def wanted(self) -> Path:
         """The link that says: run it, now and after a boot."""
         return self.paths.systemd / ACTIVE_WANTS / unit_name(self.id)

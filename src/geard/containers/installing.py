@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -18,7 +18,8 @@ from geard.containers.definition import Definition
 from geard.containers.folders import Folders
 from geard.containers.requests import Preview, Wish
 from geard.containers.slices import check_slice
-from geard.containers.units import gear_of, render_run, render_unit, volume_folder
+from geard.containers.units import gear_of, render_run, render_unit
+from geard.containers.volumes import volume_folder
 from geard.facet import AnyFacet
 from geard.failures import Conflict, Invalid
 from geard.host import Host
@@ -43,12 +44,13 @@ def settle(
     Raises AlreadyExists for a port, and nothing has changed then.
     """
     folders = Folders.of(host.paths, wish.id)
-    with Changes() as changes, _held(folders, changes):
+    with Changes() as changes, _held(folders, changes), ExitStack() as claims:
         before = versions.current(folders)
-        new = before is None
-        slot = before.slot if before is not None else _slot(host, folders, changes)
         parts: tuple[Part, ...] = ()
+        slot = -1
         try:
+            claims.enter_context(_claiming(host, folders, changes, facets))
+            slot = before.slot if before is not None else _slot(host, folders, changes)
             parts = _settle_parts(host, folders, changes, wish, before, facets)
             asked = _definition(host, wish, version, by, slot, parts)
             if before is not None and before.image == asked.image and before.engine == asked.engine:
@@ -57,21 +59,26 @@ def settle(
                 )
             if image is not None:
                 asked = _with_image(host, changes, folders, asked, image, facets)
+                parts = asked.parts
             changed = before is None or not _same(before, asked) or before.image_id != asked.image_id
             definition = asked if before is None or changed else before
             if changed:
                 _check_version(folders, definition)
                 versions.write(folders, changes, definition, facets, host.engine)
         except BaseException:
-            _give_back(host, changes, folders, parts, before, facets)
-            if new:
+            # Where the new definition has come into force all the same, what it claims stays.
+            now = versions.current(folders)
+            _give_back(host, changes, folders, parts, now, facets)
+            if now is None:
                 slots.release(host.paths, changes, slot, folders.unit)
+                folders.claiming.unlink(missing_ok=True)
                 _drop_if_empty(folders)
             raise
-        if folders.deleting.exists():
-            changes.remove(folders.deleting)
-            changes.remove(folders.purging)
         changes.point(folders.known, folders.unit)
+        for facet in facets:
+            asked_part = part_of(facet.part, wish.parts)
+            if asked_part is not None:
+                facet.carry_out(host, changes, gear_of(folders), asked_part)
         if wish.started:
             changes.folder(folders.wanted.parent)
             changes.point(folders.wanted, folders.unit)
@@ -175,6 +182,32 @@ def _held(folders: Folders, changes: Changes) -> Generator[None]:
         if not new:
             versions.mend(folders, changes)
         yield
+
+
+@contextmanager
+def _claiming(host: Host, folders: Folders, changes: Changes, facets: Sequence[AnyFacet]) -> Generator[None]:
+    """Claims are made before a definition records them: a file says so meanwhile. Where a killed install left
+    it, what is held and not recorded is given back first.
+    """
+    if folders.claiming.exists():
+        release_unrecorded(host, folders, changes, versions.recorded(folders), facets)
+    folders.claiming.touch()
+    try:
+        yield
+    finally:
+        folders.claiming.unlink(missing_ok=True)
+
+
+def release_unrecorded(
+    host: Host, folders: Folders, changes: Changes, known: Sequence[Definition], facets: Sequence[AnyFacet]
+) -> None:
+    """Give back what this gear holds beyond what `known` records: looked for among all, so only after a crash."""
+    for facet in facets:
+        recorded = [part for d in known if (part := part_of(facet.part, d.parts)) is not None]
+        facet.repair(host, changes, gear_of(folders), recorded)
+    slot = slots.kept(host.paths, folders.unit)
+    if slot is not None and not folders.data.exists() and slot not in {d.slot for d in known}:
+        slots.release(host.paths, changes, slot, folders.unit)
 
 
 def _slot(host: Host, folders: Folders, changes: Changes) -> int:

@@ -199,7 +199,8 @@ async def clear(work: Work, id: str) -> None:
     if not work.lasting:
         await host.systemd.stop(unit)
         return
-    if Folders.of(host.paths, id).unit.exists():
+    folders = Folders.of(host.paths, id)
+    if folders.unit.exists() and not folders.deleting.exists():
         return
     await host.systemd.stop(unit, wait=STOP_SECONDS)
     await host.systemd.reset_failed(unit)

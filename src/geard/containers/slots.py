@@ -62,8 +62,8 @@ def reserve(paths: Paths, changes: Changes, unit: Path) -> int:
 
 def kept(paths: Paths, unit: Path) -> int | None:
     """The slot this unit still has: looked for among all, so only where volumes outlived their gear."""
-    with suppress(FileNotFoundError):
-        for entry in os.scandir(paths.base / "slots"):
+    with suppress(FileNotFoundError), os.scandir(paths.base / "slots") as entries:
+        for entry in entries:
             with suppress(OSError):
                 if os.readlink(entry.path) == str(unit):
                     return int(entry.name)

@@ -17,6 +17,7 @@ from geard.containers.definition import Definition
 from geard.containers.folders import Folders, engine_name
 from geard.containers.quoting import render_words
 from geard.containers.slices import PIDS, SLICES
+from geard.containers.volumes import volume_folder
 from geard.environments.file import escape
 from geard.facet import AnyFacet, Gear
 from geard.host.engine import Engine, Mount, Network, RunSpec
@@ -66,13 +67,6 @@ def mounts(definition: Definition, folders: Folders) -> tuple[Mount, ...]:
     )
 
 
-def volume_folder(path: str) -> str:
-    """The name of a volume's folder below `data/`: /var/lib/mysql is var-lib-mysql. A '-' is doubled first, so
-    that two paths never share a folder.
-    """
-    return path.strip("/").replace("-", "--").replace("/", "-") or "-"
-
-
 def render_run(definition: Definition, folders: Folders, facets: Sequence[AnyFacet], engine: Engine) -> str:
     """The definition file. Without GEAR_RUN while the image is not here."""
     gear = gear_of(folders)
@@ -81,9 +75,11 @@ def render_run(definition: Definition, folders: Folders, facets: Sequence[AnyFac
     for facet in facets:
         for name, value in facet.lines(gear, part_of(facet.part, definition.parts)):
             lines.append(f'{name}="{escape(value)}"\n')
+    # Rendered even where it is no use yet: what cannot be carried is refused now, not when the image has come.
+    words = render_words("GEAR_RUN", engine.run_words(run_spec(definition, folders, facets)))
     if definition.complete:
-        lines.append(f'GEAR_IMAGE="{definition.image_id}"\n')
-        lines.append(render_words("GEAR_RUN", engine.run_words(run_spec(definition, folders, facets))))
+        # GEAR_RUN comes last: its words may have lines that look like anything.
+        lines += [f'GEAR_IMAGE="{definition.image_id}"\n', words]
     return "".join(lines)
 
 

@@ -55,6 +55,10 @@ def write(
     unit_text = render_unit(definition, folders, facets, engine)
     changes.write(run, run_text, 0o600)
     changes.write(version, unit_text, 0o644)
+    if folders.deleting.exists():
+        # The name is taken up again: what was being deleted is not, from here on.
+        changes.remove(folders.purging)
+        changes.remove(folders.deleting)
     changes.link(run, folders.run)
     changes.link(version, folders.unit)
 
@@ -64,10 +68,14 @@ def mend(folders: Folders, changes: Changes) -> None:
     sweep(folders.versions)
     facts = parse_run(read_text(folders.run) or "")
     unit = read_text(folders.unit)
-    if facts is None or (unit is None and folders.deleting.exists()):
+    if facts is None or folders.deleting.exists():
+        return
+    if unit is None:
+        # A first install was cut before the gear was there; its ports may be another's by now.
+        changes.remove(folders.run)
         return
     version = decode(Definition, facts).version
-    found = _REQUEST.search(unit) if unit is not None else None
+    found = _REQUEST.search(unit)
     if (found is None or found[1] != version) and (folders.versions / version).exists():
         changes.link(folders.versions / version, folders.unit)
 

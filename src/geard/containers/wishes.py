@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from geard.containers.quoting import check_text
 from geard.containers.requests import Wish
 from geard.containers.slices import check_slice
+from geard.containers.volumes import NAME_LIMIT, volume_folder
 from geard.failures import Denied, Invalid
 from geard.identifiers import check_id
 from geard.images.names import check_image
@@ -64,6 +65,8 @@ def _check_volumes(wish: Wish) -> None:
         check_path(target, "inside the gear")
         if target == "/":
             raise Invalid("a volume cannot take the place of '/'")
+        if len(volume_folder(target).encode()) > NAME_LIMIT:
+            raise Invalid(f"the path {target[:60]!r}… of a volume is too long")
         if target in seen:
             raise Invalid(f"two volumes for {target}")
         seen.add(target)
@@ -74,7 +77,13 @@ def _check_volumes(wish: Wish) -> None:
 def check_path(path: str, where: str) -> str:
     """An absolute path without detours. Raises Invalid."""
     check_text(path, f"the path {path!r}")
-    if not path.startswith("/") or path != str(PurePosixPath(path)) or ".." in path.split("/") or "\n" in path:
+    if (
+        not path.startswith("/")
+        or path.startswith("//")
+        or path != str(PurePosixPath(path))
+        or ".." in path.split("/")
+        or "\n" in path
+    ):
         raise Invalid(f"{path!r} is no path {where}", hint="absolute, without '..', '//' and a '/' at the end")
     if len(path.encode()) > 4_095 or any(len(part.encode()) > 200 for part in path.split("/")):
         raise Invalid(f"the path {path[:60]!r}… is too long")
@@ -90,7 +99,8 @@ def parse_size(text: str) -> int:
 
 
 def show_size(size: int) -> str:
-    for unit, factor in (("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10)):
-        if size >= factor and size * 10 % factor == 0:
-            return f"{size / factor:g}{unit}"
-    return f"{size / (1 << 20):.1f}M" if size >= 1 << 20 else f"{size}B"
+    """Bytes for people: exact where one unit says it, else to a tenth."""
+    for unit, factor in (("T", 1 << 40), ("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10)):
+        if size >= factor:
+            return f"{size // factor}{unit}" if size % factor == 0 else f"{size / factor:.1f}{unit}"
+    return f"{size}B"

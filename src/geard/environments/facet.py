@@ -41,15 +41,17 @@ class EnvironmentFacet(Facet[EnvironmentPart]):
         asked: EnvironmentPart | None,
         before: EnvironmentPart | None,
     ) -> EnvironmentPart | None:
+        id = asked.value.id if asked is not None else ""
+        return EnvironmentPart(value=Environment(id=id)) if id not in ("", gear.id) else None
+
+    def carry_out(self, host: Host, changes: Changes, gear: Gear, asked: EnvironmentPart) -> None:
         """Variables of the gear's own environment replace it; those of a shared one are put into it."""
-        value = asked.value if asked is not None else Environment()
-        id = value.id or gear.id
-        variables = store.as_mapping(value.variables)
+        id = asked.value.id or gear.id
+        variables = store.as_mapping(asked.value.variables)
         if variables and id == gear.id:
             store.replace(host.paths, changes, id, variables)
         elif variables:
             store.patch(host.paths, changes, id, variables)
-        return EnvironmentPart(value=Environment(id=id)) if id != gear.id else None
 
     def lines(self, gear: Gear, settled: EnvironmentPart | None) -> Sequence[tuple[str, str]]:
         return [("GEAR_ENVIRONMENT", settled.value.id if settled is not None else gear.id)]

@@ -118,8 +118,8 @@ def parse_lines(text: str, complain: list[str] | None = None) -> dict[str, str]:
     Lines without '=' and comments are passed over; those with an impossible name go into `complain`.
     """
     found: dict[str, str] = {}
-    for line in text.splitlines():
-        name, equals, value = line.partition("=")
+    for line in text.split("\n"):  # splitlines() would also break at U+2028 and the like
+        name, equals, value = line.removesuffix("\r").partition("=")
         name = name.lstrip()
         if not equals or name.startswith("#"):
             continue

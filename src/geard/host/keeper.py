@@ -65,7 +65,14 @@ def _terminal() -> Callable[[], None] | None:
         before = termios.tcgetattr(0)
     except termios.error:
         return None
-    return lambda: termios.tcsetattr(0, termios.TCSANOW, before)
+
+    def restore() -> None:
+        try:
+            termios.tcsetattr(0, termios.TCSANOW, before)
+        except termios.error:  # it is gone
+            return
+
+    return restore
 
 
 def _let_go_of_input() -> None:

@@ -178,11 +178,12 @@ def read_hint(path: Path) -> int:
 
 def write_hint(path: Path, number: int) -> None:
     """Neither durable nor exact. Overwritten in place: ext4 writes a file out at once that is cut short first."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        os.pwrite(fd, b"%-6d\n" % number, 0)
-    finally:
-        os.close(fd)
+    with suppress(OSError):
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            os.pwrite(fd, b"%-6d\n" % number, 0)
+        finally:
+            os.close(fd)
 
 
 def sweep(folder: Path) -> None:

@@ -33,7 +33,7 @@ def check_image(text: str) -> str:
 def complete_name(text: str) -> str:
     """The name to pull by: `nginx` is docker.io/library/nginx:latest, `a/b` docker.io/a/b:latest."""
     found = _REFERENCE.fullmatch(check_image(text))
-    if found is None:
+    if found is None or _ID.fullmatch(text):
         return text
     domain, path = found["domain"], found["path"]
     if domain is not None and not (domain == "localhost" or "." in domain or ":" in domain):

@@ -59,9 +59,9 @@ def pull_failure(name: str, words: str) -> Failure:
     """What a registry said no with. The codes' messages are those of the OCI distribution specification."""
     last = words.strip().splitlines()[-1] if words.strip() else "no reason given"
     lower = words.lower()
-    if "manifest unknown" in lower or "name unknown" in lower or "not found" in lower:
+    if "manifest unknown" in lower or "name unknown" in lower or "repository name not known" in lower:
         return NotFound(f"there is no image {name}: {last}", hint="check the name and the tag")
-    if "unauthorized" in lower or "denied" in lower or "authentication required" in lower:
+    if any(no in lower for no in ("unauthorized", "access to the resource is denied", "authentication required")):
         return Denied(
             f"the registry does not hand out {name}: {last}", hint="gear login REGISTRY, or check the name"
         )

@@ -14,7 +14,7 @@ from geard.host.engine import Image, Publish, RunSpec
 from geard.host.storage import Changes
 from geard.ports.pairs import check_pairs, describe_mapping
 from geard.ports.requests import PortPair, PublishedPorts
-from geard.ports.reservations import allocate, keep_from_clients, release, reserve
+from geard.ports.reservations import allocate, held_by, keep_from_clients, release, reserve
 from geard.request import Asker
 from geard.words import Part
 
@@ -78,6 +78,12 @@ class PortsFacet(Facet[PublishedPorts]):
             for pair in part.value:
                 if (pair.external, pair.protocol) not in kept:
                     release(host.paths, changes, pair.external, pair.protocol, gear.unit)
+
+    def repair(self, host: Host, changes: Changes, gear: Gear, recorded: Sequence[PublishedPorts]) -> None:
+        known = {(pair.external, pair.protocol) for part in recorded for pair in part.value}
+        for port, protocol in list(held_by(host.paths, gear.unit)):
+            if (port, protocol) not in known:
+                release(host.paths, changes, port, protocol, gear.unit)
 
     def release(
         self, host: Host, changes: Changes, gear: Gear, recorded: Sequence[PublishedPorts], *, purge: bool

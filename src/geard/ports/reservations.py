@@ -40,11 +40,16 @@ def place(paths: Paths, port: int, protocol: str) -> Path:
 
 
 def owner(paths: Paths, port: int, protocol: str) -> Path | None:
-    """The unit file a port is reserved for; None while it is free."""
+    """The unit file a port is reserved for; None while it is free. A file that is no link is its own owner: so an
+    admin may keep a port away.
+    """
+    link = place(paths, port, protocol)
     try:
-        return Path(os.readlink(place(paths, port, protocol)))
+        return Path(os.readlink(link))
     except FileNotFoundError:
         return None
+    except OSError:
+        return link
 
 
 def reserve(paths: Paths, changes: Changes, port: int, protocol: str, unit: Path) -> None:

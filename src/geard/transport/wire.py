@@ -72,7 +72,7 @@ def parse(kind: type[Q], in_path: Mapping[str, str], query: Mapping[str, str], b
 def _object(body: bytes) -> dict[str, Any]:
     try:
         value: object = msgspec.json.decode(body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Invalid(f"the body is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise Invalid(f"the body must be a JSON object, not {type(value).__name__}")

@@ -40,7 +40,7 @@ def main(name: str) -> int:
         facts = _facts(run)
     environment = facts.get("GEAR_ENVIRONMENT", id)
     path = f"{BASE}/env/contents/{environment[:2]}/{environment}"
-    plain, others = _laid_out(path) if os.path.exists(path) else ("", "")
+    plain, others = _laid_out(path, state) if os.path.exists(path) else ("", "")
     _write(f"{state}/env", plain)
     _write(f"{state}/environment", others or f'GEAR_ENV="--env-file={state}/env"\n')
     _write(f"{state}/version", facts.get("GEAR_VERSION", ""))
@@ -49,12 +49,18 @@ def main(name: str) -> int:
 
 def _facts(run: str) -> dict[str, str]:
     """The NAME="VALUE" lines of a definition. What GEAR_RUN means is systemd's to read."""
+    facts: dict[str, str] = {}
     with open(run, encoding="utf-8") as file:
-        lines = [line.partition("=") for line in file if line.startswith("GEAR_")]
-    return {name: value.strip().strip('"') for name, _, value in lines}
+        for line in file:
+            name, _, value = line.partition("=")
+            if name.startswith("GEAR_"):
+                facts[name] = value.strip().strip('"')
+            if name == "GEAR_RUN":
+                break  # it stands last, and a line of one of its words may look like anything
+    return facts
 
 
-def _laid_out(path: str) -> tuple[str, str]:
+def _laid_out(path: str, state: str) -> tuple[str, str]:
     """The environment as podman's --env-file, and as systemd's EnvironmentFile= for what needs another way."""
     sys.path.append(f"/opt/geard/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages")
     from geard.environments.file import parse, render_for_systemd, split_for_podman
@@ -63,7 +69,6 @@ def _laid_out(path: str) -> tuple[str, str]:
         plain, others = split_for_podman(parse(file.read()))
     if not others:
         return plain, ""
-    state = f"{RUN}/{sys.argv[1]}"
     return plain, render_for_systemd(others, [f"--env-file={state}/env", *(f"--env={name}" for name in others)])
 
 

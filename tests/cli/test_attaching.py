@@ -1,0 +1,149 @@
+"""This side of a session: what it does to a terminal, to signals, to whoever reads its output."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import termios
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from geard.cli.attaching import attach
+from geard.exchange import Exit, Failed, FromAsker, Input, InputEnd, Output, Signal, Size, ToAsker
+from geard.failures import Unavailable
+from geard.transport.frames import encode, from_asker
+from geard.transport.session import HttpSession
+
+
+@dataclass
+class Other:
+    """The other end of a session, in a thread: answers each thing it is told."""
+
+    line: socket.socket
+    answers: dict[FromAsker, list[ToAsker]]
+    first: list[ToAsker]
+
+    def __post_init__(self) -> None:
+        self.heard: list[FromAsker] = []
+
+    def run(self) -> None:
+        decoder = from_asker()
+        self.line.sendall(b"".join(map(encode, self.first)))
+        while data := self.line.recv(4096):
+            for event in decoder.feed(data):
+                self.heard.append(event)
+                self.line.sendall(b"".join(map(encode, self.answers.get(event, []))))
+
+
+@contextmanager
+def session(answers: dict[FromAsker, list[ToAsker]], *first: ToAsker) -> Generator[tuple[HttpSession, Other]]:
+    ours, theirs = socket.socketpair()
+    other = Other(theirs, answers, list(first))
+    thread = threading.Thread(target=other.run)
+    thread.start()
+    yield HttpSession(ours, "there"), other
+    thread.join(10)
+    assert not thread.is_alive(), "the session was not closed"
+    theirs.close()
+
+
+@contextmanager
+def pipe(given: bytes = b"") -> Generator[tuple[int, int]]:
+    read, write = os.pipe()
+    os.write(write, given)
+    yield read, write
+    for fd in (read, write):
+        try:
+            os.close(fd)
+        except OSError:
+            continue
+
+
+def test_input_goes_there_and_output_comes_here() -> None:
+    with pipe(b"in") as (stdin, writer), pipe() as (reader, stdout):
+        os.close(writer)
+        with session({InputEnd(): [Output(b"out"), Exit(7)]}) as (there, other):
+            assert attach(there, stdin=True, tty=False, files=(stdin, stdout, stdout)) == 7
+        assert other.heard == [Input(b"in"), InputEnd()]
+        assert os.read(reader, 100) == b"out"
+
+
+def test_signals_go_there_and_mean_what_they_meant_afterwards() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with pipe() as (stdin, _), session({Signal("INT"): [Exit(130)]}) as (there, _):
+        timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        assert attach(there, stdin=False, tty=False, files=(stdin, 1, 2)) == 130
+        timer.join()
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_a_hang_up_leaves() -> None:
+    with pipe() as (stdin, _), session({}) as (there, _):
+        timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGHUP))
+        timer.start()
+        assert attach(there, stdin=True, tty=False, files=(stdin, 1, 2)) == 129
+        timer.join()
+
+
+@pytest.mark.parametrize("end", [Exit(3), Failed(Unavailable("gone"))])
+def test_a_terminal_is_raw_meanwhile_and_as_it_was_afterwards(end: ToAsker) -> None:
+    master, slave = os.openpty()
+    before = termios.tcgetattr(slave)
+    with session({Input(b"\x03"): [end]}) as (there, other):
+        timer = threading.Timer(0.1, os.write, (master, b"\x03"))
+        timer.start()
+        try:
+            assert attach(there, stdin=True, tty=True, files=(slave, 1, 2)) == 3
+        except Unavailable as failure:
+            assert isinstance(end, Failed)
+            assert failure.message == "gone"
+        timer.join()
+    assert other.heard == [Input(b"\x03")], "a key, not a signal"
+    assert termios.tcgetattr(slave) == before
+    os.close(master)
+    os.close(slave)
+
+
+def test_the_size_follows() -> None:
+    master, slave = os.openpty()
+    termios.tcsetwinsize(slave, (33, 99))
+    with session({Size(33, 99): [Exit(0)]}) as (there, _):
+        timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGWINCH))
+        timer.start()
+        assert attach(there, stdin=True, tty=True, files=(slave, 1, 2)) == 0
+        timer.join()
+    os.close(master)
+    os.close(slave)
+
+
+def test_a_terminal_that_goes_away_is_a_hang_up() -> None:
+    master, slave = os.openpty()
+    with session({}) as (there, _):
+        timer = threading.Timer(0.1, os.close, (master,))
+        timer.start()
+        assert attach(there, stdin=True, tty=True, files=(slave, 1, 2)) == 129
+        timer.join()
+    os.close(slave)
+
+
+def test_nobody_reads_the_output() -> None:
+    with pipe() as (stdin, _), pipe() as (reader, stdout), session({}, Output(b"x" * 100)) as (there, _):
+        os.close(reader)
+        with pytest.raises(BrokenPipeError):
+            attach(there, stdin=False, tty=False, files=(stdin, stdout, stdout))
+
+
+def test_the_line_breaks() -> None:
+    with pipe() as (stdin, _), pipe() as (reader, stdout):
+        ours, theirs = socket.socketpair()
+        theirs.sendall(encode(Output(b"before")))
+        theirs.close()
+        with pytest.raises(Unavailable, match="the connection to there broke"):
+            attach(HttpSession(ours, "there"), stdin=False, tty=False, files=(stdin, stdout, stdout))
+        assert os.read(reader, 100) == b"before"

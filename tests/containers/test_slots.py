@@ -1,0 +1,117 @@
+"""Slots: the users, the address and the MAC that go with each; none is given twice."""
+
+from __future__ import annotations
+
+import ipaddress
+import threading
+from pathlib import Path
+from unittest import mock
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.fakes.host import FakeHost
+
+from geard.containers import slots
+from geard.failures import Unavailable
+from geard.host.storage import Changes
+from geard.setup.network import CANDIDATES, choose_ipv4, choose_ipv6, render
+
+BRIDGE = slots.Bridge(ipaddress.IPv4Network("10.183.0.0/16"), ipaddress.IPv6Network("fd67:6561:7264:1::/64"))
+
+
+def unit(name: str) -> Path:
+    return Path(f"/units/{name[:2]}/ctr-{name}.service")
+
+
+def test_a_slots_addresses() -> None:
+    assert slots.addresses(BRIDGE, 0) == ("10.183.0.10", "fd67:6561:7264:1::a", "02:67:65:00:00:0a")
+    assert slots.addresses(slots.Bridge(BRIDGE.ipv4, None), 1) == ("10.183.0.11", "", "02:67:65:00:00:0b")
+
+
+@given(st.sets(st.integers(0, slots.SLOTS - 1), min_size=2, max_size=20))
+def test_no_two_slots_share_anything(numbers: set[int]) -> None:
+    found = [slots.addresses(BRIDGE, number) for number in numbers]
+    for column in zip(*found, strict=True):
+        assert len(set(column)) == len(numbers)
+    for ipv4, ipv6, mac in found:
+        assert ipaddress.ip_address(ipv4) in BRIDGE.ipv4
+        assert ipaddress.ip_address(ipv6) in ipaddress.IPv6Network("fd67:6561:7264:1::/64")
+        assert mac.startswith("02:67:65:")
+
+
+def test_the_last_slot_is_inside_everything() -> None:
+    last = slots.SLOTS - 1
+    assert slots.uid_base(last) + slots.RANGE <= 1_879_048_192
+    assert ipaddress.IPv4Address(slots.addresses(BRIDGE, last)[0]) < BRIDGE.ipv4.broadcast_address
+
+
+def test_each_gear_has_its_own(fake_host: FakeHost) -> None:
+    with Changes() as changes:
+        found = [slots.reserve(fake_host.paths, changes, unit(f"g{n}")) for n in range(20)]
+    assert len(set(found)) == 20
+    assert slots.kept(fake_host.paths, unit("g7")) == found[7]
+    assert slots.kept(fake_host.paths, unit("absent")) is None
+
+
+def test_a_slot_is_given_back_by_its_gear_alone(fake_host: FakeHost) -> None:
+    paths = fake_host.paths
+    with Changes() as changes:
+        number = slots.reserve(paths, changes, unit("web"))
+        slots.release(paths, changes, number, unit("other"))
+        assert slots.kept(paths, unit("web")) == number
+        slots.release(paths, changes, number, unit("web"))
+        assert slots.kept(paths, unit("web")) is None
+        slots.release(paths, changes, number, unit("web"))
+
+
+@pytest.mark.parametrize("hint", ["", "x", "-1", "3", "999999"])
+def test_a_hint_that_is_wrong_does_no_harm(fake_host: FakeHost, hint: str) -> None:
+    (fake_host.paths.base / "slots").mkdir()
+    (fake_host.paths.base / "slots" / "next").write_text(hint)
+    with Changes() as changes, mock.patch.object(slots, "SLOTS", 5):
+        found = {slots.reserve(fake_host.paths, changes, unit(f"g{n}")) for n in range(5)}
+        assert found == set(range(5))
+        with pytest.raises(Unavailable):
+            slots.reserve(fake_host.paths, changes, unit("one-more"))
+
+
+def test_many_at_once_get_a_slot_each(fake_host: FakeHost) -> None:
+    found: list[int] = []
+
+    def reserve(number: int) -> None:
+        with Changes() as changes:
+            found.append(slots.reserve(fake_host.paths, changes, unit(f"g{number}")))
+
+    threads = [threading.Thread(target=reserve, args=(n,)) for n in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(found)) == 16
+
+
+def test_a_host_without_setup_says_so(fake_host: FakeHost) -> None:
+    (fake_host.paths.base / "network").unlink()
+    with pytest.raises(Unavailable) as caught:
+        slots.bridge(fake_host.paths)
+    assert "gear setup" in caught.value.hint
+
+
+@pytest.mark.parametrize("ipv6", [None, ipaddress.IPv6Network("fd67:6561:7264:5::/64")])
+def test_the_network_that_setup_chose_comes_back(fake_host: FakeHost, ipv6: ipaddress.IPv6Network | None) -> None:
+    (fake_host.paths.base / "network").write_text(render(CANDIDATES[2], ipv6))
+    assert slots.bridge(fake_host.paths) == slots.Bridge(CANDIDATES[2], ipv6)
+
+
+def test_the_network_is_one_that_leads_nowhere_yet() -> None:
+    assert choose_ipv4([]) == CANDIDATES[0]
+    assert choose_ipv4(["default", "10.183.4.0/24", "10.184.0.1", "::/0", "fe80::1"]) == CANDIDATES[2]
+    with pytest.raises(Unavailable):
+        choose_ipv4(["10.0.0.0/8"])
+
+
+@given(st.binary(max_size=40))
+def test_the_ipv6_network_is_a_unique_local_one(seed: bytes) -> None:
+    assert choose_ipv6(seed).subnet_of(ipaddress.IPv6Network("fd67:6561:7264::/48"))
+    assert choose_ipv6(seed).prefixlen == 64

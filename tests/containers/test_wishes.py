@@ -1,0 +1,165 @@
+"""What may be asked of a gear."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geard.containers.requests import InstallContainer, Limits, Volume, VolumeConfig, VolumeMount
+from geard.containers.volumes import volume_folder
+from geard.containers.wishes import LEAST_MEMORY, STOP_LIMIT, check_path, check_wish, parse_size, show_size
+from geard.failures import Denied, Failure, Invalid
+from geard.request import ROOT_HERE, Asker
+
+OPERATOR = Asker("operator", frozenset(("read", "operate")), 1000)
+
+
+def wish(**more: Any) -> InstallContainer:
+    given: dict[str, Any] = {"id": "web", "image": "nginx", **more}
+    return InstallContainer(**given)
+
+
+def volumes(*paths: str) -> VolumeConfig:
+    return VolumeConfig(volumes=tuple(Volume(path=path) for path in paths))
+
+
+def mount(source: str, target: str) -> VolumeConfig:
+    return VolumeConfig(volume_mounts=(VolumeMount(path=source, host_path=target),))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"id": "my-sample-service.1", "image": "registry:5000/a/b:c"},
+        {"isolate": True},
+        {"simple": True},
+        {"systemd_slice": "container-large.slice"},
+        {"systemd_slice": "container"},
+        {"stop_timeout": 0},
+        {"stop_timeout": STOP_LIMIT},
+        {"limits": Limits(memory=0, cpus=0, pids=0)},
+        {"limits": Limits(memory=LEAST_MEMORY, cpus=0.5, pids=1)},
+        {"command": ("a", "", "\n", "ü")},
+        {"labels": {"a": "", "a.b/c-d_e": "x\ny"}},
+        {"volume_config": volumes("/data", "/data/sub", "/var/lib/my-data")},
+        {"volume_config": mount("/", "/host")},
+        {"volume_config": mount("/a b", "/c:d")},
+    ],
+)
+def test_it_may_be_asked(more: dict[str, Any]) -> None:
+    check_wish(wish(**more), ROOT_HERE)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"id": "a"},
+        {"id": "../x"},
+        {"image": ""},
+        {"image": "--help"},
+        {"image": "NGINX"},
+        {"id": "nginx"},
+        {"simple": True, "isolate": True},
+        {"systemd_slice": "system"},
+        {"systemd_slice": "container-small.slice.slice"},
+        {"systemd_slice": "../x"},
+        {"stop_timeout": -1},
+        {"stop_timeout": STOP_LIMIT + 1},
+        {"limits": Limits(memory=-1)},
+        {"limits": Limits(memory=LEAST_MEMORY - 1)},
+        {"limits": Limits(cpus=-0.1)},
+        {"limits": Limits(cpus=float("nan"))},
+        {"limits": Limits(cpus=float("inf"))},
+        {"limits": Limits(cpus=5_000)},
+        {"limits": Limits(pids=-1)},
+        {"command": ("a\0b",)},
+        {"command": ("\ud800",)},
+        {"entrypoint": ("\ufffe",)},
+        {"labels": {"": "x"}},
+        {"labels": {"a b": "x"}},
+        {"labels": {"a=b": "x"}},
+        {"labels": {"-a": "x"}},
+        {"labels": {"a": "\0"}},
+        {"labels": {"a" * 257: "x"}},
+        {"volume_config": volumes("/")},
+        {"volume_config": volumes("/a", "/a")},
+        {"volume_config": volumes("relative")},
+        {"volume_config": volumes("/a/../b")},
+        {"volume_config": mount("/a", "")},
+        {"volume_config": mount("a", "/b")},
+        {"volume_config": mount("/a/..", "/b")},
+        {"volume_config": mount("/a", "/")},
+    ],
+)
+def test_it_cannot_be(more: dict[str, Any]) -> None:
+    with pytest.raises(Invalid):
+        check_wish(wish(**more), ROOT_HERE)
+
+
+def test_what_gives_the_host_away_takes_the_scope_admin() -> None:
+    for more in ({"simple": True}, {"volume_config": mount("/etc", "/etc")}):
+        with pytest.raises(Denied):
+            check_wish(wish(**more), OPERATOR)
+    check_wish(wish(volume_config=volumes("/data")), OPERATOR)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["", "a", "a/b", "//a", "/a//b", "/a/", "/a/./b", "/./a", "/..", "/a/..", "/a\nb", "/a\0b",
+     "/\ud800", "/" + "a" * 201,
+     "/" + "/".join(["a" * 100] * 41)],
+)  # fmt: skip
+def test_no_path(path: str) -> None:
+    with pytest.raises(Invalid):
+        check_path(path, "here")
+
+
+@given(st.text(max_size=300).map(lambda text: f"/{text}"))
+def test_a_path_that_may_be_asked_makes_a_folder_that_can_be(path: str) -> None:
+    try:
+        check_wish(wish(volume_config=volumes(path)), ROOT_HERE)
+    except Failure:
+        return
+    # make_volumes fills a draft beside it first
+    assert len(f".{volume_folder(path)}.new".encode()) <= 255
+
+
+def test_a_long_path_of_a_volume_makes_a_folder_that_can_be() -> None:
+    for path in ("/" + "-" * 200, "/" + "/".join(["abcdefghi"] * 40)):
+        try:
+            check_wish(wish(volume_config=volumes(path)), ROOT_HERE)
+        except Invalid:
+            continue
+        assert len(f".{volume_folder(path)}.new".encode()) <= 255, path
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("0", 0), ("1", 1), ("512m", 512 << 20), ("512M", 512 << 20), ("64MiB", 64 << 20), ("64mb", 64 << 20),
+     ("1.5G", 3 << 29),
+     ("2 g", 2 << 30), ("1t", 1 << 40), ("100b", 100), (" 8k ", 8192)],
+)  # fmt: skip
+def test_a_size(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize(
+    "text", ["", "m", "-1", "1x", "1.m", ".5g", "1e3", "1,5g", "١m", "0x10", "1 2", "inf", "nan", "1mm"]
+)
+def test_no_size(text: str) -> None:
+    with pytest.raises(Invalid):
+        parse_size(text)
+
+
+@given(st.integers(0, 1 << 52))
+def test_every_number_of_bytes_is_read_exactly(size: int) -> None:
+    assert parse_size(str(size)) == size
+
+
+@given(st.integers(1, 1 << 42))
+def test_a_size_that_is_shown_is_right_to_a_tenth(size: int) -> None:
+    assert abs(parse_size(show_size(size)) - size) <= max(size // 10, 0)

@@ -1,0 +1,55 @@
+"""A journal whose entries are in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import AsyncGenerator
+
+from geard.failures import Invalid
+from geard.host.journal import Entry, Journal, Missed, Span
+
+
+class FakeJournal(Journal):
+    def __init__(self) -> None:
+        self._entries: defaultdict[str, list[Entry]] = defaultdict(list)
+
+    def add(self, unit: str, message: str, identifier: str = "program", pid: int = 7) -> None:
+        now = time.time_ns() // 1_000
+        number = len(self._entries[unit])
+        entry = Entry(now, f"s=fake;i={number:x};t={now:x}", message, identifier=identifier, pid=pid)
+        self._entries[unit].append(entry)
+
+    async def entries(
+        self, unit: str, span: Span, *, follow: bool = False, deadline: float | None = None
+    ) -> AsyncGenerator[Entry | Missed, None]:
+        # A copy of `get` and not of `[]`: asking about a unit does not make it known.
+        there = self._entries.get(unit, [])
+        at = self._first(there, span)
+        while True:
+            for entry in list(there[at:]):
+                at += 1
+                if span.until is None or entry.time <= span.until:
+                    yield entry
+            if not follow or (deadline is not None and asyncio.get_running_loop().time() >= deadline):
+                return
+            await asyncio.sleep(0.002)
+            there = self._entries.get(unit, [])
+
+    @property
+    def readers(self) -> int:
+        return 0
+
+    def _first(self, entries: list[Entry], span: Span) -> int:
+        """The number of the first entry that is wanted."""
+        first = 0
+        if span.after:
+            if "i=" not in span.after:
+                raise Invalid(f"{span.after!r} is no cursor", hint="take the Cursor of a line")
+            first = next((n + 1 for n, entry in enumerate(entries) if entry.cursor == span.after), 0)
+        if span.since is not None:
+            first = max(first, sum(entry.time < span.since for entry in entries))
+        if span.lines is not None:
+            first = max(first, len(entries) - span.lines)
+        return first
