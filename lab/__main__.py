@@ -38,14 +38,10 @@ def parser() -> argparse.ArgumentParser:
     )
     run.add_argument("words", nargs=argparse.REMAINDER, metavar="HOST [--] COMMAND")
 
-    shell = commands.add_parser(
-        "shell", help="a root shell in a host, on a terminal of its own if stdin is one"
-    )
+    shell = commands.add_parser("shell", help="a root shell in a host, on a terminal of its own if stdin is one")
     shell.add_argument("host")
 
-    outside = commands.add_parser(
-        "outside", help="run a command from the lab's network, as another machine would"
-    )
+    outside = commands.add_parser("outside", help="run a command from the lab's network, as another machine would")
     outside.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
 
     status = commands.add_parser("status", help="the hosts and how they are")
@@ -89,9 +85,7 @@ def show_status(lab: Lab, output: str) -> None:
         print(json.dumps([asdict(host) for host in hosts], indent=1))
         return
     for host in hosts:
-        print(
-            f"{host.name:5}{host.address:14}{host.state:10}{host.suite:10}{host.netns:12}{host.leader or '-'}"
-        )
+        print(f"{host.name:5}{host.address:14}{host.state:10}{host.suite:10}{host.netns:12}{host.leader or '-'}")
 
 
 def main(words: Sequence[str]) -> int:

@@ -84,9 +84,7 @@ def mirror(etc: Path = Path("/etc/apt")) -> str:
             sources += parse_one_line(path.read_text())
     address = choose_mirror(sources)
     if address is None:
-        raise LabError(
-            "apt here has no source of a Debian release (in /etc/apt/sources.list or sources.list.d/)"
-        )
+        raise LabError("apt here has no source of a Debian release (in /etc/apt/sources.list or sources.list.d/)")
     return address
 
 

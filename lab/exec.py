@@ -26,9 +26,7 @@ def execute(lab: str, words: Sequence[str]) -> int:
     try:
         return door.run(door_of(directory), command)
     except door.DoorClosed as closed:
-        advice = (
-            "is down, or went down; `scripts/lab up` starts it" if directory.exists() else "does not exist"
-        )
+        advice = "is down, or went down; `scripts/lab up` starts it" if directory.exists() else "does not exist"
         print(f"scripts/lab: {host} of lab {lab} {advice} ({closed})", file=sys.stderr)
         return GONE
     except KeyboardInterrupt:

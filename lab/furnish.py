@@ -35,9 +35,7 @@ class Limits:
 
 def files(limits: Limits) -> dict[str, str]:
     """Every file of the lab's configuration; those that begin with #! are programs."""
-    service_limits = (
-        f"[Service]\nLimitNOFILE={limits.files}\nLimitNPROC={limits.processes}\nOOMScoreAdjust=0\n"
-    )
+    service_limits = f"[Service]\nLimitNOFILE={limits.files}\nLimitNPROC={limits.processes}\nOOMScoreAdjust=0\n"
     registries = [f"{name}:5000" for name in NEIGHBOURS]
     docker = {
         "storage-driver": "overlay2",
@@ -47,9 +45,7 @@ def files(limits: Limits) -> dict[str, str]:
     return {
         "/etc/machine-id": "",  # each host makes its own
         "/etc/resolv.conf": "",
-        "/etc/containers/containers.conf": CONTAINERS_CONF.format(
-            files=limits.files, processes=limits.processes
-        ),
+        "/etc/containers/containers.conf": CONTAINERS_CONF.format(files=limits.files, processes=limits.processes),
         "/etc/containers/registries.conf.d/lab.conf": "".join(
             f'[[registry]]\nlocation = "{registry}"\ninsecure = true\n' for registry in registries
         ),

@@ -191,7 +191,5 @@ def ready(debian: Path) -> Path:
 
 def load_command() -> list[str]:
     """What loads them into the store of a host's root, in one go."""
-    script = (
-        'for file in /usr/share/geard-lab/images/*.tar; do podman load --quiet --input "$file" || exit; done'
-    )
+    script = 'for file in /usr/share/geard-lab/images/*.tar; do podman load --quiet --input "$file" || exit; done'
     return ["sh", "-c", script]

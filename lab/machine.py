@@ -31,9 +31,7 @@ class LabError(Exception):
 def run(command: Sequence[str | Path], *, env: Mapping[str, str] | None = None) -> str:
     """Run a program that must succeed; its output."""
     words = [str(word) for word in command]
-    done = subprocess.run(
-        words, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=env, check=False
-    )
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=env, check=False)
     if done.returncode:
         said = (done.stderr or done.stdout).strip()[-2000:]
         raise LabError(f"`{' '.join(words)}` ended with {done.returncode}: {said}")

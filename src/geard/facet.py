@@ -54,7 +54,7 @@ class Facet(Generic[P]):
         return asked
 
     def carry_out(self, host: Host, changes: Changes, gear: Gear, asked: P) -> None:
-        """What was asked beside the definition (variables to be set), once that is on disk: nothing refuses now."""
+        """What was asked beside the definition (variables to set), once that is on disk: nothing refuses now."""
 
     def complete(self, host: Host, changes: Changes, gear: Gear, settled: P | None, image: Image) -> P | None:
         """The same, once the image is known: what it asks for by itself (EXPOSE) is claimed here."""

@@ -1,4 +1,4 @@
-"""Tests in a lab host: real systemd, real podman, the package as a user has it. `scripts/test` brings the lab up."""
+"""Tests in a lab host: real systemd and podman, the package as a user has it. `scripts/test` makes the lab."""
 
 from __future__ import annotations
 

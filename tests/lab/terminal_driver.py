@@ -1,6 +1,6 @@
 """Somebody at a terminal, in a lab host: runs a command on a pty and follows steps. Standard library only.
 
-    ["size", ROWS, COLUMNS]   ["expect", TEXT]   ["send", TEXT]   ["pause", SECONDS]   ["hang up"]
+["size", ROWS, COLUMNS]   ["expect", TEXT]   ["send", TEXT]   ["pause", SECONDS]   ["hang up"]
 """
 
 import fcntl

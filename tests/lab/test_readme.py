@@ -10,6 +10,7 @@ from tests.lab.conftest import Shell, eventually
 pytestmark = pytest.mark.lab
 
 IMAGE = "pmorie/sti-html-app"
+SIMPLE_ENV = 'TEST=value\nOTHER=1\nQUOTED=\\"foo\\"\nIGNORED\n'
 
 
 def curl(host: Shell, line: str) -> str:
@@ -58,9 +59,8 @@ def test_the_log_ends_by_itself(host: Shell) -> None:
 
 
 def test_env_file(host: Shell) -> None:
-    host.sh(
-        "mkdir -p deployment/fixtures && printf 'TEST=value\\nOTHER=1\\nQUOTED=\\\\\"foo\\\\\"\\nIGNORED\\n' > deployment/fixtures/simple.env"
-    )
+    host.sh("mkdir -p deployment/fixtures")
+    host.run(["tee", "deployment/fixtures/simple.env"], stdin=SIMPLE_ENV)
     host.sh("gear install ccoleman/envtest localhost/env-test1 --env-file=deployment/fixtures/simple.env")
     host.gear("start", "env-test1")
     eventually(lambda: "TEST=value" in host.gear("log", "env-test1").stdout)
@@ -81,8 +81,7 @@ def test_a_request_id_joins(host: Shell) -> None:
     body = {"Image": IMAGE, "Ports": [{"Internal": 8080, "External": 0}]}
     first = host.agent("PUT", "/container/joined", body, "-i", "-H", f"X-Request-Id: {id}").stdout
     again = host.agent("PUT", "/container/joined", body, "-i", "-H", f"X-Request-Id: {id}").stdout
-    strip = lambda text: [line for line in text.splitlines() if not line.startswith("Date:")]  # noqa: E731
-    assert strip(first) == strip(again)
+    assert _without_date(first) == _without_date(again)
     other = host.agent("PUT", "/container/joined", {"Image": "geard/envtest"}, "-i", "-H", f"X-Request-Id: {id}")
     assert " 409 " in other.stdout
 
@@ -99,3 +98,7 @@ def test_only_root_gets_in_at_loopback(host: Shell) -> None:
     assert host.run(asked).stdout == "403"
     asked[-1] = "curl -s -w '%{http_code}' --unix-socket /run/geard/geard.sock http://x/containers"
     assert host.run(asked, check=False).returncode != 0
+
+
+def _without_date(text: str) -> list[str]:
+    return [line for line in text.splitlines() if not line.startswith("Date:")]

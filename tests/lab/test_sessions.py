@@ -157,7 +157,9 @@ def test_it_has_the_gears_limits_and_protections(web: Shell) -> None:
     assert facts["NoNewPrivs"] == "1" and facts["Seccomp"] == "2"
     for name in ("CapBnd", "CapPrm", "CapEff"):
         assert int(facts[name], 16) & ~int(first["CapBnd"], 16) == 0
-    there = web.gear("exec", "web", "--", "sh", "-c", "readlink /proc/self/ns/pid /proc/self/ns/net; cat /proc/self/cgroup")
+    there = web.gear(
+        "exec", "web", "--", "sh", "-c", "readlink /proc/self/ns/pid /proc/self/ns/net; cat /proc/self/cgroup"
+    )
     main = web.gear("exec", "web", "--", "sh", "-c", "readlink /proc/1/ns/pid /proc/1/ns/net; cat /proc/1/cgroup")
     assert there.stdout == main.stdout
 
@@ -171,7 +173,18 @@ def test_a_gear_that_does_not_run(host: Shell) -> None:
 
 def test_switchns(web: Shell) -> None:
     assert web.run(["switchns", "web", "/bin/sh", "-c", "echo $GREETING"]).stdout == "hello there\n"
-    words = ["switchns", "--container=web", "--env", "A=1", "--env", "B=2", "--", "/bin/sh", "-c", "echo $A$B; exit 6"]
+    words = [
+        "switchns",
+        "--container=web",
+        "--env",
+        "A=1",
+        "--env",
+        "B=2",
+        "--",
+        "/bin/sh",
+        "-c",
+        "echo $A$B; exit 6",
+    ]
     done = web.run(words, check=False)
     assert (done.returncode, done.stdout) == (6, "12\n")
     assert web.run(["switchns", "version"]).stdout.startswith("switchns ")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from tests.lab.conftest import Shell, eventually
 
@@ -39,11 +41,15 @@ def test_a_program_that_is_killed_comes_back(host: Shell) -> None:
     for victim in ("$(cat /run/geard/gears/ctr-tough/pid)", "$(systemctl show -P MainPID ctr-tough)"):
         restarts = host.status("tough")["Restarts"]
         host.sh(f"kill -9 {victim}")
-        eventually(lambda before=restarts: host.status("tough")["Restarts"] > before)
+        eventually(partial(_restarted_since, host, restarts))
         eventually(
             lambda: "tough" in host.run(["curl", "-s", "-m", "2", f"http://127.0.0.1:{port}/"], check=False).stdout
         )
     assert len(host.run(["podman", "ps", "-aq"]).stdout.split()) == 1
+
+
+def _restarted_since(host: Shell, before: int) -> bool:
+    return bool(host.status("tough")["Restarts"] > before)
 
 
 def test_no_image_and_no_registry(host: Shell) -> None:
@@ -88,9 +94,8 @@ def test_stop_of_a_program_that_ignores_term(host: Shell) -> None:
 
 def test_drop_ins_of_an_admin_are_kept(host: Shell) -> None:
     host.gear("install", TOOLS, "mine")
-    host.sh(
-        "mkdir -p /etc/systemd/system/ctr-mine.service.d && printf '[Unit]\\nDescription=Mine\\n' > /etc/systemd/system/ctr-mine.service.d/a.conf"
-    )
+    host.sh("mkdir -p /etc/systemd/system/ctr-mine.service.d")
+    host.run(["tee", "/etc/systemd/system/ctr-mine.service.d/a.conf"], stdin="[Unit]\nDescription=Mine\n")
     host.gear("install", TOOLS, "mine", "--memory", "64m", "--start")
     assert host.run(["systemctl", "show", "-P", "Description", "ctr-mine"]).stdout == "Mine\n"
     assert "Description=Mine" in host.gear("cat", "mine").stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 
 import pytest
 from tests.lab.conftest import Shell, eventually
@@ -112,7 +113,10 @@ def test_a_shared_environment(host: Shell) -> None:
 def test_volumes_and_bind_mounts(host: Shell) -> None:
     host.sh("rm -rf /srv/ro /srv/rw && mkdir -p /srv/ro /srv/rw && echo there > /srv/ro/file && chmod 777 /srv/rw")
     host.gear("install", TOOLS, "disk", "--start", "-v", "/data,/srv/ro:/ro:ro,/srv/rw:/rw")
-    inside = lambda script: host.run(["podman", "exec", "ctr-disk", "sh", "-c", script], check=False)  # noqa: E731
+
+    def inside(script: str) -> subprocess.CompletedProcess[str]:
+        return host.run(["podman", "exec", "ctr-disk", "sh", "-c", script], check=False)
+
     assert inside("cat /ro/file").stdout == "there\n"
     assert inside("touch /ro/x").returncode != 0
     assert inside("touch /rw/x /data/x /tmp/x && chown 1000:1000 /data/x").returncode == 0
@@ -125,7 +129,10 @@ def test_volumes_and_bind_mounts(host: Shell) -> None:
 def test_root_inside_is_nobody_outside(host: Shell) -> None:
     host.gear("install", TOOLS, "jail", "--start")
     host.gear("install", TOOLS, "bare", "--start", "--simple")
-    uid = lambda name: host.sh(f"stat -c %u /proc/$(cat /run/geard/gears/ctr-{name}/pid)").stdout  # noqa: E731
+
+    def uid(name: str) -> str:
+        return host.sh(f"stat -c %u /proc/$(cat /run/geard/gears/ctr-{name}/pid)").stdout
+
     assert int(uid("jail")) >= 2_000_000
     assert int(uid("bare")) == 0
     other = host.status("jail")

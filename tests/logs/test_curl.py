@@ -96,6 +96,7 @@ def test_plain_curl_shows_the_last_lines_follows_and_ends_by_itself(
     assert first == "2023-11-14T22:13:26.000000+00:00 nginx[7]: line 6\n"
     agent.writer.write("line 16")
     rest = curl.stdout.read()  # not communicate(): it would pass over what readline has read ahead
+    curl.stdout.close()
     curl.wait(20)
     assert messages(first + rest) == [*(f"line {number}" for number in range(6, 17)), "200"]
     assert 0.9 < time.monotonic() - started < 5

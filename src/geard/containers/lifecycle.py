@@ -199,11 +199,9 @@ async def clear(work: Work, id: str) -> None:
     if not work.lasting:
         await host.systemd.stop(unit)
         return
-    folders = Folders.of(host.paths, id)
-    if folders.unit.exists() and not folders.deleting.exists():
-        return
-    await host.systemd.stop(unit, wait=STOP_SECONDS)
-    await host.systemd.reset_failed(unit)
+    if Folders.of(host.paths, id).deleting.exists():
+        await host.systemd.stop(unit, wait=STOP_SECONDS)
+        await host.systemd.reset_failed(unit)
     await work.on_disk(deleting.clear, host, id, work.facets)
 
 

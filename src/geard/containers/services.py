@@ -6,6 +6,7 @@ a stop that is owed, a gear that is to run and has not been started since the bo
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 from geard.containers import deleting, listing
@@ -23,10 +24,14 @@ AGENT = Asker("the agent itself", frozenset(("read", "operate", "admin")), 0)
 
 async def serve(host: Host, dispatcher: Dispatcher) -> None:
     units = await host.systemd.units("ctr-*.service")
-    owed: list[Request[object]] = [
-        DeleteContainer(id=id, purge=Folders.of(host.paths, id).purging.exists())
-        for id in deleting.left_over(host)
-    ]
+    owed: list[Request[object]] = []
+    for id in deleting.left_over(host):
+        folders = Folders.of(host.paths, id)
+        if folders.deleting.exists():
+            owed.append(DeleteContainer(id=id, purge=folders.purging.exists()))
+        else:
+            # Debris of a first install that was cut, or one that is being made just now: clear() looks, locked.
+            await asyncio.to_thread(deleting.clear, host, id, dispatcher.facets)
     wanted = set(listing.wanted(host.paths))
     for id in listing.installed(host.paths):
         folders, unit = Folders.of(host.paths, id), units.get(unit_name(id))
