@@ -115,7 +115,11 @@ class _Attached:
             parts.clear()
 
     def _hear(self) -> None:
-        for event in self._session.hear():
+        try:
+            heard = self._session.hear()
+        except Failure as failure:  # behind what was said before
+            heard = [Failed(failure)]
+        for event in heard:
             match event:
                 case Output(data):
                     self._put(self._stdout, data)
@@ -142,7 +146,7 @@ class _Attached:
         except BlockingIOError:
             count = 0
         except OSError:
-            if fd != self._stderr:
+            if fd == self._stdout:
                 raise
             count = len(part)  # nobody reads what goes wrong: as if it had been read
         self._waiting -= count

@@ -42,6 +42,10 @@ async def complete(work: Work, id: str) -> Definition | None:
             return done
 
 
+def has_volumes(definition: Definition) -> bool:
+    return bool(definition.volume_config.volumes or definition.image_volumes)
+
+
 async def _fill_volumes(work: Work, definition: Definition) -> None:
     for path, draft in await work.on_disk(installing.make_volumes, work.host, definition):
         await work.host.engine.image_files(definition.image_id, path, draft)

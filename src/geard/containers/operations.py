@@ -52,8 +52,10 @@ async def install_container(request: InstallContainer, work: Work) -> InstalledC
     async def bring_about() -> None:
         if settled.reload:
             await work.host.systemd.reload()
-        # A start completes what is not complete; what is may mean another image by now, or have volumes to make.
-        if work.lasting and (settled.definition.complete or not request.started):
+        # A start completes what is not complete; what is may mean another image by now. One that was known needs
+        # nothing more, unless it has volumes to be made.
+        fresh = image is not None and not lifecycle.has_volumes(settled.definition)
+        if work.lasting and not fresh and (settled.definition.complete or not request.started):
             await lifecycle.complete(work, request.id)
         if request.started:
             await lifecycle.start(work, request.id, renew=True)

@@ -142,6 +142,7 @@ class Dispatcher:
             running.end(failure)
             return
         running.answer.set_result(answer)
+        await asyncio.sleep(0.001)  # the answer is sent first, and nothing of what follows holds it up
         try:
             for follow_up in work.follow_ups:
                 await follow_up()
