@@ -117,8 +117,8 @@ class _Attached:
     def _hear(self) -> None:
         try:
             heard = self._session.hear()
-        except Failure as failure:  # behind what was said before
-            heard = [Failed(failure)]
+        except Failure as broken:  # told behind what was said before
+            heard = [Failed(broken)]
         for event in heard:
             match event:
                 case Output(data):

@@ -31,6 +31,14 @@ SOCKETS = ("geard.socket", "geard-loopback.socket", "geard-loopback6.socket")
 # Drop-ins for all units of a prefix: systemd.unit(5). Older systemd would complain of unknown settings.
 ALL_GEARS = "ctr-.service.d/10-geard.conf"
 GROWING_PAUSES = 254
+# systemd 252 gives every uid above 999 a journal file of its own, 8 MB at least: one for each gear. Seen gone in 257.
+JOURNALS_APART = 257
+JOURNAL = Path("/etc/systemd/journald.conf.d/10-geard.conf")
+ONE_JOURNAL = """\
+# Written once by 'gear setup'; yours to change. Else this systemd keeps a file of 8 MB for each gear's users.
+[Journal]
+SplitMode=none
+"""
 PAUSES = """\
 # Written once by 'gear setup'; yours to change. Pauses between restarts grow from RestartSec= to this.
 [Service]
@@ -54,7 +62,7 @@ async def set_up_host(request: SetUpHost, work: Work) -> HostReport:
     findings = await _look(work.host)
     if request.check or any(finding.state == "missing" for finding in findings):
         return HostReport(findings=tuple(findings))
-    for deed in (_folders, _network, _units):
+    for deed in (_folders, _network, _units, _journal):
         findings += await deed(work)
     return HostReport(findings=tuple(findings))
 
@@ -189,6 +197,24 @@ async def _units(work: Work) -> list[Finding]:
         remedy = "systemctl status " + " ".join(text.partition(":")[0] for text in started)
         found.append(Finding(what="units", state="missing", detail="; ".join(started), remedy=remedy))
     return found
+
+
+async def _journal(work: Work) -> list[Finding]:
+    if _number(await work.host.systemd.version()) >= JOURNALS_APART:
+        return []
+
+    def write() -> bool:
+        if JOURNAL.exists():
+            return False
+        with Changes() as changes:
+            changes.folder(JOURNAL.parent)
+            changes.write(JOURNAL, ONE_JOURNAL)
+        return True
+
+    made = await work.on_disk(write)
+    if made:
+        await work.host.systemd.restart("systemd-journald.service", wait=60)
+    return [Finding(what="one journal for all gears", state="made" if made else "ok", detail=str(JOURNAL))]
 
 
 def _number(version: str) -> int:
