@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import subprocess
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import pytest
@@ -210,7 +210,7 @@ def test_others_see_no_value_of_a_variable(web: Shell) -> None:
         assert not [line for line in seen.splitlines() if "hidden1" in line and "gear exec" not in line]
 
 
-def drive(host: Shell, command: list[str], steps: list[list[object]]) -> dict[str, object]:
+def drive(host: Shell, command: list[str], steps: Sequence[Sequence[object]]) -> dict[str, object]:
     """Run a command on a terminal, and type; its exit status, and whether the terminal was left as it was."""
     told = host.run(["python3", "-c", DRIVER, json.dumps({"command": command, "steps": steps})], check=False)
     assert told.returncode == 0, told.stdout + told.stderr

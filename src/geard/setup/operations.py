@@ -31,7 +31,7 @@ SOCKETS = ("geard.socket", "geard-loopback.socket", "geard-loopback6.socket")
 # Drop-ins for all units of a prefix: systemd.unit(5). Older systemd would complain of unknown settings.
 ALL_GEARS = "ctr-.service.d/10-geard.conf"
 GROWING_PAUSES = 254
-# systemd 252 gives every uid above 999 a journal file of its own, 8 MB at least: one for each gear. Seen gone in 257.
+# systemd 252 gives every uid above 999 a journal file of its own of 8 MB: one for each gear. Seen gone in 257.
 JOURNALS_APART = 257
 JOURNAL = Path("/etc/systemd/journald.conf.d/10-geard.conf")
 ONE_JOURNAL = """\
