@@ -45,8 +45,8 @@ def test_curl_follows_the_report_to_its_end(agent: RunningAgent) -> None:
 
 def test_curl_waits_as_long_as_it_prefers(agent: RunningAgent) -> None:
     id = new_request_id()
-    reply = agent.ask("PUT", "/bell/a", {"Hold": True}, Prefer="wait=0", X_Request_Id=id)
-    told = "a rang 1 times\nstroke 0\nerror: still going on after 0 s\n"
+    reply = agent.ask("PUT", "/bell/a", {"Hold": True}, Prefer="wait=1", X_Request_Id=id)
+    told = "a rang 1 times\nstroke 0\nerror: still going on after 1 s\n"
     assert reply.text == f"{told}hint: ask again with X-Request-Id: {id} to see the rest\n"
     belfry.go_on.set()
     reply = agent.ask("PUT", "/bell/a?follow=true", {"Hold": True}, X_Request_Id=id)

@@ -64,9 +64,11 @@ def clear(host: Host, id: str, facets: Sequence[AnyFacet]) -> None:
             facet.release(host, changes, gear_of(folders), recorded, purge=purge)
         if purge:
             changes.remove_tree(folders.data)
-        for slot in {definition.slot for definition in known}:
-            if purge or not folders.data.exists():
-                slots.release(host.paths, changes, slot, folders.unit)
+        if not folders.data.exists():
+            held: set[int | None] = {definition.slot for definition in known}
+            for slot in held or {slots.kept(host.paths, folders.unit)}:
+                if slot is not None:
+                    slots.release(host.paths, changes, slot, folders.unit)
         changes.remove(folders.run)
         changes.remove_tree(folders.state)
         for path in folders.versions.iterdir():

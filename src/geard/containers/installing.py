@@ -65,6 +65,8 @@ def settle(
             if changed:
                 _check_version(folders, definition)
                 versions.write(folders, changes, definition, facets, host.engine)
+                if before is not None:
+                    versions.forget_old(folders, changes, versions.recorded(folders), definition.version)
         except BaseException:
             # Where the new definition has come into force all the same, what it claims stays.
             now = versions.current(folders)

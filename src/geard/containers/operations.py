@@ -60,7 +60,7 @@ async def install_container(request: InstallContainer, work: Work) -> InstalledC
         if request.started:
             await lifecycle.start(work, request.id, renew=True)
         elif work.lasting:
-            work.conclude("installed", f"{request.id} is installed", request.id)
+            work.say("installed", f"{request.id} is installed", request.id)
 
     work.then(bring_about)
     ports = part_of(PublishedPorts, settled.definition.parts)
@@ -129,11 +129,15 @@ def _want_not(work: Work, id: str) -> None:
     folders = Folders.of(work.host.paths, id)
     if not folders.unit.exists():
         raise lifecycle.missing(id)
-    # What an agent that dies now still owes systemd; in /run, since a boot stops everything anyway.
-    folders.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folders.owed_stop.touch()
+    _owe_stop(folders)
     with Changes() as changes:
         changes.remove(folders.wanted)
+
+
+def _owe_stop(folders: Folders) -> None:
+    """What an agent that dies now still owes systemd; in /run, since a boot stops everything anyway."""
+    folders.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folders.owed_stop.touch()
 
 
 @operation
@@ -153,7 +157,9 @@ async def purge_containers(request: PurgeContainers, work: Work) -> Accepted:
     def forget() -> None:
         with Changes() as changes:
             for id in ids:
-                changes.remove(Folders.of(work.host.paths, id).wanted)
+                folders = Folders.of(work.host.paths, id)
+                _owe_stop(folders)
+                changes.remove(folders.wanted)
 
     await work.on_disk(forget)
     work.then(lambda: _each(work, ids, lifecycle.stop))

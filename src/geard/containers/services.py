@@ -32,17 +32,19 @@ async def serve(host: Host, dispatcher: Dispatcher) -> None:
         else:
             # Debris of a first install that was cut, or one that is being made just now: clear() looks, locked.
             await asyncio.to_thread(deleting.clear, host, id, dispatcher.facets)
+    booting = (await host.systemd.properties("geard-boot.service"))["ActiveState"] == "activating"
     wanted = set(listing.wanted(host.paths))
     for id in listing.installed(host.paths):
         folders, unit = Folders.of(host.paths, id), units.get(unit_name(id))
         active = unit is not None and unit.active not in ("inactive", "failed")
         if id not in wanted and active and folders.owed_stop.exists():
             owed.append(StopContainer(id=id))
-        if id in wanted and not active and not (folders.state / "version").exists():
+        if id in wanted and not booting and not active and not (folders.state / "version").exists():
             owed.append(StartContainer(id=id))
     for request in owed:
         log.info("completing what was cut short: %s", request)
         try:
-            await dispatcher.perform(request, AGENT).answer
+            async for _ in dispatcher.perform(request, AGENT).report():
+                pass  # to its end: one after the other, the host has other things to do at such a moment
         except Failure as failure:
             log.warning("%s", failure.message)

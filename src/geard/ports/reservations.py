@@ -68,7 +68,10 @@ def reserve(paths: Paths, changes: Changes, port: int, protocol: str, unit: Path
             break
     name = holder.stem.removeprefix("ctr-") if holder is not None else "another gear"
     raise AlreadyExists(
-        f"port {port}/{protocol} belongs to {name}", hint="choose another, or 0 to be given a free one"
+        f"port {port}/{protocol} is kept away by the file {link}"
+        if holder == link
+        else f"port {port}/{protocol} belongs to {name}",
+        hint="choose another, or 0 to be given a free one",
     )
 
 

@@ -16,9 +16,10 @@ from geard.cli.attaching import attach, terminal_size
 from geard.cli.completion import GearName
 from geard.cli.main import verb
 from geard.environments.file import parse_argument
-from geard.failures import Failure, Invalid
+from geard.failures import Failure, Invalid, Unavailable
 from geard.sessions.requests import DescribeExec, ExecInContainer
 from geard.sessions.switchns import USAGE, parse_switchns
+from geard.words import encode
 
 OWN_FAILURE = 125
 """of geard or the engine, as podman has it; 126 and 127 come from the engine, the rest from the program"""
@@ -157,8 +158,20 @@ def _run(
         line = transport.send(DescribeExec(of=request))
         sys.stdout.flush()
         sys.stderr.flush()
-        os.execvpe(line.argv[0], line.argv, {**os.environ, **line.environment})
+        try:
+            os.execvpe(line.argv[0], line.argv, {**os.environ, **line.environment})
+        except OSError as error:  # too long a command line, most likely
+            raise Unavailable(f"cannot run that: {error.strerror}") from None
+    _check_text(request)
     return attach(transport.send(request), stdin=stdin, tty=tty)
+
+
+def _check_text(request: ExecInContainer) -> None:
+    """A command line is bytes, and a request is text. Raises Invalid."""
+    try:
+        encode(request)
+    except UnicodeEncodeError:
+        raise Invalid("an argument is not UTF-8", hint="as root on the gear's own machine it may be") from None
 
 
 def _environment(variables: Sequence[str], tty: bool) -> dict[str, str]:
