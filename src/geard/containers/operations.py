@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 
 import msgspec
 
@@ -33,7 +34,7 @@ from geard.containers.requests import (
 from geard.containers.wishes import check_wish
 from geard.dispatch.operation import operation
 from geard.dispatch.work import Work
-from geard.failures import Failure, Invalid
+from geard.failures import Failure, Invalid, NotFound
 from geard.host.storage import Changes
 from geard.identifiers import check_id
 from geard.ports.requests import PublishedPorts
@@ -198,7 +199,8 @@ async def start_wanted(request: StartWanted, work: Work) -> Accepted:
             await _each(work, ids, lifecycle.boot)
         finally:
             # Now that what it wants has been tried, the target says so; to start it first would start all at once.
-            await work.host.systemd.start("container-active.target")
+            with suppress(NotFound):  # before the first `gear setup`
+                await work.host.systemd.start("container-active.target")
 
     work.then(bring_about)
     return Accepted(id="", message=f"Starting {len(ids)} container{'s' if len(ids) != 1 else ''}")
