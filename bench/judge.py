@@ -56,9 +56,7 @@ def _at_most(what: str, value: float, limit: float, unit: str, note: str = "") -
     return Row(what, f"{value:.1f} {unit}{note}", f"≤ {limit:g} {unit}", value <= limit)
 
 
-def _ratio(
-    what: str, value: float, *, most: float = 0, least: float = 0, note: str = "", held: float = 0
-) -> Row:
+def _ratio(what: str, value: float, *, most: float = 0, least: float = 0, note: str = "", held: float = 0) -> Row:
     """`held` stands for the budget where that is missed today: what was reached must not be lost."""
     if most:
         return Row(what, f"{value:.2f} ×{note}", f"≤ {most:g} ×", value <= most, value > (held or most) * SLACK)
