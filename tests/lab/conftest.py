@@ -75,6 +75,11 @@ class Shell:
     def lab_does(self, *words: str) -> None:
         subprocess.run(["scripts/lab", "--lab", self.lab.name, *words], check=True, capture_output=True)
 
+    def from_outside(self, url: str) -> str:
+        """What another machine of the lab's network is answered; empty where nothing is."""
+        words = ["scripts/lab", "--lab", self.lab.name, "outside", "curl", "-s", "-m", "3", url]
+        return subprocess.run(words, check=False, capture_output=True, text=True).stdout
+
     @property
     def address(self) -> str:
         return self.lab.host(self.name).address

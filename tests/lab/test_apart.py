@@ -42,3 +42,15 @@ def test_a_gear_keeps_its_address(host: Shell) -> None:
     assert host.run(link).stdout == mac
     first = [line.split()[3] for line in address.splitlines()]
     assert [line.split()[3] for line in host.run(where).stdout.splitlines()] == first
+
+
+def test_a_neighbour_that_routes_here_reaches_published_ports_alone(host: Shell) -> None:
+    host.gear("install", APP, "target", "--start", "-p", "8080:0")
+    facts = host.status("target")["Facts"]
+    address = next(fact["Text"] for fact in facts if fact["Label"] == "Address").split()[0].rstrip(",")
+    host.lab_does("outside", "ip", "route", "replace", f"{address}/32", "via", host.address)
+    try:
+        assert "target" in host.from_outside(f"http://{host.address}:{host.port('target')}/")
+        assert host.from_outside(f"http://{address}:8080/") == ""
+    finally:
+        host.lab_does("outside", "ip", "route", "del", f"{address}/32")
