@@ -108,7 +108,7 @@ def _compared(found: Findings, counts: Counts) -> Iterator[Row]:
         ours = found.samples["create.install"]
         pair = f" ({p50(creates):.1f} ms / {p50(ours):.1f} ms, n={len(ours)})"
         what = f"podman create over REST / install, at {counts.many}"
-        yield _ratio(what, p50(creates) / p50(ours), least=5, note=pair, held=1.6)
+        yield _ratio(what, p50(creates) / p50(ours), least=5, note=pair, held=0.8)
     reloads, installs = found.samples.get("quadlet"), found.samples.get(f"{MANY}install")
     if reloads and installs:
         pair = f" ({p50(reloads):.0f} ms / {p50(installs):.1f} ms, n={len(reloads)})"

@@ -86,9 +86,7 @@ def install(arguments: tuple[str, ...], **given: Any) -> None:
     if image in {target.id for target in targets}:
         raise Invalid(f"{image!r} is given as image and as name", hint="gear install IMAGE NAME...")
     if given["socket_activated"]:
-        raise Invalid(
-            "socket activation is not offered", hint="an idle gear will be woken by its first packet instead"
-        )
+        raise Invalid("socket activation is not offered", hint="publish the port: -p INTERNAL:EXTERNAL")
     wanted: dict[str, Any] = {
         "image": image,
         "started": given["start"],
