@@ -83,6 +83,9 @@ class Facet(Generic[P]):
     def tidy(self, host: Host, changes: Changes, gear: Gear, current: P | None, earlier: Sequence[P]) -> None:
         """Give back what only earlier versions used; nothing of theirs runs any more."""
 
+    def forget(self, host: Host, changes: Changes, gear: Gear, gone: Sequence[P], kept: Sequence[P]) -> None:
+        """Versions are forgotten: give back what only they record."""
+
     def repair(self, host: Host, changes: Changes, gear: Gear, recorded: Sequence[P]) -> None:
         """Give back what the gear holds beyond what its definitions record: an install was killed."""
 

@@ -124,7 +124,7 @@ def test_five_versions_are_kept_and_the_one_in_force(fake_host: FakeHost, web: F
     for number in range(1, 9):
         write(fake_host, web, version(number))
         with Changes() as changes:
-            versions.forget_old(web, changes, versions.recorded(web), version(1).version)
+            versions.forget_old(web, changes, versions.recorded(web), {version(1).version})
     assert versions.recorded(web) == [*(version(number) for number in (8, 7, 6, 5, 4)), version(1)]
     assert len(list(web.versions.iterdir())) == 12
 

@@ -24,7 +24,7 @@ from geard.facet import AnyFacet
 from geard.failures import Conflict, Invalid
 from geard.host import Host
 from geard.host.engine import Image
-from geard.host.storage import Changes, locked
+from geard.host.storage import Changes, locked, read_text
 from geard.words import Part, part_of
 
 
@@ -66,7 +66,7 @@ def settle(
                 _check_version(folders, definition)
                 versions.write(folders, changes, definition, facets, host.engine)
                 if before is not None:
-                    versions.forget_old(folders, changes, versions.recorded(folders), definition.version)
+                    _forget_old(host, folders, changes, definition.version, facets)
         except BaseException:
             # Where the new definition has come into force all the same, what it claims stays.
             now = versions.current(folders)
@@ -105,7 +105,7 @@ def complete(
         full = _with_image(host, changes, folders, definition, image, facets)
         if full != versions.current(folders):
             versions.write(folders, changes, full, facets, host.engine)
-        versions.forget_old(folders, changes, versions.recorded(folders), full.version)
+        _forget_old(host, folders, changes, full.version, facets)
     return full
 
 
@@ -242,6 +242,19 @@ def _settle_parts(
                 facet.tidy(host, changes, gear, part_of(facet.part, earlier), [part])
         raise
     return tuple(part for _, part in settled if part is not None)
+
+
+def _forget_old(host: Host, folders: Folders, changes: Changes, current: str, facets: Sequence[AnyFacet]) -> None:
+    """Keep the newest versions, the one in force and the one that runs; what only others held goes with them."""
+    known = versions.recorded(folders)
+    running = (read_text(folders.state / "version") or "").strip()
+    gone = versions.forget_old(folders, changes, known, {current, running})
+    kept = [definition for definition in known if definition not in gone]
+    for facet in facets if gone else ():
+        parts = [
+            [part for d in some if (part := part_of(facet.part, d.parts)) is not None] for some in (gone, kept)
+        ]
+        facet.forget(host, changes, gear_of(folders), *parts)
 
 
 def _give_back(

@@ -12,7 +12,7 @@ that by the request ids and completes it. Everything here is called with the gea
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from geard.containers.definition import Definition
 from geard.containers.folders import Folders
@@ -90,9 +90,12 @@ def recorded(folders: Folders) -> list[Definition]:
     return sorted(found, key=lambda definition: definition.written, reverse=True)
 
 
-def forget_old(folders: Folders, changes: Changes, versions: Sequence[Definition], in_use: str) -> None:
-    """Keep the newest five versions, and the one in force."""
-    for definition in versions[KEPT:]:
-        if definition.version != in_use:
-            changes.remove(folders.versions / definition.version)
-            changes.remove(folders.versions / f"{definition.version}.run")
+def forget_old(
+    folders: Folders, changes: Changes, versions: Sequence[Definition], in_use: Collection[str]
+) -> list[Definition]:
+    """Keep the newest five versions, and those in use; the others, which are gone now."""
+    gone = [definition for definition in versions[KEPT:] if definition.version not in in_use]
+    for definition in gone:
+        changes.remove(folders.versions / definition.version)
+        changes.remove(folders.versions / f"{definition.version}.run")
+    return gone

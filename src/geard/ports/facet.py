@@ -79,6 +79,19 @@ class PortsFacet(Facet[PublishedPorts]):
                 if (pair.external, pair.protocol) not in kept:
                     release(host.paths, changes, pair.external, pair.protocol, gear.unit)
 
+    def forget(
+        self,
+        host: Host,
+        changes: Changes,
+        gear: Gear,
+        gone: Sequence[PublishedPorts],
+        kept: Sequence[PublishedPorts],
+    ) -> None:
+        known = {(pair.external, pair.protocol) for part in kept for pair in part.value}
+        for pair in (pair for part in gone for pair in part.value):
+            if (pair.external, pair.protocol) not in known:
+                release(host.paths, changes, pair.external, pair.protocol, gear.unit)
+
     def repair(self, host: Host, changes: Changes, gear: Gear, recorded: Sequence[PublishedPorts]) -> None:
         known = {(pair.external, pair.protocol) for part in recorded for pair in part.value}
         for port, protocol in list(held_by(host.paths, gear.unit)):
