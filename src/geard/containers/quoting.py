@@ -12,22 +12,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from geard.environments.file import NEVER, escape
 from geard.failures import Invalid
 
 # The kernel takes no single string of the environment longer than 128 KiB (execve(2), MAX_ARG_STRLEN).
 LIMIT = 131_000
 
-_NEVER = re.compile(
-    "[\0\ud800-\udfff\ufdd0-\ufdef" + "".join(chr(p << 16 | e) for p in range(17) for e in (0xFFFE, 0xFFFF)) + "]"
-)
 _PLAIN = re.compile(r"[A-Za-z0-9_./:=,@+-]+", re.ASCII)
 _IN_WORD = re.compile(r'["\\]')
-_IN_FILE = re.compile(r'["\\`$]')
 
 
 def check_text(text: str, what: str) -> None:
     """Raises Invalid for text that could not arrive unchanged."""
-    if _NEVER.search(text):
+    if NEVER.search(text):
         raise Invalid(
             f"{what} cannot be carried", hint="text in UTF-8, without NUL and without Unicode noncharacters"
         )
@@ -37,7 +34,7 @@ def quote_word(word: str) -> str:
     """One word as it must stand inside GEAR_RUN="…"; plain ones stay readable."""
     if _PLAIN.fullmatch(word):
         return word
-    return _IN_FILE.sub(r"\\\g<0>", '"' + _IN_WORD.sub(r"\\\g<0>", word) + '"')
+    return escape('"' + _IN_WORD.sub(r"\\\g<0>", word) + '"')
 
 
 def render_words(name: str, words: Iterable[str]) -> str:

@@ -20,7 +20,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*", re.ASCII)
 _SPECIAL = re.compile(r'["\\`$]')
 _ESCAPED = re.compile(r'\\(["\\`$])')
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
-_NEVER = re.compile(
+NEVER = re.compile(
     "[\0\ud800-\udfff\ufdd0-\ufdef]|["
     + "".join(chr(p << 16 | e) for p in range(17) for e in (0xFFFE, 0xFFFF))
     + "]"
@@ -46,7 +46,7 @@ def check_name(name: str) -> None:
 def check_variable(name: str, value: str) -> None:
     """Raises Invalid for what could not arrive in a container exactly as it is."""
     check_name(name)
-    if _NEVER.search(value):
+    if NEVER.search(value):
         raise Invalid(
             f"the value of {name} cannot be carried",
             hint="text in UTF-8 without NUL and without Unicode noncharacters; encode the rest, say in base64",
