@@ -1,7 +1,7 @@
 """Finds the rooms' doors by file name: `geard/<room>/<door>.py`. Nobody imports a door by name.
 
-The doors: `requests` (words), `commands` (terminal), `operations` (deeds), `facet` (a room's share of every
-gear), `services` (work that lasts as long as the agent).
+The doors: `settings` (what an admin may settle), `requests` (words), `commands` (terminal), `operations` (deeds),
+`facet` (a room's share of every gear), `services` (work that lasts as long as the agent).
 """
 
 from __future__ import annotations
@@ -26,5 +26,6 @@ def doors(door: str) -> tuple[ModuleType, ...]:
 
 def load() -> tuple[Any, ...]:
     """Load every room's operations; the rooms' facets."""
+    doors("settings")
     doors("operations")
     return tuple(module.facet for module in doors("facet"))

@@ -45,6 +45,10 @@ class Facet(Generic[P]):
         """`asked` with what it only points to (a URL) brought in, before any lock is taken."""
         return asked
 
+    def amend(self, asked: P, before: P | None) -> P:
+        """What `asked` means for a gear that is there (`gear update`), where it does not replace all. Pure."""
+        return asked
+
     def settle(self, host: Host, changes: Changes, gear: Gear, asked: P | None, before: P | None) -> P | None:
         """Claim on this host what was asked for; what the definition will record.
 

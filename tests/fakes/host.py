@@ -8,6 +8,7 @@ import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 from unittest import mock
 
 from tests.fakes.engine import FakeEngine, make_image
@@ -28,8 +29,11 @@ class FakeHost(Host):
     """The same as Host, and known to be fake."""
 
     systemd: FakeSystemd
-    engine: FakeEngine
     journal: FakeJournal
+
+    @property
+    def engine(self) -> FakeEngine:
+        return cast(FakeEngine, super().engine)
 
     @property
     def folder(self) -> Path:
@@ -43,7 +47,7 @@ def make_host(folder: Path, *images: Image) -> FakeHost:
         path.mkdir(parents=True)
     (paths.base / "network").write_text("ipv4 10.183.0.0/16\nipv6 fd67:6561:7264:1::/64\n")
     known = {image.names[0]: image for image in (SAMPLE, *images)}
-    host = FakeHost(paths, FakeSystemd(paths.systemd), FakeEngine(registry=known), FakeJournal())
+    host = FakeHost(paths, FakeSystemd(paths.systemd), {"podman": FakeEngine(registry=known)}, FakeJournal())
     host.systemd.packaged["geard-pull@.service"] = "[Service]\nType=oneshot\nExecStart=/bin/true\n"
     host.systemd.packaged["geard-host.service"] = "[Service]\nExecStart=/bin/true\n"
     host.systemd.before["geard-pull@"] = lambda unit: _pull(host, unit)
@@ -72,7 +76,7 @@ def _prepare(host: FakeHost, unit: str) -> bool:
     name = unit.removesuffix(".service")
     id = name.removeprefix("ctr-")
     facts = parse((host.paths.base / "units" / id[:2] / f"{name}.run").read_text())
-    if "GEAR_RUN" not in facts:
+    if "GEAR_RUN" not in facts or (host.paths.base / "units" / id[:2] / id / "hook-owed").exists():
         return False
     with _preparing:
         prepare.BASE, prepare.RUN = str(host.paths.base), str(host.paths.run / "gears")

@@ -7,11 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from geard.words import Part
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def engine_option(command: F) -> F:
+    """Adds `--engine`; empty where it is not given: the machine's default."""
+    return click.option("--engine", default="", metavar="ENGINE", help="podman or docker.")(command)
+
 
 Make = Callable[[Mapping[str, Any], Mapping[str, str]], Part | None]
 

@@ -31,7 +31,13 @@ class EnvironmentFacet(Facet[EnvironmentPart]):
         found = parse_lines(await fetch_text(asked.value.source)) | store.as_mapping(asked.value.variables)
         check_variables(found)
         variables = tuple(Variable(name=name, value=value) for name, value in found.items())
-        return EnvironmentPart(value=Environment(id=asked.value.id, variables=variables))
+        return EnvironmentPart(value=Environment(id=asked.value.id, variables=variables, keep=asked.value.keep))
+
+    def amend(self, asked: EnvironmentPart, before: EnvironmentPart | None) -> EnvironmentPart:
+        """Single variables are set, in the environment that it reads."""
+        value = asked.value
+        id = value.id or (before.value.id if before is not None else "")
+        return EnvironmentPart(value=Environment(id=id, variables=value.variables, keep=True))
 
     def settle(
         self,
@@ -48,7 +54,7 @@ class EnvironmentFacet(Facet[EnvironmentPart]):
         """Variables of the gear's own environment replace it; those of a shared one are put into it."""
         id = asked.value.id or gear.id
         variables = store.as_mapping(asked.value.variables)
-        if variables and id == gear.id:
+        if variables and id == gear.id and not asked.value.keep:
             store.replace(host.paths, changes, id, variables)
         elif variables:
             store.patch(host.paths, changes, id, variables)

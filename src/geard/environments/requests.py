@@ -22,6 +22,8 @@ class Environment(Word):
     id: str = ""
     variables: tuple[Variable, ...] = ()
     source: str = ""
+    keep: bool = False
+    """the variables that are there stay, but for those given"""
 
 
 class EnvironmentPart(Part):

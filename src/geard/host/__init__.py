@@ -6,11 +6,15 @@ each fake passes the tests of the real thing.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
+from geard.failures import Invalid
 from geard.host.engine import Engine
 from geard.host.journal import Journal
 from geard.host.paths import Paths
+from geard.host.settings import EngineSettings, Settings
 from geard.host.systemd import Systemd
 
 
@@ -18,5 +22,22 @@ from geard.host.systemd import Systemd
 class Host:
     paths: Paths
     systemd: Systemd
-    engine: Engine
+    engines: Mapping[str, Engine]
     journal: Journal
+
+    @cached_property
+    def settings(self) -> Settings:
+        return Settings(self.paths.settings / "geard.toml")
+
+    @property
+    def engine(self) -> Engine:
+        """The machine's default engine."""
+        return self.engine_named("")
+
+    def engine_named(self, name: str) -> Engine:
+        """The engine of that name; of an empty one, the machine's default. Raises Invalid."""
+        name = name or self.settings.section(EngineSettings).default
+        found = self.engines.get(name)
+        if found is None:
+            raise Invalid(f"geard knows no engine {name!r}", hint=f"one of {', '.join(self.engines)}")
+        return found

@@ -11,4 +11,4 @@ from geard.host.systemd import Systemd
 
 def this_host() -> Host:
     """Call it on the event loop that will use it."""
-    return Host(paths=Paths(), systemd=Systemd(), engine=Podman(), journal=Journal())
+    return Host(paths=Paths(), systemd=Systemd(), engines={Podman.name: Podman()}, journal=Journal())

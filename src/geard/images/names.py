@@ -30,8 +30,10 @@ def check_image(text: str) -> str:
     )
 
 
-def complete_name(text: str) -> str:
-    """The name to pull by: `nginx` is docker.io/library/nginx:latest, `a/b` docker.io/a/b:latest."""
+def complete_name(text: str, registry: str = DEFAULT_REGISTRY) -> str:
+    """The name to pull by: `nginx` is docker.io/library/nginx:latest, `a/b` docker.io/a/b:latest; with another
+    default registry, R/nginx:latest.
+    """
     found = _REFERENCE.fullmatch(check_image(text))
     if found is None or _ID.fullmatch(text):
         return text
@@ -39,10 +41,22 @@ def complete_name(text: str) -> str:
     if domain is not None and not (domain == "localhost" or "." in domain or ":" in domain):
         domain, path = None, f"{domain}/{path}"
     if domain is None:
-        domain = DEFAULT_REGISTRY
-        path = path if "/" in path else f"library/{path}"
+        domain = registry
+        path = path if "/" in path or registry != DEFAULT_REGISTRY else f"library/{path}"
     tag = f":{found['tag']}" if found["tag"] else "" if found["digest"] else ":latest"
     return f"{domain}/{path}{tag}" + (f"@{found['digest']}" if found["digest"] else "")
+
+
+def registry_of(name: str) -> str:
+    """The registry in a complete name."""
+    return name.partition("/")[0]
+
+
+def pin(name: str, digest: str) -> str:
+    """A complete name by digest: what it means can never change."""
+    repository = name.partition("@")[0]
+    head, colon, tag = repository.rpartition(":")
+    return f"{head if colon and '/' not in tag else repository}@{digest}"
 
 
 def pull_key(reference: str) -> str:

@@ -10,6 +10,7 @@ from geard.failures import Invalid
 from geard.images.names import check_image, complete_name
 from geard.images.pulling import bring
 from geard.images.requests import LogIn, Pulled, PullImage
+from geard.images.settings import RegistrySettings, permitted
 from geard.request import Nothing
 
 _REGISTRY = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?", re.ASCII)
@@ -17,10 +18,13 @@ _REGISTRY = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?", re.ASCII)
 
 @operation
 async def pull_image(request: PullImage, work: Work) -> Pulled:
-    name = complete_name(check_image(request.image))
+    settings = work.host.settings.section(RegistrySettings)
+    name = complete_name(check_image(request.image), settings.default)
+    permitted(settings, name)
+    engine = work.host.engine_named(request.engine)
 
     async def pull() -> None:
-        found = await bring(work.host, name, work.say, fresh=True)
+        found = await bring(work.host, engine, name, work.say, fresh=True)
         work.conclude("done", f"{name} is {found.digest or found.id}")
 
     work.then(pull)
@@ -33,5 +37,5 @@ async def log_in(request: LogIn, work: Work) -> Nothing:
         raise Invalid(f"{request.registry!r} is no registry", hint="a host name, with :PORT if need be")
     if not request.user or request.user.startswith("-") or "\n" in request.password:
         raise Invalid("a user and a password of one line are needed")
-    await work.host.engine.login(request.registry, request.user, request.password)
+    await work.host.engine_named(request.engine).login(request.registry, request.user, request.password)
     return Nothing()

@@ -19,6 +19,8 @@ class PullImage(Request[Pulled]):
     route = Route("POST", "/images/pull")
 
     image: str
+    engine: str = ""
+    """the machine's default, where empty"""
 
 
 class LogIn(Request[Nothing]):
@@ -29,3 +31,4 @@ class LogIn(Request[Nothing]):
     registry: str
     user: str
     password: str
+    engine: str = ""

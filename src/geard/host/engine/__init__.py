@@ -122,7 +122,13 @@ class Engine(Protocol):
         executed, 127 where there is no such program, 125 where the engine fails."""
         ...
 
-    def pull_argv(self, reference: str) -> list[str]: ...
+    def pull_argv(self, reference: str, *, insecure: bool = False) -> list[str]:
+        """`insecure`: the registry is spoken to without TLS, where the engine can be told so here."""
+        ...
+
+    def rename_argvs(self, old: str, new: str) -> list[list[str]]:
+        """The command lines that give an image another name, in place of the one it has."""
+        ...
 
     async def image_files(self, image: str, path: str, target: str) -> None:
         """Copy what the image has below `path` into the empty folder `target`, with owners as in the image."""

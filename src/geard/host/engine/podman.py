@@ -137,9 +137,15 @@ class Podman:
             options += ["--env", name]
         return [*QUIET, "exec", *options, "--", spec.container, *spec.command]
 
-    def pull_argv(self, reference: str) -> list[str]:
+    def pull_argv(self, reference: str, *, insecure: bool = False) -> list[str]:
         auth = ["--authfile", AUTH_FILE] if Path(AUTH_FILE).exists() else []
-        return [*QUIET, "pull", "--quiet", *auth, "--", reference]
+        tls = ["--tls-verify=false"] if insecure else []
+        return [*QUIET, "pull", "--quiet", *auth, *tls, "--", reference]
+
+    def rename_argvs(self, old: str, new: str) -> list[list[str]]:
+        if "@" in new:  # a digest is no name that could be given; the image is found by its id
+            return []
+        return [[*QUIET, "tag", "--", old, new], [*QUIET, "untag", "--", old, old]]
 
     async def image_files(self, image: str, path: str, target: str) -> None:
         mounted = (await run([*QUIET, "image", "mount", image])).output.strip()

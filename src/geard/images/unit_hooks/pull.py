@@ -21,14 +21,26 @@ def main(key: str) -> int:
     with open(f"{PULLS}/{key}", encoding="utf-8") as file:
         order = json.load(file)
     print(f"pulling {order['name']}", flush=True)
-    finished = subprocess.run(order["argv"], stderr=subprocess.PIPE, text=True, errors="replace", check=False)
-    sys.stderr.write(finished.stderr)
-    if finished.returncode == 0:
-        os.unlink(f"{PULLS}/{key}")
-        return 0
+    errors = ""
+    for argvs in order["tries"]:  # mirrors first
+        error = _first_error(argvs)
+        if error is None:
+            os.unlink(f"{PULLS}/{key}")
+            return 0
+        errors = error
     with open(f"{PULLS}/{key}.failed", "w", encoding="utf-8") as file:
-        file.write(finished.stderr[-4_000:])
+        file.write(errors[-4_000:])
     return 1
+
+
+def _first_error(argvs: list[list[str]]) -> str | None:
+    """Run one program after the other, until one fails; what that says."""
+    for argv in argvs:
+        finished = subprocess.run(argv, stderr=subprocess.PIPE, text=True, errors="replace", check=False)
+        sys.stderr.write(finished.stderr)
+        if finished.returncode:
+            return finished.stderr or f"{argv[0]} ended with {finished.returncode}"
+    return None
 
 
 if __name__ == "__main__":
