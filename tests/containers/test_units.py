@@ -41,13 +41,15 @@ PLAIN = Definition(
     ipv6="fd67:6561:7264:1::b",
     mac="02:67:65:00:00:0b",
     uid=2_065_536,
+    limits=Limits(memory=536_870_912, cpus=0, pids=1_024),
+    origins={"memory": "default of slice container-small", "pids": "default"},
 )
 
 DEFINITIONS = {
     "plain": PLAIN,
     "image-not-here": Definition(
         id="web", version="AAAAAAAAAAAAAAAAAAAAAA", written="2026-11-23T20:00:00.000000+00:00", image="nginx",
-        slot=1, ipv4="10.183.0.11", mac="02:67:65:00:00:0b", uid=2_065_536,
+        slot=1, ipv4="10.183.0.11", mac="02:67:65:00:00:0b", uid=2_065_536, limits=PLAIN.limits,
     ),
     "everything": Definition(
         id="my-sample-service.1",

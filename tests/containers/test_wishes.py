@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geard.containers.requests import InstallContainer, Limits, Volume, VolumeConfig, VolumeMount
+from geard.containers.sizes import parse_size, show_size
 from geard.containers.volumes import volume_folder
-from geard.containers.wishes import LEAST_MEMORY, STOP_LIMIT, check_path, check_wish, parse_size, show_size
+from geard.containers.wishes import LEAST_MEMORY, STOP_LIMIT, check_path, check_wish
 from geard.failures import Denied, Failure, Invalid
 from geard.request import ROOT_HERE, Asker
 

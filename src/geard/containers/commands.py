@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import click
 
@@ -12,12 +12,13 @@ from geard.cli.asking import ask, ask_places, locators, places, session
 from geard.cli.completion import GearName, lists_gears
 from geard.cli.main import verb
 from geard.cli.output import output_option, printable, structured, table, with_place
-from geard.cli.parts import InstallCommand, parts_from
+from geard.cli.parts import InstallCommand, engine_option, parts_from
 from geard.containers.requests import (
     CompleteContainer,
     ContainerStatus,
     DeleteContainer,
     GetContainerStatus,
+    GetHistory,
     InstallContainer,
     Limits,
     ListContainers,
@@ -25,22 +26,52 @@ from geard.containers.requests import (
     PreviewInstall,
     PurgeContainers,
     RestartContainer,
+    RollBackContainer,
     ShowDefinition,
     StartContainer,
     StartWanted,
     StopContainer,
+    UpdateContainer,
     Volume,
     VolumeConfig,
     VolumeMount,
 )
+from geard.containers.sizes import parse_size
 from geard.containers.slices import SLICES
-from geard.containers.wishes import parse_size
 from geard.environments.file import parse_argument
 from geard.failures import Invalid
 from geard.identifiers import Locator, parse_place
 from geard.ports.pairs import describe_mapping
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 no_wait = click.option("--no-wait", is_flag=True, help="Return as soon as the request is on record.")
+
+
+_RESTART = click.Choice(["always", "on-failure", "no"])
+_DESCRIBED = (
+    engine_option,
+    click.option(
+        "-v", "--volumes", multiple=True, metavar="PATH|HOST:PATH[:ro]", help="Keep PATH, or show the host's."
+    ),
+    click.option("--slice", default="", metavar="SLICE", help=f"One of {', '.join(SLICES)}."),
+    click.option("--restart", type=_RESTART, default=None, help="When it ends by itself. [default: always]"),
+    click.option("--memory", default="", metavar="SIZE", help="Such as 256m or 2g; 0 for no limit of its own."),
+    click.option("--cpus", type=float, default=None, metavar="N", help="Such as 0.5."),
+    click.option("--pids", type=int, default=None, metavar="N", help="How many processes and threads."),
+    click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label, for you and programs."),
+    click.option("--entrypoint", default=None, metavar="PROGRAM", help="Run this, not the image's entry point."),
+    click.option(
+        "--stop-timeout", type=int, default=None, metavar="SECONDS", help="From TERM to KILL. [default: 10]"
+    ),
+)
+
+
+def _described(command: F) -> F:
+    """Adds the options that say what a gear is like: those of install and of update."""
+    for option in reversed(_DESCRIBED):
+        command = option(command)
+    return command
 
 
 @verb(
@@ -53,19 +84,7 @@ no_wait = click.option("--no-wait", is_flag=True, help="Return as soon as the re
 @click.option("--start", is_flag=True, help="Start it, now and after every boot.")
 @click.option("--simple", is_flag=True, help="Share the host's users instead of a range of its own.")
 @click.option("--isolate", is_flag=True, help="Users of its own; the default, said aloud.")
-@click.option(
-    "-v", "--volumes", multiple=True, metavar="PATH|HOST:PATH[:ro]", help="Keep PATH, or show the host's."
-)
-@click.option("--slice", default="", metavar="SLICE", help=f"One of {', '.join(SLICES)}.")
-@click.option("--restart", type=click.Choice(["always", "on-failure", "no"]), default="always", show_default=True)
-@click.option("--memory", default="", metavar="SIZE", help="Such as 256m or 2g; 0 for no limit of its own.")
-@click.option("--cpus", type=float, default=None, metavar="N", help="Such as 0.5.")
-@click.option("--pids", type=int, default=None, metavar="N", help="How many processes and threads.")
-@click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label, for you and for programs.")
-@click.option("--entrypoint", default=None, metavar="PROGRAM", help="Run this, not the image's entry point.")
-@click.option(
-    "--stop-timeout", type=int, default=10, show_default=True, metavar="SECONDS", help="From TERM to KILL."
-)
+@_described
 @click.option("--socket-activated", is_flag=True, hidden=True)
 @click.option("--print-unit", is_flag=True, help="Print the unit it would get, and write nothing.")
 @click.option("--dry-run", is_flag=True, help="Print all that would be written, and write nothing.")
@@ -95,16 +114,7 @@ def install(arguments: tuple[str, ...], **given: Any) -> None:
         "command": command,
         "entrypoint": (given["entrypoint"],) if given["entrypoint"] else None,
         "volume_config": _volumes(given["volumes"]),
-        "systemd_slice": given["slice"],
-        "restart": given["restart"],
-        "limits": Limits(
-            memory=parse_size(given["memory"]) if given["memory"] else None,
-            cpus=given["cpus"],
-            pids=given["pids"],
-        ),
-        "labels": dict(_label(text) for text in given["labels"]),
-        "stop_timeout": given["stop_timeout"],
-        "parts": parts_from(given, variables),
+        **_words(given, variables),
     }
     if given["print_unit"] or given["dry_run"]:
         for _, preview in ask(targets, lambda at: PreviewInstall(id=at.id, **wanted)):
@@ -117,6 +127,103 @@ def install(arguments: tuple[str, ...], **given: Any) -> None:
     ):
         if not follow:
             say(target if many else None, answer.text())
+
+
+def _words(given: Mapping[str, Any], variables: Mapping[str, str]) -> dict[str, Any]:
+    """What install and update say alike."""
+    return {
+        "engine": given["engine"],
+        "systemd_slice": given["slice"],
+        "restart": given["restart"],
+        "limits": Limits(
+            memory=parse_size(given["memory"]) if given["memory"] else None,
+            cpus=given["cpus"],
+            pids=given["pids"],
+        ),
+        "labels": dict(_label(text) for text in given["labels"]),
+        "stop_timeout": given["stop_timeout"],
+        "parts": parts_from(given, variables),
+    }
+
+
+@verb("update", group="Gears", cls=InstallCommand, options_metavar="[OPTIONS]")
+@click.argument("arguments", nargs=-1, required=True, metavar="NAME... [VARIABLE=VALUE]... [-- COMMAND...]")
+@click.option("--image", default="", metavar="IMAGE", help="Another image, or another tag.")
+@click.option("--pull", is_flag=True, help="Ask the registry anew, though the image is here.")
+@click.option("--later", is_flag=True, help="Leave what runs alone: the change comes with the next start.")
+@_described
+@no_wait
+def update(arguments: tuple[str, ...], **given: Any) -> None:
+    """Change what is said here of gears that are there; nothing said, take the newest image of the same name.
+
+    One that runs is restarted with the change; gear rollback takes it back.
+
+    \b
+    gear update web                          the newest image of its name
+    gear update web --image nginx:1.27 --memory 1g MODE=production
+    """
+    arguments, command = split_command(arguments)
+    variables = dict(parse_argument(argument) for argument in arguments if "=" in argument)
+    targets = locators(argument for argument in arguments if "=" not in argument)
+    if not targets:
+        raise Invalid("which gear?", hint="gear update NAME...")
+    entrypoint: str | None = given["entrypoint"]
+    wanted: dict[str, Any] = {
+        "image": given["image"],
+        "renew": given["pull"],
+        "command": command or None,
+        "entrypoint": None if entrypoint is None else (entrypoint,) if entrypoint else (),
+        "volume_config": _volumes(given["volumes"]) if given["volumes"] else None,
+        "later": given["later"],
+        **_words(given, variables),
+    }
+    follow = not given["no_wait"]
+    for target, answer in ask(targets, lambda at: UpdateContainer(id=at.id, **wanted), follow=follow):
+        if not follow:
+            say(target if len(targets) > 1 else None, answer.text())
+
+
+@verb("rollback", group="Gears")
+@click.argument("name", type=GearName())
+@click.argument("version", required=False, default="")
+@click.option("--later", is_flag=True, help="Leave what runs alone: the change comes with the next start.")
+@no_wait
+def rollback(name: str, version: str, later: bool, no_wait: bool) -> None:
+    """Bring back an earlier version of a gear: the one before, or VERSION as gear history shows it.
+
+    Variables of its environment, secrets and the contents of volumes stay as they are.
+    """
+    wish = ask(
+        locators([name]),
+        lambda at: RollBackContainer(id=at.id, version=version, later=later),
+        follow=not no_wait,
+        announce=True,
+    )
+    for _, answer in wish:
+        if no_wait:
+            click.echo(answer.text())
+
+
+@verb("history", group="Look")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...", type=GearName())
+@output_option
+def history(names: tuple[str, ...], form: str) -> None:
+    """Show the versions of gears that are kept: what each changed, which is in force, which runs."""
+    found = list(ask(locators(names), lambda at: GetHistory(id=at.id)))
+    if form in ("json", "yaml"):
+        structured([with_place(answer, str(target.at)) for target, answer in found], form)
+        return
+    if form == "name":
+        click.echo("\n".join(each.version for _, answer in found for each in answer.versions))
+        return
+    header = ["VERSION", "WRITTEN", "STATE", "IMAGE", "CHANGES"]
+    rows: list[tuple[str, ...]] = []
+    for target, answer in found:
+        for each in answer.versions:
+            state = ", ".join([*(["installed"] if each.installed else []), *(["running"] if each.running else [])])
+            cells = (each.version, each.written[:19] + "Z", state, each.image, "; ".join(each.changes))
+            rows.append((str(target), *cells) if len(found) > 1 else cells)
+    click.echo(table(["NAME", *header] if len(found) > 1 else header, rows))
 
 
 def split_command(arguments: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -37,6 +37,8 @@ class Definition(Word):
     limits: Limits = Limits()
     labels: dict[str, str] = {}
     stop_timeout: int = 10
+    origins: dict[str, str] = {}
+    """where values come from that an install may leave open (defaults.py)"""
     parts: tuple[Part, ...] = ()
 
     @property

@@ -68,6 +68,16 @@ class Folders:
         return self.versions / "claiming"
 
     @cached_property
+    def hook_owed(self) -> Path:
+        """There while a program of the admin's has yet to be told of this gear: `added` or `changed`."""
+        return self.versions / "hook-owed"
+
+    @cached_property
+    def owed_update(self) -> Path:
+        """The words of an update whose image is being looked for."""
+        return self.versions / "update-owed"
+
+    @cached_property
     def wanted(self) -> Path:
         """The link that says: run it, now and after a boot."""
         return self.paths.systemd / ACTIVE_WANTS / unit_name(self.id)

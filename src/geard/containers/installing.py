@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,11 +13,11 @@ from typing import Any
 
 import msgspec
 
-from geard.containers import slots, versions
+from geard.containers import hooks, slots, versions
+from geard.containers.defaults import ASKED, decide
 from geard.containers.definition import Definition
 from geard.containers.folders import Folders
 from geard.containers.requests import Preview, Wish
-from geard.containers.slices import check_slice
 from geard.containers.units import gear_of, render_run, render_unit
 from geard.containers.volumes import volume_folder
 from geard.facet import AnyFacet
@@ -26,6 +26,9 @@ from geard.host import Host
 from geard.host.engine import Image
 from geard.host.storage import Changes, locked, read_text
 from geard.words import Part, part_of
+
+Plan = Callable[[Definition | None], Wish]
+"""Asked with the gear's lock held."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +46,23 @@ def settle(
 
     Raises AlreadyExists for a port, and nothing has changed then.
     """
-    folders = Folders.of(host.paths, wish.id)
+    return settle_planned(host, wish.id, lambda before: wish, version, by, facets, image)
+
+
+def settle_planned(
+    host: Host, id: str, plan: Plan, version: str, by: str, facets: Sequence[AnyFacet], image: Image | None
+) -> Settled:
+    """The same for a wish that depends on the definition in force before."""
+    folders = Folders.of(host.paths, id)
     with Changes() as changes, _held(folders, changes), ExitStack() as claims:
         before = versions.current(folders)
+        wish = plan(before)
         parts: tuple[Part, ...] = ()
         slot = -1
         try:
             claims.enter_context(_claiming(host, folders, changes, facets))
             slot = before.slot if before is not None else _slot(host, folders, changes)
-            parts = _settle_parts(host, folders, changes, wish, before, facets)
+            parts = _settle_parts(host, folders, changes, wish.parts, before, facets)
             asked = _definition(host, wish, version, by, slot, parts)
             if before is not None and before.image == asked.image and before.engine == asked.engine:
                 asked = msgspec.structs.replace(
@@ -64,7 +75,8 @@ def settle(
             definition = asked if before is None or changed else before
             if changed:
                 _check_version(folders, definition)
-                versions.write(folders, changes, definition, facets, host.engine)
+                hooks.owe(host, folders, changes, "added" if before is None else "changed")
+                versions.write(folders, changes, definition, facets, host.engine_named(definition.engine))
                 if before is not None:
                     _forget_old(host, folders, changes, definition.version, facets)
         except BaseException:
@@ -104,7 +116,7 @@ def complete(
             definition = msgspec.structs.replace(definition, version=new_version, written=_now())
         full = _with_image(host, changes, folders, definition, image, facets)
         if full != versions.current(folders):
-            versions.write(folders, changes, full, facets, host.engine)
+            versions.write(folders, changes, full, facets, host.engine_named(full.engine))
         _forget_old(host, folders, changes, full.version, facets)
     return full
 
@@ -136,6 +148,34 @@ def _with_image(
     )
 
 
+def roll_back(host: Host, id: str, version: str, facets: Sequence[AnyFacet]) -> Settled:
+    """Make an earlier version the one in force again: its two files, as they are, by two links.
+
+    Without `version`, the one that was written before the one in force. Raises NotFound, and AlreadyExists where
+    a port it had is another's by now; nothing has changed then.
+    """
+    folders = Folders.of(host.paths, id)
+    with Changes() as changes, _held(folders, changes), ExitStack() as claims:
+        before = versions.require(folders)
+        target = versions.choose(folders, before, version)
+        claims.enter_context(_claiming(host, folders, changes, facets))
+        parts = _settle_parts(host, folders, changes, target.parts, before, facets, restore=True)
+        try:
+            if not _same_parts(parts, target.parts):
+                raise Conflict(f"version {target.version} of {id} cannot be had again as it was")
+            if target.version != before.version:
+                hooks.owe(host, folders, changes, "changed")
+                versions.enforce(folders, changes, target.version)
+        except BaseException:
+            _give_back(host, changes, folders, parts, versions.current(folders), facets)
+            raise
+    return Settled(target, target.version != before.version, _of_unit(before) != _of_unit(target))
+
+
+def _same_parts(one: Sequence[Part], other: Sequence[Part]) -> bool:
+    return sorted(one, key=lambda part: part.key) == sorted(other, key=lambda part: part.key)
+
+
 def preview(host: Host, wish: Wish, version: str, by: str, facets: Sequence[AnyFacet]) -> Preview:
     """What `settle` would write, as far as it can be known without claiming anything."""
     folders = Folders.of(host.paths, wish.id)
@@ -144,9 +184,9 @@ def preview(host: Host, wish: Wish, version: str, by: str, facets: Sequence[AnyF
     whole = msgspec.structs.replace(
         definition, image_id=(before.image_id if before is not None else "") or wish.image
     )
+    engine = host.engine_named(whole.engine)
     return Preview(
-        unit=render_unit(whole, folders, facets, host.engine),
-        definition=render_run(whole, folders, facets, host.engine),
+        unit=render_unit(whole, folders, facets, engine), definition=render_run(whole, folders, facets, engine)
     )
 
 
@@ -224,17 +264,22 @@ def _settle_parts(
     host: Host,
     folders: Folders,
     changes: Changes,
-    wish: Wish,
+    asked: tuple[Part, ...],
     before: Definition | None,
     facets: Sequence[AnyFacet],
+    *,
+    restore: bool = False,
 ) -> tuple[Part, ...]:
-    """All facets' claims, or none: where one fails, those before it give back what is new."""
+    """All facets' claims, or none: where one fails, those before it give back what is new. With `restore`, what
+    is asked was settled before, and where nothing is asked nothing is wanted.
+    """
     gear = gear_of(folders)
     settled: list[tuple[AnyFacet, Part | None]] = []
     earlier = before.parts if before is not None else ()
     try:
         for facet in facets:
-            part = facet.settle(host, changes, gear, part_of(facet.part, wish.parts), part_of(facet.part, earlier))
+            given, had = part_of(facet.part, asked), part_of(facet.part, earlier)
+            part = None if restore and given is None else facet.settle(host, changes, gear, given, had)
             settled.append((facet, part))
     except BaseException:
         for facet, part in settled:
@@ -275,12 +320,14 @@ def _give_back(
 
 def _definition(host: Host, wish: Wish, version: str, by: str, slot: int, parts: tuple[Part, ...]) -> Definition:
     ipv4, ipv6, mac = slots.addresses(slots.bridge(host.paths), slot)
+    decided = decide(wish, host.settings)
+    host.engine_named(decided.engine)
     return Definition(
         id=wish.id,
         version=version,
         written=_now(),
         by=by,
-        engine=host.engine.name,
+        engine=decided.engine,
         image=wish.image,
         simple=wish.simple,
         slot=slot,
@@ -291,11 +338,12 @@ def _definition(host: Host, wish: Wish, version: str, by: str, slot: int, parts:
         command=wish.command,
         entrypoint=wish.entrypoint,
         volume_config=wish.volume_config,
-        slice=check_slice(wish.systemd_slice),
-        restart=wish.restart,
-        limits=wish.limits,
+        slice=decided.slice,
+        restart=decided.restart,
+        limits=decided.limits,
         labels=wish.labels,
-        stop_timeout=wish.stop_timeout,
+        stop_timeout=decided.stop_timeout,
+        origins=dict(decided.origins),
         parts=parts,
     )
 
@@ -309,7 +357,7 @@ def _now() -> str:
 
 
 _LATER: dict[str, Any] = {
-    "version": "", "written": "", "by": "", "image_id": "", "digest": "", "image_volumes": (),
+    "version": "", "written": "", "by": "", "image_id": "", "digest": "", "image_volumes": (), "origins": {},
 }  # fmt: skip
 
 
@@ -319,7 +367,11 @@ def _same(before: Definition, asked: Definition) -> bool:
         msgspec.structs.replace(d, **_LATER, parts=tuple(sorted(d.parts, key=lambda p: p.key)))
         for d in (before, asked)
     ]
-    return plain[0] == plain[1]
+    return plain[0] == plain[1] and _asked(before) == _asked(asked)
+
+
+def _asked(definition: Definition) -> set[str]:
+    return {name for name, origin in definition.origins.items() if origin == ASKED}
 
 
 def _check_version(folders: Folders, definition: Definition) -> None:

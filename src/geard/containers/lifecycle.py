@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from geard.containers import deleting, installing, versions
+from geard.containers import deleting, hooks, installing, versions
 from geard.containers.definition import Definition
 from geard.containers.folders import Folders, unit_name
 from geard.containers.units import gear_of
@@ -14,7 +14,7 @@ from geard.dispatch.work import Work
 from geard.failures import Failure, NotFound, TimedOut, Unavailable
 from geard.host.storage import Changes, locked, read_text
 from geard.images.names import check_image
-from geard.images.pulling import bring
+from geard.images.pulling import bring, bring_pinned
 from geard.words import part_of
 
 START_SECONDS = 7 * 3_600.0  # a start may wait for a pull
@@ -28,17 +28,30 @@ NOT_READY = "the rules that keep gears apart are not in force on this host"
 Deed = Callable[[Work, str], Coroutine[Any, Any, None]]
 
 
-async def complete(work: Work, id: str) -> Definition | None:
-    """Have the gear's image here and its definition whole; None where the gear went away meanwhile."""
+async def complete(work: Work, id: str, *, renew: bool = False) -> Definition | None:
+    """Have the gear's image here and its definition whole; None where the gear went away meanwhile.
+
+    A definition that is whole keeps the very image it names, which is pulled by its digest where it is gone; with
+    `renew`, it takes the one that its name means here now.
+    """
     host = work.host
     while True:
         definition = await work.on_disk(versions.current, Folders.of(host.paths, id))
         if definition is None:
             return None
-        image = await bring(host, check_image(definition.image), lambda phase, text: work.say(phase, text, id))
+        engine = host.engine_named(definition.engine)
+
+        def say(phase: str, text: str) -> None:
+            work.say(phase, text, id)
+
+        if definition.complete and not renew:
+            image = await bring_pinned(host, engine, definition.image, definition.image_id, definition.digest, say)
+        else:
+            image = await bring(host, engine, check_image(definition.image), say)
         done = await work.on_disk(installing.complete, host, id, definition.version, image, work.facets, work.id)
         if done is not None:
             await _fill_volumes(work, done)
+            await hooks.pay(work, id)
             return done
 
 
@@ -48,7 +61,8 @@ def has_volumes(definition: Definition) -> bool:
 
 async def _fill_volumes(work: Work, definition: Definition) -> None:
     for path, draft in await work.on_disk(installing.make_volumes, work.host, definition):
-        await work.host.engine.image_files(definition.image_id, path, draft)
+        engine = work.host.engine_named(definition.engine)
+        await engine.image_files(definition.image_id, path, draft)
         await work.on_disk(installing.adopt_volume, draft)
 
 
@@ -108,9 +122,10 @@ async def start(work: Work, id: str, *, restart: bool = False, renew: bool = Fal
 async def _completed(work: Work, id: str) -> Definition | None:
     """The whole definition; where its image cannot be had, systemd is left trying and the Failure raised."""
     definition = await work.on_disk(versions.current, Folders.of(work.host.paths, id))
-    if definition is None or definition.complete:
-        return definition
     try:
+        if definition is not None and definition.complete:
+            await hooks.pay(work, id)
+            return definition
         return await complete(work, id)
     except Failure:
         await work.host.systemd.start(unit_name(id))
@@ -206,6 +221,7 @@ async def clear(work: Work, id: str) -> None:
     if Folders.of(host.paths, id).deleting.exists():
         await host.systemd.stop(unit, wait=STOP_SECONDS)
         await host.systemd.reset_failed(unit)
+        await hooks.tell_of_deletion(work, id)
     await work.on_disk(deleting.clear, host, id, work.facets)
 
 

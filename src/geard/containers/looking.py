@@ -10,9 +10,8 @@ from geard.containers import lifecycle, versions
 from geard.containers.definition import Definition
 from geard.containers.folders import Folders, unit_name
 from geard.containers.requests import ContainerStatus, Fact
-from geard.containers.slices import PIDS, SLICES
+from geard.containers.sizes import show_size
 from geard.containers.units import gear_of, mounts
-from geard.containers.wishes import show_size
 from geard.dispatch.work import Work
 from geard.host.journal import Entry, Span
 from geard.host.storage import read_text
@@ -96,11 +95,9 @@ def _facts(work: Work, definition: Definition, folders: Folders) -> tuple[Fact, 
 
 def _limits(definition: Definition) -> str:
     limits = definition.limits
-    memory = SLICES[definition.slice].memory if limits.memory is None else limits.memory
-    pids = PIDS if limits.pids is None else limits.pids
-    words = [f"memory {show_size(memory)}" if memory else "memory as the slice has it"]
+    words = [f"memory {show_size(limits.memory)}" if limits.memory else "memory as the slice has it"]
     words.append(f"cpus {limits.cpus:g}" if limits.cpus else "cpus as the slice has it")
-    words.append(f"pids {pids}" if pids else "pids as the slice has it")
+    words.append(f"pids {limits.pids}" if limits.pids else "pids as the slice has it")
     return ", ".join(words) + f"; slice {definition.slice}"
 
 
@@ -145,4 +142,24 @@ def _when(microseconds: int) -> str:
 def files(folders: Folders) -> tuple[Fact, ...]:
     """The files that make up a gear, as systemd and the engine read them."""
     paths = [folders.unit, *sorted(folders.drop_ins.glob("*.conf")), folders.run]
-    return tuple(Fact(label=str(path), text=text) for path in paths if (text := read_text(path)) is not None)
+    found = [Fact(label=str(path), text=text) for path in paths if (text := read_text(path)) is not None]
+    definition = versions.current(folders)
+    if definition is not None:
+        found.append(Fact(label="values in force, and where they come from", text=_values(definition)))
+    return tuple(found)
+
+
+def _values(definition: Definition) -> str:
+    limits = definition.limits
+    values = {
+        "engine": definition.engine,
+        "slice": definition.slice,
+        "restart": definition.restart,
+        "stop-timeout": f"{definition.stop_timeout} s",
+        "memory": show_size(limits.memory or 0),
+        "cpus": f"{limits.cpus or 0:g}",
+        "pids": str(limits.pids or 0),
+    }
+    return "".join(
+        f"{name:<12} {value:<16} {definition.origins.get(name, '')}\n" for name, value in values.items()
+    )

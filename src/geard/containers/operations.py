@@ -8,8 +8,11 @@ from contextlib import suppress
 
 import msgspec
 
-from geard.containers import deleting, installing, lifecycle, listing, looking, versions
+from geard.containers import deleting, hooks, installing, lifecycle, listing, looking, versions
+from geard.containers.defaults import decide
+from geard.containers.definition import Definition
 from geard.containers.folders import Folders
+from geard.containers.history import history
 from geard.containers.requests import (
     Accepted,
     CompleteContainer,
@@ -18,6 +21,8 @@ from geard.containers.requests import (
     DefinitionText,
     DeleteContainer,
     GetContainerStatus,
+    GetHistory,
+    History,
     InstallContainer,
     InstalledContainer,
     ListContainers,
@@ -25,20 +30,26 @@ from geard.containers.requests import (
     PreviewInstall,
     PurgeContainers,
     RestartContainer,
+    RollBackContainer,
     ShowDefinition,
     StartContainer,
     StartWanted,
     StopContainer,
+    UpdateContainer,
     Wish,
 )
+from geard.containers.settings import Allowances
+from geard.containers.updating import only_asks_anew, updated, wish_of
 from geard.containers.wishes import check_wish
 from geard.dispatch.operation import operation
 from geard.dispatch.work import Work
-from geard.failures import Failure, Invalid, NotFound
+from geard.failures import Failure, Invalid, NotFound, Unavailable
+from geard.host.engine import Image
 from geard.host.storage import Changes
 from geard.identifiers import check_id
+from geard.images.pulling import bring
 from geard.ports.requests import PublishedPorts
-from geard.words import Part, part_of
+from geard.words import Part, encode, part_of
 
 STARTS_AT_ONCE = max(4, 2 * (os.cpu_count() or 1))
 
@@ -47,7 +58,7 @@ STARTS_AT_ONCE = max(4, 2 * (os.cpu_count() or 1))
 async def install_container(request: InstallContainer, work: Work) -> InstalledContainer:
     parts = await _checked(request, work)
     wish = msgspec.structs.replace(request, parts=parts)
-    image = work.host.engine.known(request.image)
+    image = work.host.engine_named(request.engine).known(request.image)
     settled = await work.on_disk(installing.settle, work.host, wish, work.id, work.asker.name, work.facets, image)
 
     async def bring_about() -> None:
@@ -57,19 +68,24 @@ async def install_container(request: InstallContainer, work: Work) -> InstalledC
         # nothing more, unless it has volumes to be made.
         fresh = image is not None and not lifecycle.has_volumes(settled.definition)
         if work.lasting and not fresh and (settled.definition.complete or not request.started):
-            await lifecycle.complete(work, request.id)
+            await lifecycle.complete(work, request.id, renew=True)
         if request.started:
             await lifecycle.start(work, request.id, renew=True)
         elif work.lasting:
+            await hooks.pay(work, request.id)
             work.say("installed", f"{request.id} is installed", request.id)
 
     work.then(bring_about)
+    return _installed(settled, started=request.started)
+
+
+def _installed(settled: installing.Settled, *, started: bool) -> InstalledContainer:
     ports = part_of(PublishedPorts, settled.definition.parts)
     return InstalledContainer(
-        id=request.id,
+        id=settled.definition.id,
         version=settled.definition.version,
         ports=ports.value if ports is not None else (),
-        started=request.started,
+        started=started,
         changed=settled.changed,
     )
 
@@ -81,16 +97,116 @@ async def preview_install(request: PreviewInstall, work: Work) -> Preview:
 
 
 async def _checked(wish: Wish, work: Work) -> tuple[Part, ...]:
-    check_wish(wish, work.asker)
+    check_wish(wish, work.asker, work.host.settings.section(Allowances))
+    return await _checked_parts(wish.parts, work, fetch=isinstance(wish, InstallContainer))
+
+
+async def _checked_parts(asked: tuple[Part, ...], work: Work, *, fetch: bool) -> tuple[Part, ...]:
     known = {facet.part: facet for facet in work.facets}
     parts: list[Part] = []
-    for part in wish.parts:
+    for part in asked:
         facet = known.get(type(part))
         if facet is None:
             raise Invalid(f"this host knows no {part.key} of a gear")
         facet.check(part, work.asker)
-        parts.append(await facet.fetch(part) if isinstance(wish, InstallContainer) else part)
+        parts.append(await facet.fetch(part) if fetch else part)
     return tuple(parts)
+
+
+@operation
+async def update_container(request: UpdateContainer, work: Work) -> InstalledContainer:
+    """Where an image has to be looked for first, the gear stays as it is until that is here: an update that is
+    cut short or refused by a registry takes nothing away. Meanwhile it is on record, and the next agent does it.
+    """
+    host, id = work.host, request.id
+    folders = Folders.of(host.paths, id)
+    asked = await _checked_parts(request.parts, work, fetch=True)
+    now = await work.on_disk(versions.require, folders)
+
+    def plan(before: Definition | None) -> Wish:
+        if before is None:
+            raise lifecycle.missing(id)
+        facets = {facet.part: facet for facet in work.facets}
+        parts = tuple(facets[type(p)].amend(p, part_of(type(p), before.parts)) for p in asked)
+        wish = updated(wish_of(before), request, parts)
+        check_wish(wish, work.asker, host.settings.section(Allowances))
+        return wish
+
+    async def settle(image: Image | None) -> installing.Settled:
+        return await work.on_disk(
+            installing.settle_planned, host, id, plan, work.id, work.asker.name, work.facets, image
+        )
+
+    wish = plan(now)
+    renew = request.renew or only_asks_anew(request)
+    engine = host.engine_named(decide(wish, host.settings).engine)
+    known = engine.known(wish.image) if request.image else None
+    same_image = (wish.image, engine.name) == (now.image, now.engine)
+    if not renew and (same_image or known is not None):
+        settled = await settle(known)
+        work.then(lambda: _brought_in(work, settled, later=request.later))
+        return _installed(settled, started=False)
+
+    await work.on_disk(_owe_update, folders, request)
+
+    def say(phase: str, text: str) -> None:
+        work.say(phase, text, id)
+
+    async def bring_about() -> None:
+        try:
+            settled = await settle(await bring(host, engine, wish.image, say, fresh=renew))
+        except Failure:
+            # Told, so not owed any more; one that is cut short still is.
+            await work.on_disk(_forget_update, folders)
+            raise
+        await work.on_disk(_forget_update, folders)
+        await _brought_in(work, settled, later=request.later)
+
+    work.then(bring_about)
+    return InstalledContainer(id=id, version=work.id, pending=True)
+
+
+def _owe_update(folders: Folders, request: UpdateContainer) -> None:
+    with Changes() as changes:
+        changes.write(folders.owed_update, encode(request), 0o600)
+
+
+def _forget_update(folders: Folders) -> None:
+    with Changes() as changes:
+        changes.remove(folders.owed_update)
+
+
+async def _brought_in(work: Work, settled: installing.Settled, *, later: bool) -> None:
+    """What was settled for a gear that was there comes into force: now, or with its next start."""
+    id = settled.definition.id
+    folders = Folders.of(work.host.paths, id)
+    if settled.reload:
+        await work.host.systemd.reload()
+    if not settled.definition.complete or lifecycle.has_volumes(settled.definition):
+        await lifecycle.complete(work, id)
+    await hooks.pay(work, id)
+    if later or not folders.wanted.is_symlink():
+        what = "is changed; it comes with the next start" if settled.changed else "is as it was"
+        work.conclude("updated", f"{id} {what}", id)
+        return
+    try:
+        await lifecycle.start(work, id, renew=True)
+    except Unavailable as failure:
+        raise Unavailable(failure.message, hint=f"gear rollback {id} brings the version before back") from None
+
+
+@operation
+async def roll_back_container(request: RollBackContainer, work: Work) -> InstalledContainer:
+    settled = await work.on_disk(
+        installing.roll_back, work.host, check_id(request.id), request.version, work.facets
+    )
+    work.then(lambda: _brought_in(work, settled, later=request.later))
+    return _installed(settled, started=False)
+
+
+@operation
+async def get_history(request: GetHistory, work: Work) -> History:
+    return await work.on_disk(history, Folders.of(work.host.paths, request.id))
 
 
 @operation

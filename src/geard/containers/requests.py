@@ -50,6 +50,8 @@ class InstalledContainer(Answer):
     started: bool = False
     changed: bool = True
     """False where just this was installed before"""
+    pending: bool = False
+    """an update that takes effect when its image is here"""
 
     def headers(self) -> dict[str, str]:
         return {"X-PortMapping": render_mapping(self.ports)} if self.ports else {}
@@ -58,16 +60,19 @@ class InstalledContainer(Answer):
         lines = list[str]()
         if self.ports:
             lines.append("PortMapping: " + ", ".join(f"{p.internal} -> {p.external}" for p in self.ports))
+        if self.pending:
+            return f"Container {self.id} is being updated"
         state = "is installed" if self.changed else "is installed unchanged"
         lines.append(f"Container {self.id} {state}{' and is starting' if self.started else ''}")
         return "\n".join(lines)
 
 
 class Wish(Word):
-    """What is asked of a gear; its id stands in the path."""
+    """What is asked of a gear; its id stands in the path. Where nothing is said, the machine's settings hold."""
 
     id: str
     image: str
+    engine: str = ""
     started: bool = False
     simple: bool = False
     """share the host's users instead of having a range of its own"""
@@ -79,10 +84,10 @@ class Wish(Word):
     entrypoint: tuple[str, ...] | None = None
     volume_config: VolumeConfig = VolumeConfig()
     systemd_slice: str = ""
-    restart: Restart = "always"
+    restart: Restart | None = None
     limits: Limits = Limits()
     labels: dict[str, str] = {}
-    stop_timeout: int = 10
+    stop_timeout: int | None = None
     """seconds between TERM and KILL"""
     parts: tuple[Part, ...] = ()
 
@@ -91,6 +96,78 @@ class InstallContainer(Wish, Request[InstalledContainer]):
     """Describe a container to systemd, replacing an earlier description of the same name."""
 
     route = Route("PUT", "/container/{id}")
+
+
+class UpdateContainer(Request[InstalledContainer]):
+    """Change what is said here of a gear that is there, and leave the rest. One that runs is restarted with it.
+
+    Where nothing is said at all, or another image, the registry is asked for the newest image of that name.
+    """
+
+    route = Route("PATCH", "/container/{id}")
+
+    id: str
+    image: str = ""
+    renew: bool = False
+    """ask the registry anew, whatever else is changed"""
+    engine: str = ""
+    command: tuple[str, ...] | None = None
+    entrypoint: tuple[str, ...] | None = None
+    """an empty one: the image's again"""
+    volume_config: VolumeConfig | None = None
+    systemd_slice: str = ""
+    restart: Restart | None = None
+    limits: Limits = Limits()
+    labels: dict[str, str] = {}
+    """added to those that are there; an empty text takes one away"""
+    stop_timeout: int | None = None
+    later: bool = False
+    """leave what runs alone: the change comes with the next start"""
+    parts: tuple[Part, ...] = ()
+
+
+class RollBackContainer(Request[InstalledContainer]):
+    """Make an earlier version the one in force; without one, that before the one in force."""
+
+    route = Route("POST", "/container/{id}/rollback")
+
+    id: str
+    version: str = ""
+    later: bool = False
+    """leave what runs alone: the change comes with the next start"""
+
+
+class KeptVersion(Word):
+    """One version of a gear that is kept."""
+
+    version: str
+    """the request id it came with"""
+    written: str
+    """RFC 3339"""
+    by: str = ""
+    installed: bool = False
+    running: bool = False
+    image: str = ""
+    image_id: str = ""
+    digest: str = ""
+    engine: str = ""
+    changes: tuple[str, ...] = ()
+    """what is different from the version before it, in words"""
+
+
+class History(Answer):
+    """The kept versions of a gear, the newest first."""
+
+    id: str
+    versions: tuple[KeptVersion, ...]
+
+
+class GetHistory(Request[History]):
+    """Which versions of a gear are kept: what is in force, what runs, what can be rolled back to."""
+
+    route = Route("GET", "/container/{id}/versions", scope="read", text=False)
+
+    id: str
 
 
 class Preview(Answer):

@@ -11,11 +11,18 @@ import logging
 
 from geard.containers import deleting, listing
 from geard.containers.folders import Folders, unit_name
-from geard.containers.requests import DeleteContainer, StartContainer, StopContainer
+from geard.containers.requests import (
+    CompleteContainer,
+    DeleteContainer,
+    StartContainer,
+    StopContainer,
+    UpdateContainer,
+)
 from geard.dispatch.dispatcher import Dispatcher
 from geard.failures import Failure
 from geard.host import Host
 from geard.request import Asker, Request
+from geard.words import decode
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +48,10 @@ async def serve(host: Host, dispatcher: Dispatcher) -> None:
             owed.append(StopContainer(id=id))
         if id in wanted and not booting and not active and not (folders.state / "version").exists():
             owed.append(StartContainer(id=id))
+        if folders.owed_update.exists():
+            owed.append(decode(UpdateContainer, folders.owed_update.read_bytes()))
+        elif folders.hook_owed.exists():
+            owed.append(CompleteContainer(id=id))
     for request in owed:
         log.info("completing what was cut short: %s", request)
         try:

@@ -16,7 +16,6 @@ import msgspec
 from geard.containers.definition import Definition
 from geard.containers.folders import Folders, engine_name
 from geard.containers.quoting import render_words
-from geard.containers.slices import PIDS, SLICES
 from geard.containers.volumes import volume_folder
 from geard.environments.file import escape
 from geard.facet import AnyFacet, Gear
@@ -35,7 +34,6 @@ def gear_of(folders: Folders) -> Gear:
 
 def run_spec(definition: Definition, folders: Folders, facets: Sequence[AnyFacet]) -> RunSpec:
     """What the engine is to run, in the words all engines share."""
-    default = SLICES[definition.slice]
     limits = definition.limits
     spec = RunSpec(
         name=engine_name(definition.id),
@@ -47,9 +45,9 @@ def run_spec(definition: Definition, folders: Folders, facets: Sequence[AnyFacet
         labels=tuple(sorted(definition.labels.items())),
         network=Network(NETWORK, definition.ipv4, definition.ipv6, definition.mac),
         uid_base=definition.uid,
-        memory=default.memory if limits.memory is None else limits.memory,
+        memory=limits.memory or 0,
         cpus=limits.cpus or 0,
-        pids=PIDS if limits.pids is None else limits.pids,
+        pids=limits.pids or 0,
         stop_seconds=definition.stop_timeout,
     )
     for facet in facets:

@@ -59,8 +59,29 @@ def write(
         # The name is taken up again: what was being deleted is not, from here on.
         changes.remove(folders.purging)
         changes.remove(folders.deleting)
-    changes.link(run, folders.run)
-    changes.link(version, folders.unit)
+    enforce(folders, changes, definition.version)
+
+
+def enforce(folders: Folders, changes: Changes, version: str) -> None:
+    """Make a version that is kept the one in force."""
+    changes.link(folders.versions / f"{version}.run", folders.run)
+    changes.link(folders.versions / version, folders.unit)
+
+
+def choose(folders: Folders, now: Definition, version: str) -> Definition:
+    """The version to go back to; of an empty one, that written before the one in force. Raises NotFound."""
+    known = recorded(folders)
+    if version:
+        found = [d for d in known if d.version == version]
+        found = found or [d for d in known if d.version.startswith(version)]
+        if len(found) == 1:
+            return found[0]
+        many = "more than one version" if found else "no version"
+        raise NotFound(f"{now.id} has {many} {version}", hint=f"gear history {now.id} lists them")
+    earlier = [d for d in known if d.written < now.written]
+    if not earlier:
+        raise NotFound(f"{now.id} has no earlier version", hint=f"gear history {now.id} lists them")
+    return earlier[0]
 
 
 def mend(folders: Folders, changes: Changes) -> None:

@@ -1,12 +1,14 @@
-"""What may be asked of a gear: every check that needs nothing but the words. Pure."""
+"""What may be asked of a gear: every check that comes before anything is touched."""
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import PurePosixPath
 
 from geard.containers.quoting import check_text
-from geard.containers.requests import Wish
+from geard.containers.requests import VolumeMount, Wish
+from geard.containers.settings import Allowances
 from geard.containers.slices import check_slice
 from geard.containers.volumes import NAME_LIMIT, volume_folder
 from geard.failures import Denied, Invalid
@@ -16,13 +18,15 @@ from geard.request import Asker
 
 LEAST_MEMORY = 6 * 1_024 * 1_024
 STOP_LIMIT = 3_600
+_ALLOW = "an admin may permit it for others: [allow] in /etc/geard/geard.toml"
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,254}[A-Za-z0-9])?", re.ASCII)
-_SIZES = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([bkmgt]?)i?b?", re.IGNORECASE | re.ASCII)
 
 
-def check_wish(wish: Wish, asker: Asker) -> None:
-    """Raises Invalid for what cannot be, Denied for what this asker may not ask."""
+def check_wish(wish: Wish, asker: Asker, allowed: Allowances | None = None) -> None:
+    """Raises Invalid for what cannot be, Denied for what this asker may not ask.
+
+    `allowed` is what askers without the scope admin may have all the same.
+    """
     check_id(wish.id)
     check_image(wish.image)
     if wish.image == wish.id:
@@ -30,7 +34,7 @@ def check_wish(wish: Wish, asker: Asker) -> None:
     if wish.simple and wish.isolate:
         raise Invalid("a gear is either simple or isolated", hint="isolated is the default; leave both out")
     check_slice(wish.systemd_slice)
-    if not 0 <= wish.stop_timeout <= STOP_LIMIT:
+    if wish.stop_timeout is not None and not 0 <= wish.stop_timeout <= STOP_LIMIT:
         raise Invalid(f"a stop timeout of {wish.stop_timeout} s", hint=f"0 to {STOP_LIMIT}")
     _check_limits(wish)
     for word in (*wish.command, *(wish.entrypoint or ())):
@@ -41,10 +45,19 @@ def check_wish(wish: Wish, asker: Asker) -> None:
         check_text(value, f"the value of label {name}")
     _check_volumes(wish)
     if not asker.may("admin"):
-        if wish.simple:
-            raise Denied("a gear that shares the host's users (simple) takes the scope admin")
-        if wish.volume_config.volume_mounts:
-            raise Denied("mounting the host's files into a gear takes the scope admin")
+        allowed = allowed or Allowances()
+        if wish.simple and not allowed.simple:
+            raise Denied("a gear that shares the host's users (simple) takes the scope admin", hint=_ALLOW)
+        for mount in wish.volume_config.volume_mounts:
+            if not any(_within(mount, folder) for folder in allowed.mounts):
+                raise Denied(f"mounting {mount.path} of the host into a gear takes the scope admin", hint=_ALLOW)
+
+
+def _within(mount: VolumeMount, allowed: str) -> bool:
+    """Whether a mount lies in a folder that may be mounted. Links are followed: none may lead out of it."""
+    folder, read_only = allowed.removesuffix(":ro").rstrip("/"), allowed.endswith(":ro")
+    real = os.path.realpath(mount.path)
+    return (real == folder or real.startswith(folder + "/")) and (mount.read_only or not read_only)
 
 
 def _check_limits(wish: Wish) -> None:
@@ -88,19 +101,3 @@ def check_path(path: str, where: str) -> str:
     if len(path.encode()) > 4_095 or any(len(part.encode()) > 200 for part in path.split("/")):
         raise Invalid(f"the path {path[:60]!r}… is too long")
     return path
-
-
-def parse_size(text: str) -> int:
-    """Bytes: `512m`, `1.5G`, `64MiB`, `0`. Raises Invalid."""
-    found = _SIZE.fullmatch(text.strip())
-    if found is None:
-        raise Invalid(f"{text!r} is no amount of memory", hint="such as 256m or 1.5g")
-    return int(float(found[1]) * _SIZES[found[2].lower()])
-
-
-def show_size(size: int) -> str:
-    """Bytes for people: exact where one unit says it, else to a tenth."""
-    for unit, factor in (("T", 1 << 40), ("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10)):
-        if size >= factor:
-            return f"{size // factor}{unit}" if size % factor == 0 else f"{size / factor:.1f}{unit}"
-    return f"{size}B"

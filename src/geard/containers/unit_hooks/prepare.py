@@ -4,8 +4,8 @@
     gear-prepare ctr-ID
 
 systemd waits for this, at every start of every gear: it imports what it needs where it needs it, and in the usual
-case next to nothing. Only where the image is missing it calls the whole of geard (`gear complete ID`), and asks
-systemd for more time while that pulls.
+case next to nothing. Only where the image is missing, or a program of the admin's is to be run first, it calls the
+whole of geard (`gear complete ID`), and asks systemd for more time while that pulls.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ def main(name: str) -> int:
     run = f"{BASE}/units/{id[:2]}/ctr-{id}.run"
     _forgive(name, state)
     facts = _facts(run)
-    if "GEAR_RUN" not in facts or not _image_is_here(facts.get("GEAR_IMAGE", "")):
+    hook_owed = os.path.exists(f"{BASE}/units/{id[:2]}/{id}/hook-owed")
+    if hook_owed or "GEAR_RUN" not in facts or not _image_is_here(facts.get("GEAR_IMAGE", "")):
         status, words = _complete(id)
         if status:
             _write(f"{state}/failure", words)

@@ -1,0 +1,60 @@
+"""What holds where an install says nothing: the machine's settings, then geard's own; and which of them it was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from geard.containers.requests import Limits, Restart, Wish
+from geard.containers.settings import ContainerSettings
+from geard.containers.sizes import parse_size
+from geard.containers.slices import SLICES, check_slice
+from geard.host.settings import EngineSettings, Settings
+
+ASKED = "asked"
+
+
+@dataclass(frozen=True)
+class Decided:
+    engine: str
+    slice: str
+    restart: Restart
+    stop_timeout: int
+    limits: Limits
+    origins: Mapping[str, str]
+    """name of a value -> "asked", "default", or the file and line that settles it"""
+
+
+def decide(wish: Wish, settings: Settings) -> Decided:
+    """Raises Invalid where the settings are wrong."""
+    given = settings.section(ContainerSettings)
+    engine = settings.section(EngineSettings).default
+    slice = check_slice(wish.systemd_slice or given.slice)
+    limits = wish.limits
+    by_slice = slice in given.memory
+    memory = parse_size(given.memory[slice]) if by_slice else SLICES[slice].memory
+    slices_own = settings.origin(ContainerSettings, "memory") if by_slice else f"default of slice {slice}"
+
+    def origin(name: str, asked: bool) -> str:
+        return ASKED if asked else settings.origin(ContainerSettings, name)
+
+    return Decided(
+        engine=wish.engine or engine,
+        slice=slice,
+        restart=wish.restart or given.restart,
+        stop_timeout=given.stop_timeout if wish.stop_timeout is None else wish.stop_timeout,
+        limits=Limits(
+            memory=memory if limits.memory is None else limits.memory,
+            cpus=given.cpus if limits.cpus is None else limits.cpus,
+            pids=given.pids if limits.pids is None else limits.pids,
+        ),
+        origins={
+            "engine": ASKED if wish.engine else settings.origin(EngineSettings, "default"),
+            "slice": origin("slice", bool(wish.systemd_slice)),
+            "restart": origin("restart", wish.restart is not None),
+            "stop-timeout": origin("stop_timeout", wish.stop_timeout is not None),
+            "memory": slices_own if limits.memory is None else ASKED,
+            "cpus": origin("cpus", limits.cpus is not None),
+            "pids": origin("pids", limits.pids is not None),
+        },
+    )
