@@ -16,8 +16,17 @@ from tests.fakes.host import SAMPLE, FakeHost, Tree, make_host, tree
 
 from geard import catalog
 from geard.containers import deleting, installing, slots, versions
+from geard.containers.definition import Definition
 from geard.containers.folders import Folders
-from geard.containers.requests import InstallContainer, Volume, VolumeConfig, VolumeMount
+from geard.containers.requests import (
+    InstallContainer,
+    UpdateContainer,
+    Volume,
+    VolumeConfig,
+    VolumeMount,
+    Wish,
+)
+from geard.containers.updating import updated, wish_of
 from geard.environments import store
 from geard.environments.requests import Environment, EnvironmentPart, Variable
 from geard.facet import Facet, Gear
@@ -528,6 +537,65 @@ def test_a_failed_install_over_a_cut_deletion_keeps_the_deletion_going(fake_host
     deleting.clear(fake_host, "web", FACETS)
     assert not ports_of(fake_host)
     assert len(slots_of(fake_host)) == 1
+
+
+# --- changing what is there
+
+
+def change(host: FakeHost, port: int = 4700) -> None:
+    """Another port, as an update asks for it."""
+    parts = (published((8080, 0), (9090, port)),)
+
+    def plan(before: Definition | None) -> Wish:
+        assert before is not None
+        return updated(wish_of(before), UpdateContainer(id="web"), parts)
+
+    installing.settle_planned(host, "web", plan, next(IDS), "a test", FACETS, None)
+
+
+def go_back(host: FakeHost) -> None:
+    installing.roll_back(host, "web", "", FACETS)
+
+
+@pytest.mark.parametrize("deed", [change, go_back])
+def test_a_change_killed_at_any_step_leaves_a_whole_version_in_force(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deed: Callable[[FakeHost], None]
+) -> None:
+    for steps in itertools.count():
+        host = make_host(tmp_path / str(steps))
+        folders = Folders.of(host.paths, "web")
+        install_whole(host, "web", published((8080, 4100)))
+        change(host, 4600)
+        before = versions.require(folders)
+        killed = False
+        with monkeypatch.context() as patch:
+            kill_after(patch, steps)
+            try:
+                deed(host)
+            except KilledError:
+                killed = True
+        settle_again = wish_of(versions.require(folders))
+        installing.settle_planned(host, "web", lambda _: settle_again, next(IDS), "a test", FACETS, None)  # noqa: B023
+        now = versions.require(folders)
+        if not killed:
+            assert now.version != before.version
+        assert folders.unit.samefile(folders.versions / now.version)
+        assert folders.run.samefile(folders.versions / f"{now.version}.run")
+        assert expected_parts(host, now)
+        held = {
+            p.external
+            for d in versions.recorded(folders)
+            for part in d.parts
+            if isinstance(part, PublishedPorts)
+            for p in part.value
+        }
+        assert ports_of(host) <= held, f"a port that no version records, after {steps} steps"
+        deleting.hide(host, "web", FACETS, purge=False)
+        deleting.clear(host, "web", FACETS)
+        assert (ports_of(host), slots_of(host)) == (set(), []), f"lost after {steps} steps"
+        if not killed:
+            assert steps > 3
+            return
 
 
 # --- volumes

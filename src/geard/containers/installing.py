@@ -88,6 +88,7 @@ def settle_planned(
                 folders.claiming.unlink(missing_ok=True)
                 _drop_if_empty(folders)
             raise
+        changes.remove(folders.owed_update)  # a newer word has been said
         changes.point(folders.known, folders.unit)
         for facet in facets:
             asked_part = part_of(facet.part, wish.parts)
@@ -166,6 +167,7 @@ def roll_back(host: Host, id: str, version: str, facets: Sequence[AnyFacet]) -> 
             if target.version != before.version:
                 hooks.owe(host, folders, changes, "changed")
                 versions.enforce(folders, changes, target.version)
+            changes.remove(folders.owed_update)
         except BaseException:
             _give_back(host, changes, folders, parts, versions.current(folders), facets)
             raise
