@@ -160,7 +160,7 @@ async def a_program_that_ends_by_itself(ground: Ground) -> None:
     ):
         unit = ground.unit(name, f"Type=exec\nExecStart={program}")
         assert await systemd.start(unit, wait=10) == "done"
-        found = await until(partial(systemd.properties, unit), lambda f: f["ActiveState"] == state)
+        found = await until(partial(systemd.properties, unit), lambda f, wanted=state: f["ActiveState"] == wanted)
         assert found["Result"] == result, found
 
 
