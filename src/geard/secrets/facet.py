@@ -15,7 +15,7 @@ from geard.host.storage import Changes, read_text
 from geard.request import Asker
 from geard.secrets import store
 from geard.secrets.file import as_variable, file_of
-from geard.secrets.requests import SecretsPart
+from geard.secrets.requests import SecretsPart, SecretUse
 from geard.secrets.uses import check_uses, describe, in_words
 from geard.words import Part
 
@@ -49,8 +49,7 @@ class SecretsFacet(Facet[SecretsPart]):
         return replace(spec, mounts=spec.mounts + tuple(mounts))
 
     def lines(self, gear: Gear, settled: SecretsPart | None) -> Sequence[tuple[str, str]]:
-        """The start hook reads the rest from the definition's first line."""
-        return [("GEAR_SECRETS", " ".join(_names(settled)))] if settled is not None else []
+        return [("GEAR_SECRETS", " ".join(map(_order, settled.value)))] if settled is not None else []
 
     def metadata(self, settled: SecretsPart | None) -> Sequence[tuple[str, str]]:
         return [(store.METADATA, name) for name in _names(settled)]
@@ -78,6 +77,11 @@ class SecretsFacet(Facet[SecretsPart]):
     def up_to_date(self, host: Host, gear: Gear, settled: SecretsPart | None) -> bool:
         running = _laid_out(gear)
         return all(running.get(name) == _version(host, name) for name in _names(settled))
+
+
+def _order(use: SecretUse) -> str:
+    """What the start hook is to do (file.lay_out); where the file is seen inside, the engine is told."""
+    return f"{use.name}={use.variable}" if use.variable else f"{use.name}:{use.mode or '0444'}:{use.uid}:{use.gid}"
 
 
 def _names(settled: SecretsPart | None) -> list[str]:

@@ -1,48 +1,36 @@
 """A secret's file, and how a start lays secrets out for a gear.
 
-A file is one line of JSON (when it was made and changed, and which version of the value this is), then the value
-as it came. The start hook imports this module with nothing but the standard library at hand, and only for gears
-that have secrets.
+A file is one line (when it was made, when changed, which version of the value this is), then the value as it came.
+The start hook imports this module with nothing but the standard library at hand, and waits for it: it stays small.
 """
 
 from __future__ import annotations
 
-import json
 import os
-from dataclasses import dataclass
-from typing import Any
 
-from geard.environments.file import check_variables
 from geard.failures import Failure, Invalid, NotFound, Unavailable
 
-MARK = b"# geard: "
+MARK = b"# geard:"
 
 
-@dataclass(frozen=True, repr=False)
 class Secret:
-    created: str
-    changed: str
-    """RFC 3339"""
-    version: str
-    """the id of the request that brought this value"""
-    value: bytes
+    """A value and its version, the id of the request that brought it; `created` and `changed` are RFC 3339."""
+
+    def __init__(self, created: str, changed: str, version: str, value: bytes) -> None:
+        self.created, self.changed, self.version, self.value = created, changed, version, value
 
 
 def render(secret: Secret) -> bytes:
-    facts = {"Created": secret.created, "Changed": secret.changed, "Version": secret.version}
-    return MARK + json.dumps(facts).encode() + b"\n" + secret.value
+    return b"%s %s\n%s" % (MARK, f"{secret.created} {secret.changed} {secret.version}".encode(), secret.value)
 
 
 def parse(data: bytes, name: str) -> Secret:
     """Raises Unavailable where it is no secret's file."""
     head, newline, value = data.partition(b"\n")
-    try:
-        facts: Any = json.loads(head.removeprefix(MARK)) if newline and head.startswith(MARK) else None
-        return Secret(facts["Created"], facts["Changed"], facts["Version"], value)
-    except (ValueError, KeyError, TypeError):
-        raise Unavailable(
-            f"the file of secret {name} is damaged", hint=f"gear secret create {name} --replace"
-        ) from None
+    words = head.removeprefix(MARK).decode("ascii", errors="replace").split()
+    if not head.startswith(MARK) or not newline or len(words) != 3:
+        raise Unavailable(f"the file of secret {name} is damaged", hint=f"gear secret create {name} --replace")
+    return Secret(words[0], words[1], words[2], value)
 
 
 def load(folder: str, name: str) -> Secret:
@@ -73,26 +61,25 @@ def file_of(number: int, name: str) -> str:
     return f"{number}-{name}"
 
 
-def lay_out(run: str, secrets: str, folder: str) -> dict[str, str]:
-    """Have all secrets of the gear with the definition `run` ready in `folder`, which is not there yet; those that
-    are variables are returned. Raises Failure where one is missing, or cannot be what it is asked to be.
+def lay_out(orders: str, first_id: int, secrets: str, folder: str) -> dict[str, str]:
+    """Have the secrets of a gear ready in `folder`, which is not there yet; those that are variables are returned.
+
+    `orders` are NAME:MODE:UID:GID for a file and NAME=VARIABLE; `first_id` is the host's id of the gear's root.
+    Raises Failure where a secret is missing, or cannot be what it is asked to be.
     """
-    with open(run, "rb") as file:
-        facts: dict[str, Any] = json.loads(file.readline().removeprefix(MARK))
     os.mkdir(folder, 0o700)
     versions: dict[str, str] = {}
     variables: dict[str, str] = {}
-    for number, use in enumerate(facts["Secrets"]):
-        name: str = use["Name"]
+    for number, order in enumerate(orders.split()):
+        file, is_variable, variable = order.partition("=")
+        name, *access = file.split(":")
         secret = load(secrets, name)
         versions[name] = secret.version
-        if use["Variable"]:
-            variables[use["Variable"]] = as_variable(name, secret.value)
+        if is_variable:
+            variables[variable] = as_variable(name, secret.value)
         else:
-            owner = facts["Uid"] or 0
-            ids = (owner + use["Uid"], owner + use["Gid"])
-            _write(f"{folder}/{file_of(number, name)}", secret.value, ids, int(use["Mode"] or "444", 8))
-    check_variables(variables)
+            mode, uid, gid = (int(access[0], 8), int(access[1]), int(access[2]))
+            _write(f"{folder}/{file_of(number, name)}", secret.value, (first_id + uid, first_id + gid), mode)
     text = "".join(f"{name} {version}\n" for name, version in versions.items())
     _write(f"{folder}/versions", text.encode(), (0, 0), 0o600)
     return variables

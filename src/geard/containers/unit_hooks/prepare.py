@@ -42,7 +42,7 @@ def main(name: str) -> int:
         facts = _facts(run)
     secret: dict[str, str] = {}
     if "GEAR_SECRETS" in facts:
-        secret, words = _secrets(run, state)
+        secret, words = _secrets(facts["GEAR_SECRETS"], int(facts.get("GEAR_UID", "0")), state)
         if words:
             sys.stderr.write(f"{words}\n")
             _write(f"{state}/failure", words)
@@ -96,14 +96,19 @@ def _laid_out(path: str, state: str, secret: dict[str, str]) -> tuple[str, str]:
     return plain, render_for_systemd(others, options)
 
 
-def _secrets(run: str, state: str) -> tuple[dict[str, str], str]:
+def _secrets(orders: str, first_id: int, state: str) -> tuple[dict[str, str], str]:
     """Lay out the gear's secrets; those that are variables, and what stands against it."""
     _find_geard()
     from geard.failures import Failure
     from geard.secrets.file import lay_out, reason
 
     try:
-        return lay_out(run, f"{BASE}/secrets", f"{state}/secrets"), ""
+        variables = lay_out(orders, first_id, f"{BASE}/secrets", f"{state}/secrets")
+        if variables:
+            from geard.environments.file import check_variables
+
+            check_variables(variables)
+        return variables, ""
     except Failure as failure:
         return {}, reason(failure)
 
