@@ -18,7 +18,7 @@ from geard.containers.definition import Definition
 from geard.containers.folders import Folders
 from geard.containers.units import parse_run, render_run, render_unit
 from geard.facet import AnyFacet
-from geard.failures import no_such_gear
+from geard.failures import NotFound, no_such_gear
 from geard.host.engine import Engine
 from geard.host.storage import Changes, read_text, sweep
 from geard.words import decode
