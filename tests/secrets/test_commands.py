@@ -266,6 +266,32 @@ def test_a_new_value_that_cannot_be_a_variable_is_told_at_the_start(gear: Termin
     assert VALUE not in said.err + gear.ok("status", "web")
 
 
+def test_an_update_keeps_or_replaces_them(gear: Terminal) -> None:
+    for name in ("db", "api"):
+        gear.ok("secret", "create", name, stdin=VALUE)
+    gear.ok("install", "geard/sample", "web", "--secret", "db")
+    gear.ok("update", "web", "--label", "a=b")
+    assert "Secrets: db -> /run/secrets/db\n" in gear.ok("status", "web")
+    gear.ok("update", "web", "--secret", "api:env=API")
+    assert "Secrets: api -> $API\n" in gear.ok("status", "web")
+    gear.ok("update", "web", "--secret", "")
+    assert "Secrets:" not in gear.ok("status", "web")
+    assert [row["UsedBy"] for row in listed(gear)] == [[], []]
+
+
+def test_a_version_whose_secret_is_gone_does_not_come_back(gear: Terminal) -> None:
+    gear.ok("secret", "create", "db", stdin=VALUE)
+    gear.ok("install", "geard/sample", "web", "--secret", "db")
+    gear.ok("install", "geard/sample", "web")
+    gear.ok("secret", "remove", "db")
+    said = gear("rollback", "web")
+    assert (said.code, "there is no secret db here" in said.err) == (5, True)
+    assert "Secrets:" not in gear.ok("status", "web")
+    gear.ok("secret", "create", "db", stdin=VALUE)
+    gear.ok("rollback", "web")
+    assert "Secrets: db -> /run/secrets/db\n" in gear.ok("status", "web")
+
+
 def test_a_damaged_file_is_told_and_can_be_replaced(gear: Terminal) -> None:
     gear.ok("secret", "create", "db", stdin=VALUE)
     (store.folder(gear.host.paths) / "db").write_text("nonsense")

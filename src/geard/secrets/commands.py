@@ -26,9 +26,11 @@ def _names(host: str) -> list[str]:
 
 
 def _part(given: Mapping[str, Any], variables: Mapping[str, str]) -> Part | None:
-    uses = tuple(map(parse_use, given["secrets"]))
+    """`--secret ''` alone says: none, which is something to say in an update."""
+    words: tuple[str, ...] = given["secrets"]
+    uses = tuple(map(parse_use, () if words == ("",) else words))
     check_uses(uses)
-    return SecretsPart(value=uses) if uses else None
+    return SecretsPart(value=uses) if words else None
 
 
 adds_to_install(
@@ -40,7 +42,7 @@ adds_to_install(
             metavar="NAME[:/PATH|:env=VARIABLE]",
             type=Name(_names),
             help="Give it a secret: as the file /run/secrets/NAME or /PATH (then also ,mode=0400,uid=N,gid=N), or"
-            " as a variable.",
+            " as a variable. In an update, these and no others.",
         ),
     ],
 )
