@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 from click.shell_completion import ShellComplete
-from tests.fakes.terminal import Terminal
+from tests.fakes.terminal import Terminal, terminal
 
 from geard.cli.main import root
+from geard.identifiers import new_request_id
 from geard.secrets import commands, store
 from geard.secrets.requests import CreateSecret
 from geard.words import encode
@@ -247,6 +248,17 @@ def test_no_word_of_geard_shows_a_value(gear: Terminal, caplog: pytest.LogCaptur
     told = "".join(said) + caplog.text
     assert "db -> $A" in told and VALUE not in told
     assert base64.b64encode(VALUE.encode()).decode().rstrip("=")[:-1] not in told
+
+
+def test_a_request_that_has_ended_is_joined_by_its_id(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    id = new_request_id()
+    with terminal(tmp_path, "http") as gear:
+        words = ("--request-id", id, "secret", "create", "db")
+        first = gear.ok(*words, stdin=VALUE)
+        assert gear.ok(*words, stdin=VALUE) == first == "Secret db is stored\n"
+        said = gear(*words, "--replace", stdin="other")
+        assert said.code == 1 and "was used for something else" in said.err
 
 
 def test_a_request_hides_the_value_and_remembers_none() -> None:

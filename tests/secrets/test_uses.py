@@ -60,6 +60,7 @@ def test_any_other_text_is_refused_or_harmless(text: str) -> None:
     [
         [SecretUse(name="one", path="/key"), SecretUse(name="two", path="/key")],
         [SecretUse(name="one"), SecretUse(name="two", path="/run/secrets/one")],
+        [SecretUse(name="one", path="/key/one"), SecretUse(name="two", path="/key")],
         [SecretUse(name="one", variable="A"), SecretUse(name="two", variable="A")],
         [SecretUse(name="db", path=f"/{n}") for n in range(101)],
     ],

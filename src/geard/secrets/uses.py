@@ -42,6 +42,9 @@ def check_uses(uses: Sequence[SecretUse]) -> None:
         if place in taken:
             raise Invalid(f"two secrets for {place}")
         taken.add(place)
+    for place in taken:
+        if any(other.startswith(f"{place}/") for other in taken):
+            raise Invalid(f"a secret for {place}, and another for what is below it")
 
 
 def _check_use(use: SecretUse) -> None:
