@@ -1,5 +1,7 @@
 """Man pages from the command tree: gear(1), and gear-VERB(1) for every verb, saying what `--help` says.
 
+A verb with verbs of its own has a page for each of those too: gear-secret-create(1).
+
 manpages.py DIRECTORY      (with geard importable)
 """
 
@@ -75,7 +77,7 @@ def verbs(context: click.Context) -> Iterator[tuple[str, click.Command]]:
 
 def render(context: click.Context, version: str, date: str, others: list[str]) -> str:
     command = context.command
-    page = context.command_path.replace(" ", "-")
+    page = page_of(context)
     described = (item.get_help_record(context) for item in command.get_params(context))
     options = [(term, meaning) for term, meaning in filter(None, described) if meaning]
     inner = [(name, verb.get_short_help_str(200)) for name, verb in verbs(context)]
@@ -107,7 +109,15 @@ def pages(root: click.Command, version: str, date: str) -> Iterator[tuple[str, s
     yield "gear.1", render(top, version, date, [*(f"gear-{name}" for name in names), "systemctl", "podman"])
     for name, command in verbs(top):
         context = click.Context(command, info_name=name, parent=top)
-        yield f"gear-{name}.1", render(context, version, date, ["gear"])
+        inner = [click.Context(verb, info_name=word, parent=context) for word, verb in verbs(context)]
+        further = [page_of(one) for one in inner]
+        yield f"{page_of(context)}.1", render(context, version, date, ["gear", *further])
+        for one in inner:
+            yield f"{page_of(one)}.1", render(one, version, date, ["gear", page_of(context)])
+
+
+def page_of(context: click.Context) -> str:
+    return context.command_path.replace(" ", "-")
 
 
 def command_tree() -> click.Command:

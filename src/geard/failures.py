@@ -84,6 +84,10 @@ class Bug(Failure):
     """A defect of geard's own; the journal knows the id in the message."""
 
 
+def no_such_gear(id: str) -> NotFound:
+    return NotFound(f"there is no gear {id} here", hint="gear list -a shows what is installed")
+
+
 def _kinds(cls: type[Failure]) -> dict[str, type[Failure]]:
     found = {cls.__name__: cls}
     for sub in cls.__subclasses__():

@@ -35,6 +35,16 @@ def check_id(text: str, what: str = "gear") -> str:
     return text
 
 
+def check_absolute(path: str, where: str) -> str:
+    """`path`, if it is one from the root and without detours; `where` says whose root. Raises Invalid."""
+    parts = path.split("/")[1:]
+    if not path.startswith("/") or "\n" in path or (path != "/" and not {"", ".", ".."}.isdisjoint(parts)):
+        raise Invalid(f"{path!r} is no path {where}", hint="absolute, without '..', '//' and a '/' at the end")
+    if len(path.encode()) > 4_095 or any(len(part.encode()) > 200 for part in parts):
+        raise Invalid(f"the path {path[:60]!r}… is too long")
+    return path
+
+
 def login_name(gear: str) -> str:
     """The Unix user of a gear: ctr-ID, or ctr-- and a digest where that would be too long for a login.
 

@@ -83,6 +83,10 @@ class Request(Word, Generic[R]):
         """What the journal is told of it beside its path: nothing that may be secret."""
         return ""
 
+    def kept(self) -> Request[Any]:
+        """What is remembered of it when it has ended, to tell the same question from another: no secret."""
+        return self
+
 
 class Stream(Iterator[T]):
     """A series of items that ends by its own rule, when either side closes it, or never."""

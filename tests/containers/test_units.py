@@ -24,6 +24,7 @@ from geard.failures import Invalid
 from geard.host.engine.podman import Podman
 from geard.host.paths import Paths
 from geard.ports.requests import PortPair, PublishedPorts
+from geard.secrets.requests import SecretsPart, SecretUse
 from geard.words import decode
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -84,6 +85,10 @@ DEFINITIONS = {
                 PortPair(internal=8080, external=4000), PortPair(internal=53, external=4001, protocol="udp"),
             )),
             EnvironmentPart(value=Environment(id="shared")),
+            SecretsPart(value=(
+                SecretUse(name="db"), SecretUse(name="tls-key", path="/etc/a,b/key", mode="0400", uid=1001),
+                SecretUse(name="db", variable="DB_PASSWORD"),
+            )),
         ),
     ),
     "simple": Definition(

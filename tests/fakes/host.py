@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 import sys
 import threading
@@ -81,7 +82,8 @@ def _prepare(host: FakeHost, unit: str) -> bool:
     with _preparing:
         prepare.BASE, prepare.RUN = str(host.paths.base), str(host.paths.run / "gears")
         prepare.IMAGES = "/nowhere"  # nothing is known of the engine's store: images are taken to be there
-        with mock.patch.object(sys, "argv", ["gear-prepare", name]):
+        # Only root may give files away.
+        with mock.patch.object(sys, "argv", ["gear-prepare", name]), mock.patch.object(os, "fchown"):
             return prepare.main(name) == 0
 
 

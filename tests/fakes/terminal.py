@@ -57,18 +57,19 @@ class Terminal:
     host: FakeHost
     way: Way
 
-    def __call__(self, *words: str, stdin: str = "", terminal: bool = False) -> Said:
+    def __call__(self, *words: str, stdin: str | bytes = "", terminal: bool = False) -> Said:
         # A new process has a new session.
         asking.session.request_id, asking.session.here = "", None
         asking.session.failures.clear()
         asking.session.behind.clear()
         kind = _OnTerminal if terminal else io.StringIO
         out, err = kind(), kind()
-        with redirect_stdout(out), redirect_stderr(err), mock.patch.object(sys, "stdin", io.StringIO(stdin)):
+        given = io.TextIOWrapper(io.BytesIO(stdin.encode() if isinstance(stdin, str) else stdin), encoding="utf-8")
+        with redirect_stdout(out), redirect_stderr(err), mock.patch.object(sys, "stdin", given):
             code = cli.run(list(words))
         return Said(code, out.getvalue(), err.getvalue())
 
-    def ok(self, *words: str, stdin: str = "") -> str:
+    def ok(self, *words: str, stdin: str | bytes = "") -> str:
         said = self(*words, stdin=stdin)
         assert said.code == 0, f"gear {' '.join(words)} ended with {said.code}\n{said.out}{said.err}"
         return said.out

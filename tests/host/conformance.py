@@ -13,12 +13,12 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from geard.failures import Failure, NotFound, TimedOut, Unavailable
 from geard.host import Host
@@ -151,6 +151,10 @@ async def a_unit_that_fails_to_start(ground: Ground) -> None:
     assert (await systemd.properties(unit))["ActiveState"] == "inactive"
 
 
+def _is(state: str, found: Mapping[str, Any]) -> bool:
+    return bool(found["ActiveState"] == state)
+
+
 @check
 async def a_program_that_ends_by_itself(ground: Ground) -> None:
     systemd = ground.host.systemd
@@ -160,7 +164,8 @@ async def a_program_that_ends_by_itself(ground: Ground) -> None:
     ):
         unit = ground.unit(name, f"Type=exec\nExecStart={program}")
         assert await systemd.start(unit, wait=10) == "done"
-        found = await until(partial(systemd.properties, unit), lambda f, wanted=state: f["ActiveState"] == wanted)
+        ended = partial(_is, state)
+        found = await until(partial(systemd.properties, unit), ended)
         assert found["Result"] == result, found
 
 

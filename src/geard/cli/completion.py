@@ -20,18 +20,28 @@ def lists_gears(lister: Lister) -> Lister:
     return lister
 
 
-class GearName(click.ParamType[str]):
-    """A gear: NAME, or HOST/NAME."""
+class Name(click.ParamType[str]):
+    """NAME, or HOST/NAME, of what `lister(host)` finds there; an empty host is this machine."""
 
     name = "name"
+
+    def __init__(self, lister: Lister) -> None:
+        self._lister = lister
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         host, slash, start = incomplete.rpartition("/")
         try:
-            found = [name for lister in _listers for name in lister(host)]
+            found = list(self._lister(host))
         except Failure:
             return []
         return [CompletionItem(f"{host}{slash}{name}") for name in found if name.startswith(start)]
+
+
+class GearName(Name):
+    """A gear."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda host: [name for lister in _listers for name in lister(host)])
 
 
 @verb("completion", group="Shell")

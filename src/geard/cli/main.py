@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn, TypeVar
 
 import click
 
@@ -21,6 +21,16 @@ SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 GROUPS = ("Gears", "Look", "Share", "Images", "This host", "Shell")
 
 
+class VerbGroup(click.Group):
+    """Verbs with one word before them: `gear secret create`."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        found = self.commands.get(cmd_name)
+        if found is None and not ctx.resilient_parsing:
+            _no_such_verb(ctx, cmd_name, self.commands)
+        return found
+
+
 class Verbs(click.Group):
     """All rooms' commands. A room says which group of the help each belongs to: `@verb(group="Look")`."""
 
@@ -32,8 +42,7 @@ class Verbs(click.Group):
         _load()
         found = self.commands.get(_aliases.get(cmd_name, cmd_name))
         if found is None and not ctx.resilient_parsing:
-            near = difflib.get_close_matches(cmd_name, [*self.commands, *_aliases], 1)
-            ctx.fail(f"there is no 'gear {cmd_name}'" + (f"; did you mean '{near[0]}'?" if near else ""))
+            _no_such_verb(ctx, cmd_name, [*self.commands, *_aliases])
         return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -47,6 +56,11 @@ class Verbs(click.Group):
             if rows:
                 with formatter.section(group):
                     formatter.write_dl(rows)
+
+
+def _no_such_verb(ctx: click.Context, name: str, known: Iterable[str]) -> NoReturn:
+    near = difflib.get_close_matches(name, known, 1)
+    ctx.fail(f"there is no '{ctx.command_path} {name}'" + (f"; did you mean '{near[0]}'?" if near else ""))
 
 
 _groups: dict[str, str] = {}
@@ -77,17 +91,18 @@ def root(ctx: click.Context, request_id: str, transport: str) -> None:
 
 
 @root.command("help")
-@click.argument("verb", required=False, metavar="[VERB]")
+@click.argument("verb", nargs=-1, metavar="[VERB]")
 @click.pass_context
-def help_for(ctx: click.Context, verb: str | None) -> None:
+def help_for(ctx: click.Context, verb: tuple[str, ...]) -> None:
     """Say what gear does, or how one verb is used."""
-    parent = ctx.parent or ctx
-    command = root.get_command(parent, verb) if verb else None
-    if command is None:
-        click.echo(parent.get_help())
-        return
-    with click.Context(command, info_name=verb, parent=parent) as inner:
-        click.echo(command.get_help(inner))
+    about = ctx.parent or ctx
+    for word in verb:
+        if not isinstance(about.command, click.Group):
+            about.fail(f"'{about.command_path}' has no verbs of its own")
+        command = about.command.get_command(about, word)
+        assert command is not None  # get_command fails for what is not there
+        about = click.Context(command, info_name=word, parent=about)
+    click.echo(about.get_help())
 
 
 _groups["help"] = "Shell"
@@ -105,6 +120,14 @@ def verb(name: str, *aliases: str, group: str, **options: Any) -> Callable[[Call
         return command
 
     return register
+
+
+def verbs(name: str, *, group: str, doc: str) -> click.Group:
+    """A `gear` verb that has verbs of its own: `@verbs("secret", …).command("create")`."""
+    found = VerbGroup(name, help=doc)
+    root.add_command(found)
+    _groups[name] = group
+    return found
 
 
 def run(argv: list[str] | None = None) -> int:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import click
 
 from geard.cli.asking import ask_places, places
-from geard.cli.main import verb
+from geard.cli.main import verbs
 from geard.cli.output import output_option, printable, structured, with_place
 from geard.config.requests import GetSettings
 
-
-def _config() -> None:
-    """Show or check what is settled for a machine in /etc/geard/geard.toml."""
-
-
-config = cast(click.Group, verb("config", group="This host", cls=click.Group)(_config))
+config = verbs(
+    "config", group="This host", doc="Show or check what is settled for a machine in /etc/geard/geard.toml."
+)
 
 
 @config.command("show")

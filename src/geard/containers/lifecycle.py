@@ -11,7 +11,7 @@ from geard.containers.definition import Definition
 from geard.containers.folders import Folders, unit_name
 from geard.containers.units import gear_of
 from geard.dispatch.work import Work
-from geard.failures import Failure, NotFound, TimedOut, Unavailable
+from geard.failures import Failure, TimedOut, Unavailable
 from geard.host.storage import Changes, locked, read_text
 from geard.images.names import check_image
 from geard.images.pulling import bring, bring_pinned
@@ -249,7 +249,3 @@ def ended(folders: Folders) -> dict[str, str]:
     """How the last run ended, as the unit's stop hook wrote it down: result, code, status, oom."""
     text = read_text(folders.state / "ended") or ""
     return dict(word.split("=", 1) for word in text.split() if "=" in word)
-
-
-def missing(id: str) -> NotFound:
-    return NotFound(f"there is no gear {id} here", hint="gear list -a shows what is installed")

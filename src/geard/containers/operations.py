@@ -43,7 +43,7 @@ from geard.containers.updating import only_asks_anew, updated, wish_of
 from geard.containers.wishes import check_wish
 from geard.dispatch.operation import operation
 from geard.dispatch.work import Work
-from geard.failures import Failure, Invalid, NotFound, Unavailable
+from geard.failures import Failure, Invalid, NotFound, Unavailable, no_such_gear
 from geard.host.engine import Image
 from geard.host.storage import Changes
 from geard.identifiers import check_id
@@ -125,7 +125,7 @@ async def update_container(request: UpdateContainer, work: Work) -> InstalledCon
 
     def plan(before: Definition | None) -> Wish:
         if before is None:
-            raise lifecycle.missing(id)
+            raise no_such_gear(id)
         facets = {facet.part: facet for facet in work.facets}
         parts = tuple(facets[type(p)].amend(p, part_of(type(p), before.parts)) for p in asked)
         wish = updated(wish_of(before), request, parts)
@@ -227,7 +227,7 @@ def _want(work: Work, id: str) -> None:
     """On record: this gear is to run."""
     folders = Folders.of(work.host.paths, id)
     if not folders.unit.exists():
-        raise lifecycle.missing(id)
+        raise no_such_gear(id)
     with Changes() as changes:
         changes.folder(folders.wanted.parent)
         changes.point(folders.known, folders.unit)
@@ -245,7 +245,7 @@ async def stop_container(request: StopContainer, work: Work) -> Accepted:
 def _want_not(work: Work, id: str) -> None:
     folders = Folders.of(work.host.paths, id)
     if not folders.unit.exists():
-        raise lifecycle.missing(id)
+        raise no_such_gear(id)
     _owe_stop(folders)
     with Changes() as changes:
         changes.remove(folders.wanted)
@@ -326,7 +326,7 @@ async def start_wanted(request: StartWanted, work: Work) -> Accepted:
 async def complete_container(request: CompleteContainer, work: Work) -> Accepted:
     done = await lifecycle.complete(work, request.id)
     if done is None:
-        raise lifecycle.missing(request.id)
+        raise no_such_gear(request.id)
     return Accepted(id=request.id, message=f"{request.id} runs {done.image_id}")
 
 

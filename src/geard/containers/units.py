@@ -70,6 +70,8 @@ def render_run(definition: Definition, folders: Folders, facets: Sequence[AnyFac
     gear = gear_of(folders)
     facts = msgspec.json.encode(builtins_of(definition)).decode()
     lines = [f"{MARK}{facts}\n", f'GEAR_VERSION="{definition.version}"\n']
+    if definition.uid is not None:
+        lines.append(f'GEAR_UID="{definition.uid}"\n')
     for facet in facets:
         for name, value in facet.lines(gear, part_of(facet.part, definition.parts)):
             lines.append(f'{name}="{escape(value)}"\n')

@@ -18,7 +18,7 @@ from geard.containers.definition import Definition
 from geard.containers.folders import Folders
 from geard.containers.units import parse_run, render_run, render_unit
 from geard.facet import AnyFacet
-from geard.failures import NotFound
+from geard.failures import NotFound, no_such_gear
 from geard.host.engine import Engine
 from geard.host.storage import Changes, read_text, sweep
 from geard.words import decode
@@ -40,7 +40,7 @@ def require(folders: Folders) -> Definition:
     """Raises NotFound."""
     found = current(folders)
     if found is None:
-        raise NotFound(f"there is no gear {folders.id} here", hint="gear list -a shows what is installed")
+        raise no_such_gear(folders.id)
     return found
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import PurePosixPath
 
 from geard.containers.quoting import check_text
 from geard.containers.requests import VolumeMount, Wish
@@ -12,7 +11,7 @@ from geard.containers.settings import Allowances
 from geard.containers.slices import check_slice
 from geard.containers.volumes import NAME_LIMIT, volume_folder
 from geard.failures import Denied, Invalid
-from geard.identifiers import check_id
+from geard.identifiers import check_absolute, check_id
 from geard.images.names import check_image
 from geard.request import Asker
 
@@ -90,14 +89,4 @@ def _check_volumes(wish: Wish) -> None:
 def check_path(path: str, where: str) -> str:
     """An absolute path without detours. Raises Invalid."""
     check_text(path, f"the path {path!r}")
-    if (
-        not path.startswith("/")
-        or path.startswith("//")
-        or path != str(PurePosixPath(path))
-        or ".." in path.split("/")
-        or "\n" in path
-    ):
-        raise Invalid(f"{path!r} is no path {where}", hint="absolute, without '..', '//' and a '/' at the end")
-    if len(path.encode()) > 4_095 or any(len(part.encode()) > 200 for part in path.split("/")):
-        raise Invalid(f"the path {path[:60]!r}… is too long")
-    return path
+    return check_absolute(path, where)

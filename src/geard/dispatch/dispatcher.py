@@ -54,6 +54,7 @@ class Running:
     def end(self, failure: Failure | None) -> None:
         self.failure = failure
         self.ended_at = time.monotonic()
+        self.request = self.request.kept()
         self._wake()
 
     def _wake(self) -> None:
@@ -75,7 +76,8 @@ class Running:
             raise self.failure
 
     def same(self, request: Request[Any], asker: Asker) -> bool:
-        return self.asker == asker and type(self.request) is type(request) and self.request == request
+        asked = request.kept() if self.ended else request
+        return self.asker == asker and type(self.request) is type(request) and self.request == asked
 
 
 class Dispatcher:

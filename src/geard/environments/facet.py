@@ -71,9 +71,11 @@ class EnvironmentFacet(Facet[EnvironmentPart]):
 
     def up_to_date(self, host: Host, gear: Gear, settled: EnvironmentPart | None) -> bool:
         found = store.load(host.paths, settled.value.id if settled is not None else gear.id)
-        plain, others = split_for_podman(found or {})
+        elsewhere = {"GEAR_ENV", *(read_text(gear.state / "overridden") or "").split()}
+        own = {name: value for name, value in (found or {}).items() if name not in elsewhere}
+        plain, others = split_for_podman(own)
         laid_out = parse(read_text(gear.state / "environment") or "")
-        laid_out.pop("GEAR_ENV", None)
+        laid_out = {name: value for name, value in laid_out.items() if name not in elsewhere}
         return read_text(gear.state / "env") == plain and laid_out == others
 
     def remains(self, host: Host, gear: Gear) -> bool:

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from geard.dispatch.operation import operation
 from geard.dispatch.work import Work
-from geard.failures import NotFound
+from geard.failures import no_such_gear
 from geard.host.journal import Entry, Missed
 from geard.identifiers import bucket, check_id
 from geard.logs.lines import render_time
@@ -26,7 +26,7 @@ async def follow_log(request: FollowLog, work: Work) -> AsyncIterator[LogLine]:
     wanted = parse_wanted(request, now)
     file = work.host.paths.base / "units" / bucket(request.id) / unit
     if not await work.on_disk(file.exists):
-        raise NotFound(f"there is no gear {request.id}", hint="gear list-units shows what there is")
+        raise no_such_gear(request.id)
     entries = work.host.journal.entries(
         unit,
         wanted.span,

@@ -1,5 +1,5 @@
 #!/usr/bin/python3 -IS
-"""Before a gear starts: see that its image is here, and lay out its environment for the engine.
+"""Before a gear starts: see that its image is here, and lay out its environment and secrets for the engine.
 
     gear-prepare ctr-ID
 
@@ -25,8 +25,9 @@ def main(name: str) -> int:
     id = name.removeprefix("ctr-")
     state = f"{RUN}/{name}"
     os.makedirs(state, mode=0o700, exist_ok=True)
-    for stale in ("pid", "cid", "failure", "permanent"):
+    for stale in ("pid", "cid", "failure", "permanent", "overridden"):
         _remove(f"{state}/{stale}")
+    _remove_folder(f"{state}/secrets")
     run = f"{BASE}/units/{id[:2]}/ctr-{id}.run"
     _forgive(name, state)
     facts = _facts(run)
@@ -39,9 +40,16 @@ def main(name: str) -> int:
                 _write(f"{state}/permanent", words)
             return 1
         facts = _facts(run)
+    secret: dict[str, str] = {}
+    if "GEAR_SECRETS" in facts:
+        secret, words = _secrets(facts["GEAR_SECRETS"], int(facts.get("GEAR_UID", "0")), state)
+        if words:
+            sys.stderr.write(f"{words}\n")
+            _write(f"{state}/failure", words)
+            return 1
     environment = facts.get("GEAR_ENVIRONMENT", id)
     path = f"{BASE}/env/contents/{environment[:2]}/{environment}"
-    plain, others = _laid_out(path, state) if os.path.exists(path) else ("", "")
+    plain, others = _laid_out(path, state, secret) if secret or os.path.exists(path) else ("", "")
     _write(f"{state}/env", plain)
     _write(f"{state}/environment", others or f'GEAR_ENV="--env-file={state}/env"\n')
     _write(f"{state}/version", facts.get("GEAR_VERSION", ""))
@@ -61,16 +69,52 @@ def _facts(run: str) -> dict[str, str]:
     return facts
 
 
-def _laid_out(path: str, state: str) -> tuple[str, str]:
-    """The environment as podman's --env-file, and as systemd's EnvironmentFile= for what needs another way."""
-    sys.path.append(f"/opt/geard/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages")
+def _laid_out(path: str, state: str, secret: dict[str, str]) -> tuple[str, str]:
+    """The environment as podman's --env-file, and as systemd's EnvironmentFile= for what needs another way.
+
+    Variables of that name which are secrets take its place, in an --env-file of their own that goes when the gear
+    stops.
+    """
+    _find_geard()
     from geard.environments.file import parse, render_for_systemd, split_for_podman
 
-    with open(path, encoding="utf-8", newline="") as file:  # newline: a \r in a value stays one
-        plain, others = split_for_podman(parse(file.read()))
-    if not others:
+    own: dict[str, str] = {}
+    if os.path.exists(path):
+        with open(path, encoding="utf-8", newline="") as file:  # newline: a \r in a value stays one
+            own = {name: value for name, value in parse(file.read()).items() if name not in secret}
+    plain, others = split_for_podman(own)
+    files = [f"{state}/env"]
+    if secret:
+        hidden, further = split_for_podman(secret)
+        others |= further
+        files.append(f"{state}/secrets/env")
+        _write(files[-1], hidden)
+        _write(f"{state}/overridden", "\n".join(secret))
+    if not others and not secret:
         return plain, ""
-    return plain, render_for_systemd(others, [f"--env-file={state}/env", *(f"--env={name}" for name in others)])
+    options = [*(f"--env-file={file}" for file in files), *(f"--env={name}" for name in others)]
+    return plain, render_for_systemd(others, options)
+
+
+def _secrets(orders: str, first_id: int, state: str) -> tuple[dict[str, str], str]:
+    """Lay out the gear's secrets; those that are variables, and what stands against it."""
+    _find_geard()
+    from geard.failures import Failure
+    from geard.secrets.file import lay_out, reason
+
+    try:
+        variables = lay_out(orders, first_id, f"{BASE}/secrets", f"{state}/secrets")
+        if variables:
+            from geard.environments.file import check_variables
+
+            check_variables(variables)
+        return variables, ""
+    except Failure as failure:
+        return {}, reason(failure)
+
+
+def _find_geard() -> None:
+    sys.path.append(f"/opt/geard/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages")
 
 
 def _forgive(name: str, state: str) -> None:
@@ -123,6 +167,13 @@ def _write(path: str, text: str) -> None:
     with open(fd, "w", encoding="utf-8", newline="") as file:
         file.write(text)
     os.rename(draft, path)
+
+
+def _remove_folder(path: str) -> None:
+    if os.path.isdir(path):
+        for name in os.listdir(path):
+            os.unlink(f"{path}/{name}")
+        os.rmdir(path)
 
 
 def _remove(path: str) -> None:

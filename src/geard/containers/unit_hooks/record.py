@@ -29,6 +29,7 @@ def main(name: str) -> int:
     oom = "yes" if status in ("137", "KILL") and _killed_for_memory(name) else "no"
     result = os.environ.get("SERVICE_RESULT", "")
     _write(f"{state}/ended", f"result={result} code={code} status={status} oom={oom} at={time.time():.3f}\n")
+    _forget_secrets(state)
     hopeless = os.path.exists(f"{state}/permanent")
     if code == "exited" and status in CANNOT_RUN and not os.path.exists(f"{state}/pid"):
         _write(f"{state}/failure", f"{CANNOT_RUN[status]} (status {status})\n")
@@ -39,6 +40,18 @@ def main(name: str) -> int:
     remove = [*PODMAN, "rm", "--force", "--volumes", "--ignore", "--time=0", name]
     # Where conmon was killed the first rm ends with 125, and the second does it.
     return _run(remove) and _run(remove)
+
+
+def _forget_secrets(state: str) -> None:
+    """What gear-prepare laid out of them; variables of several lines are in `environment`."""
+    folder = f"{state}/secrets"
+    if os.path.isdir(folder):
+        for path in (f"{state}/environment", *(f"{folder}/{name}" for name in os.listdir(folder))):
+            try:
+                os.unlink(path)
+            except FileNotFoundError:
+                pass
+        os.rmdir(folder)
 
 
 def _killed_for_memory(name: str) -> bool:
