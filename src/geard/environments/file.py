@@ -114,7 +114,8 @@ def parse_argument(text: str) -> tuple[str, str]:
 def parse_lines(text: str, complain: list[str] | None = None) -> dict[str, str]:
     r"""What an `--env-file` or the answer of an `--env-url` holds: NAME=VALUE lines.
 
-    A value that is a whole "…" or `…` is unquoted, any other is taken as it is without the blanks around it.
+    A value that is a whole "…" or `…` is unquoted, any other is taken as it is without the blanks around it:
+    blanks that matter, and several lines, stand in "…".
     Lines without '=' and comments are passed over; those with an impossible name go into `complain`.
     """
     found: dict[str, str] = {}
@@ -127,8 +128,22 @@ def parse_lines(text: str, complain: list[str] | None = None) -> dict[str, str]:
             if complain is not None:
                 complain.append(name)
             continue
-        found[name] = _unquote(value.strip()).strip()
+        found[name] = _unquote(value.strip())
     return found
+
+
+def render_lines(variables: Mapping[str, str]) -> str:
+    """Lines that `parse_lines` reads as just these variables: as they are, but quoted where they must be."""
+    return "\n".join(map(_line, variables.items()))
+
+
+def _line(variable: tuple[str, str]) -> str:
+    name, value = variable
+    plain = f"{name}={value}"
+    if parse_lines(plain) == {name: value}:
+        return plain
+    known = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+    return f'{name}="{"".join(known.get(c, c) for c in value)}"'
 
 
 def _unquote(value: str) -> str:
