@@ -219,6 +219,15 @@ def test_values_and_whole_environments_have_limits_in_bytes() -> None:
         check_variables({**few, "B": "x" * 30_000})
 
 
+def test_a_name_that_no_shell_knows_has_one_line() -> None:
+    """systemd passes over it in an EnvironmentFile=, by which values of several lines go."""
+    for name in ("A.b", "A-b"):
+        check_variable(name, "one line")
+        for value in ("two\nlines", "end\r"):
+            with pytest.raises(Invalid, match="several lines"):
+                check_variable(name, value)
+
+
 @pytest.mark.parametrize(
     "name",
     [

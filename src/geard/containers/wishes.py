@@ -103,7 +103,7 @@ def check_sources(wish: Wish) -> None:
 
 
 def check_user(user: str, *, simple: bool) -> None:
-    """Raises Invalid where an image wants a user or group, by number, that a gear of its own users does not have."""
+    """Raises Invalid where an image wants a user or group, by number, that a gear with its own users lacks."""
     for number in user.split(":"):
         if not simple and number.isascii() and number.isdigit() and int(number) >= USERS:
             raise Invalid(

@@ -17,6 +17,7 @@ VALUE_LIMIT = 32 * 1_024
 TOTAL_LIMIT = 100 * 1_024
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*", re.ASCII)
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _SPECIAL = re.compile(r'["\\`$]')
 _ESCAPED = re.compile(r'\\(["\\`$])')
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
@@ -53,10 +54,14 @@ def check_variable(name: str, value: str) -> None:
         )
     if len(value.encode()) > VALUE_LIMIT:
         raise Invalid(f"the value of {name} is longer than {VALUE_LIMIT} bytes", hint="mount a file instead")
-    if _needs_lines(value) and _OBEYED.fullmatch(name):
+    if _needs_lines(value) and (_OBEYED.fullmatch(name) or not _PLAIN.fullmatch(name)):
+        # It goes through an EnvironmentFile=, where systemd passes over names that no shell knows, and through
+        # the engine's own environment.
         raise Invalid(
             f"{name} cannot have a value of several lines",
-            hint="the engine would act on that variable itself; another name, or one line, works",
+            hint="the engine would act on that variable itself; another name, or one line, works"
+            if _PLAIN.fullmatch(name)
+            else "one line, or a name without '.' and '-', works",
         )
 
 
