@@ -132,6 +132,8 @@ async def update_container(request: UpdateContainer, work: Work) -> InstalledCon
         parts = tuple(facets[type(p)].amend(p, part_of(type(p), before.parts)) for p in asked)
         wish = updated(wish_of(before), request, parts)
         check_wish(wish, work.asker, host.settings.section(Allowances))
+        if request.volume_config is not None:
+            check_sources(wish)
         return wish
 
     async def settle(image: Image | None) -> installing.Settled:
