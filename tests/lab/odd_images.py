@@ -12,7 +12,9 @@ import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-PASSWD = "root:x:0:0:root:/root:/bin/sh\nworker:x:1234:1235:a worker:/home/worker:/bin/sh\n"
+PASSWD = (
+    "root:x:0:0:root:/root:/bin/sh\nworker:x:1234:1235:a worker:/home/worker:/bin/sh\ngiant:x:70000:1::/:/bin/sh\n"
+)
 GROUP = "root:x:0:\nworkers:x:1235:worker\n"
 
 

@@ -45,9 +45,8 @@ def read_file(path: str) -> dict[str, str]:
 
 
 def _standard_input() -> str:
-    if isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(encoding="utf-8", errors="strict", newline="\n")  # a \r in a value stays one
-    return sys.stdin.read()
+    buffer: io.BufferedIOBase | None = getattr(sys.stdin, "buffer", None)
+    return sys.stdin.read() if buffer is None else buffer.read().decode()  # as bytes: a \r in a value stays one
 
 
 def as_variables(found: dict[str, str]) -> tuple[Variable, ...]:
