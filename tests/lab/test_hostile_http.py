@@ -28,7 +28,7 @@ for method, target, body, headers in json.load(sys.stdin):
 
 
 def test_hundreds_of_questions_and_the_agent_answers_on(host: Shell) -> None:
-    """Another seed than the agent on fakes has had. Every refusal has its form; the same agent is there at the end."""
+    """Another seed than the agent on fakes has had. Refusals have their form; the agent is the same at the end."""
     chance = random.Random(SEED + 1)
     routes = [entry for entry in routes_to_try() if entry.route.path != "/containers"]
     asked = [question(chance, routes, "geard/test-tools") for _ in range(400)]

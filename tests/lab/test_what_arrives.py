@@ -25,8 +25,8 @@ NASTY = (
     "\"\"''\\\\\\$$%%``{}()[]<>|&;#!*?~^=,:/-.+@_  \t\n\r\x01\x07\x1b\x7f\x80\x85\xa0"
     "éü☃🜚\u200b\u2028\u202e\ufeff\ue000\U0010fffd"
 )
-WHOLE = ("", " ", "\n", "\r\n", "--", "-v", "--rm", "%n", "%%", "${x}", "$x", "$$", "$(id)", "\\", "\\\\n", '"', "'",
-         '""', "a\\", "#", ";", "!", "x" * 5_000, "é" * 2_000, "\n" * 300, '"\\' * 500, "GEAR_RUN=", "=", "=="
+WHOLE = ("", " ", "\n", "\r\n", "--", "-v", "--rm", "%n", "%%", "${x}", "$x", "$$", "$(id)", "\\", "\\\\n", '"',
+         "'", '""', "a\\", "#", ";", "!", "x" * 5_000, "é" * 2_000, "\n" * 300, '"\\' * 500, "GEAR_RUN=", "=", "=="
          )  # fmt: skip
 
 
@@ -216,8 +216,9 @@ def test_bytes_that_are_no_text_are_refused_at_the_terminal(host: Shell) -> None
     before = host.sh("find /var/lib/containers/units /var/lib/containers/env | sort").stdout
     places: list[tuple[bytes, ...]] = [
         (b"install", TOOLS.encode(), b"web", b"--", b"%s"), (b"install", TOOLS.encode(), b"web", b"A=%s"),
-        (b"install", TOOLS.encode(), b"web", b"--label", b"a=%s"), (b"install", TOOLS.encode(), b"web", b"-v", b"/%s"),
-        (b"install", b"%s", b"web"), (b"install", TOOLS.encode(), b"%s"), (b"set-env", b"web", b"A=%s"),
+        (b"install", TOOLS.encode(), b"web", b"--label", b"a=%s"), (b"install", b"%s", b"web"),
+        (b"install", TOOLS.encode(), b"web", b"-v", b"/%s"), (b"install", TOOLS.encode(), b"%s"),
+        (b"set-env", b"web", b"A=%s"), (b"status", b"%s"),
         (b"install", TOOLS.encode(), b"localhost/web", b"--", b"%s"), (b"set-env", b"web", b"%s=1"),
         (b"set-env", b"localhost/web", b"A=%s"), (b"install", TOOLS.encode(), b"localhost/web", b"--slice", b"%s"),
     ]  # fmt: skip

@@ -277,7 +277,7 @@ def _volumes(items: Sequence[str]) -> VolumeConfig:
         else:
             raise Invalid(
                 f"{item!r} is no volume",
-                hint=r"PATH, or HOST_PATH:PATH, or HOST_PATH:PATH:ro; in a path write \, for a comma and \: for a colon",
+                hint=r"PATH, or HOST_PATH:PATH, or HOST_PATH:PATH:ro; in a path \, is a comma, \: a colon",
             )
     return VolumeConfig(volumes=tuple(own), volume_mounts=tuple(mounts))
 

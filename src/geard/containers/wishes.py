@@ -91,8 +91,8 @@ def _check_volumes(wish: Wish) -> None:
 
 
 def check_sources(wish: Wish) -> None:
-    """Looks at the disk. Raises Invalid where what is to be mounted is not there: podman would say so at each start,
-    and a folder made by us instead would hide the slip.
+    """Looks at the disk. Raises Invalid where what is to be mounted is not there: podman would say so at each
+    start, and a folder made by us instead would hide the slip.
     """
     for mount in wish.volume_config.volume_mounts:
         if not os.path.exists(mount.path):
