@@ -5,6 +5,8 @@ Written from systemd.exec(5) (EnvironmentFile=) and systemd.service(5) (COMMAND 
 
 from __future__ import annotations
 
+import re
+
 
 def environment_file(text: str) -> dict[str, str]:
     """NAME=VALUE lines; in "…" a backslash stands before " \\ ` $, in '…' nothing is special, newlines stay."""
@@ -41,7 +43,8 @@ def environment_file(text: str) -> dict[str, str]:
                 assert char != "\\", "outside quotes a backslash escapes"
                 value.append(char)
             at += 1
-        found[name] = "".join(value)
+        if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name, re.ASCII):  # it passes over others (seen with 257)
+            found[name] = "".join(value)
     return found
 
 

@@ -43,6 +43,21 @@ def test_keys_inside_are_read_in_any_case_too() -> None:
     assert wish.volume_config.volume_mounts == (VolumeMount(path="/a", host_path="/b", read_only=True),)
 
 
+def test_a_key_in_two_spellings_is_refused() -> None:
+    assert refused({**WISH, "image": "busybox"}).message == "$.Image is given twice"
+    assert refused({**WISH, "Ports": [], "ports": []}).message == "$.Ports is given twice"
+
+
+def test_how_parts_are_carried_is_no_key() -> None:
+    nothing: tuple[object, ...] = ([], [NOTHING], None)
+    for value in nothing:
+        assert refused({**WISH, "Parts": value}).message == "there is no $.Parts"
+
+
+def test_an_object_where_a_row_belongs_is_told_as_that() -> None:
+    assert refused({**WISH, "Ports": {"8080": 4000}}).message.startswith("Expected `array`, got `object`")
+
+
 def test_labels_keep_their_names_as_they_are() -> None:
     assert installed(Labels={"Tier": "web", "tier": "x"}).labels == {"Tier": "web", "tier": "x"}
 

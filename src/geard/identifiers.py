@@ -29,7 +29,7 @@ def check_id(text: str, what: str = "gear") -> str:
     """
     if not _ID.fullmatch(text) or ".." in text:
         raise Invalid(
-            f"{text!r} cannot name a {what}" if text else f"a {what} needs a name",
+            f"{text[:80]!r} cannot name a {what}" if text else f"a {what} needs a name",
             hint="2 to 64 letters, digits, '_', '.' or '-', the first a letter or digit, no '..'",
         )
     return text

@@ -85,6 +85,8 @@ def read(kind: type[W], value: object, *, strict: bool = True) -> W:
         kinds = _part_kinds()
         for key in [key for key in own if key.lower() in kinds]:
             part = kinds[key.lower()]
+            if any(isinstance(other, part) for other in parts):
+                raise Invalid(f"$.{part.key} is given twice")
             given = own.pop(key)
             if given is not None:
                 parts.append(_convert(part, {"Value": given}, strict, part.key))
@@ -108,16 +110,17 @@ def _part_kinds() -> dict[str, type[Part]]:
 
 @cache
 def _spelling(kind: type[Word]) -> dict[str, tuple[str, Any]]:
-    """lower-case key -> the key as it is written, and the type behind it"""
-    return {f.encode_name.lower(): (f.encode_name, f.type) for f in msgspec.structs.fields(kind)}
+    """lower-case key -> the key as it is written, and the type behind it; `parts` stand beside the other keys"""
+    fields = msgspec.structs.fields(kind)
+    return {f.encode_name.lower(): (f.encode_name, f.type) for f in fields if f.name != "parts"}
 
 
 def _spelt(value: object, kind: Any, place: str) -> object:
     """`value` with every key spelt as `kind` writes it. Raises Invalid for a key that `kind` does not have."""
-    inner = _inside(kind)
-    if isinstance(value, list):
+    inner, rows = _inside(kind)
+    if isinstance(value, list) and rows:
         return [_spelt(item, inner, f"{place}[{n}]") for n, item in enumerate(cast(list[object], value))]
-    if not isinstance(value, Mapping) or not (isinstance(inner, type) and issubclass(inner, Word)):
+    if rows or not isinstance(value, Mapping) or not (isinstance(inner, type) and issubclass(inner, Word)):
         return value  # pyright: ignore[reportUnknownVariableType]
     spelling, result = _spelling(inner), dict[str, object]()
     for key, item in cast(Mapping[str, object], value).items():
@@ -125,21 +128,28 @@ def _spelt(value: object, kind: Any, place: str) -> object:
         if known is None:
             near = difflib.get_close_matches(key.lower(), spelling, 1)
             raise Invalid(
-                f"there is no {place}.{key}",
+                f"there is no {place}.{_short(key)}",
                 hint=f"did you mean {spelling[near[0]][0]}?"
                 if near
-                else f"known: {', '.join(sorted(inner.__struct_encode_fields__))}",
+                else f"known: {', '.join(sorted(written for written, _ in spelling.values()))}",
             )
+        if known[0] in result:
+            raise Invalid(f"{place}.{known[0]} is given twice")
         result[known[0]] = _spelt(item, known[1], f"{place}.{known[0]}")
     return result
 
 
-def _inside(kind: Any) -> Any:
-    """The one kind of word inside an optional or a row of them; dictionaries keep their keys as they are."""
+def _short(key: str) -> str:
+    """A key of somebody's own making, as a message may hold it."""
+    return key if key.isprintable() and len(key) <= 80 else ascii(key[:80])
+
+
+def _inside(kind: Any) -> tuple[Any, bool]:
+    """What is inside an optional or a row, whether it is a row. Dictionaries keep their keys as they are."""
     origin = typing.get_origin(kind)
     if origin in (tuple, list):
-        return _inside(typing.get_args(kind)[0])
+        return typing.get_args(kind)[0], True
     if origin in (typing.Union, types.UnionType):
         real = [arg for arg in typing.get_args(kind) if arg is not type(None)]
-        return _inside(real[0]) if len(real) == 1 else None
-    return kind
+        return _inside(real[0]) if len(real) == 1 else (None, False)
+    return kind, False

@@ -207,6 +207,40 @@ def test_volumes_labels_limits_and_all_the_rest(gear: Terminal) -> None:
     assert "\nSlice=container-large.slice\n" in unit
 
 
+def test_paths_with_commas_and_colons(gear: Terminal) -> None:
+    source = gear.host.folder / "a,b:c\\"
+    source.mkdir()
+    written = str(source).replace("\\", "\\\\").replace(",", "\\,").replace(":", "\\:")
+    gear.ok("install", "geard/sample", "web", "-v", f"{written}:/x\\,y:ro,/z\\:")
+    facts = [text.strip() for text in gear.ok("status", "web").splitlines()]
+    assert f"Volume: /x,y <- {source} (host files, read only)" in facts
+    assert any(text.startswith("Volume: /z: <- ") for text in facts)
+
+
+def test_a_mount_of_what_is_not_there_is_refused(gear: Terminal) -> None:
+    before = gear.tree()
+    said = gear("install", "geard/sample", "web", "--start", "-v", "/no/such:/data")
+    assert said.code == 64
+    assert "there is no '/no/such' on the host" in said.err
+    assert gear.tree() == before
+
+
+def test_a_command_line_that_is_no_text(gear: Terminal) -> None:
+    """Bytes that are not UTF-8 come as lone surrogates."""
+    before = gear.tree()
+    for words in (
+        ["web", "A=\udcff"], ["web", "A\udcff=1"], ["w\udcff"], ["web", "--slice", "\udcff"],
+        ["web", "--entrypoint", "\udcff"], ["web", "--", "sh", "\udcff"], ["web", "-v", "/\udcff"],
+        ["web", "--label", "a=\udcff"], ["web", "--env-id", "\udcff"], ["web", "-p", "\udcff"],
+    ):  # fmt: skip
+        said = gear("install", "geard/sample", *words)
+        assert said.code == 64, (words, said)
+        assert "Error: " in said.err
+    for words in (["start", "\udcff"], ["set-env", "web", "A=\udcff"], ["set-env", "web", "--remove", "\udcff"]):
+        assert gear(*words).code == 64, words
+    assert gear.tree() == before
+
+
 # --- start, stop, restart
 
 

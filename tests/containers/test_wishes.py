@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,14 @@ from hypothesis import strategies as st
 from geard.containers.requests import InstallContainer, Limits, Volume, VolumeConfig, VolumeMount
 from geard.containers.sizes import parse_size, show_size
 from geard.containers.volumes import volume_folder
-from geard.containers.wishes import LEAST_MEMORY, STOP_LIMIT, check_path, check_wish
+from geard.containers.wishes import (
+    LEAST_MEMORY,
+    STOP_LIMIT,
+    check_path,
+    check_sources,
+    check_user,
+    check_wish,
+)
 from geard.failures import Denied, Failure, Invalid
 from geard.request import ROOT_HERE, Asker
 
@@ -72,6 +80,7 @@ def test_it_may_be_asked(more: dict[str, Any]) -> None:
         {"stop_timeout": STOP_LIMIT + 1},
         {"limits": Limits(memory=-1)},
         {"limits": Limits(memory=LEAST_MEMORY - 1)},
+        {"limits": Limits(memory=10**40)},
         {"limits": Limits(cpus=-0.1)},
         {"limits": Limits(cpus=float("nan"))},
         {"limits": Limits(cpus=float("inf"))},
@@ -106,6 +115,27 @@ def test_what_gives_the_host_away_takes_the_scope_admin() -> None:
         with pytest.raises(Denied):
             check_wish(wish(**more), OPERATOR)
     check_wish(wish(volume_config=volumes("/data")), OPERATOR)
+
+
+def test_what_is_to_be_mounted_must_be_there(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    for path in (tmp_path / "none", tmp_path / "link"):
+        with pytest.raises(Invalid, match="there is no"):
+            check_sources(wish(volume_config=mount(str(path), "/b")))
+    (tmp_path / "gone").touch()
+    check_sources(wish(volume_config=mount(str(tmp_path / "link"), "/b")))
+
+
+@pytest.mark.parametrize("user", ["65536", "0:65536", "worker:70000", "99999999999999999999"])
+def test_a_user_that_no_gear_has(user: str) -> None:
+    with pytest.raises(Invalid, match="end at 65535"):
+        check_user(user, simple=False)
+    check_user(user, simple=True)
+
+
+def test_users_that_a_gear_may_have() -> None:
+    for user in ("", "0", "65535:65535", "worker", "worker:root", "٣٣٣٣٣٣"):
+        check_user(user, simple=False)
 
 
 @pytest.mark.parametrize(

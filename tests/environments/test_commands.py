@@ -167,3 +167,13 @@ def test_a_change_is_brought_in_by_the_next_install_with_start(gear: Terminal) -
     gear.ok("set-env", "web", "A=1")
     gear.ok("install", "geard/sample", "web", "--start")
     assert gear.host.systemd.told_about("ctr-web.service") == ["start", "restart"]
+
+
+def test_a_file_is_read_byte_for_byte(gear: Terminal, tmp_path: Path) -> None:
+    """A carriage return in the middle of a line is part of the value."""
+    (tmp_path / "env").write_bytes(b"A=one\rtwo\r\nB=\xc3\xbc\n")
+    gear.ok("set-env", "odd", "--env-file", str(tmp_path / "env"))
+    assert gear.ok("env", "odd") == "A=one\rtwo\nB=ü\n"
+    (tmp_path / "env").write_bytes(b"A=\xff\n")
+    said = gear("set-env", "odd", "--env-file", str(tmp_path / "env"))
+    assert said.code == 64 and "cannot read the environment file" in said.err

@@ -21,6 +21,7 @@ from geard.environments.file import (
     parse_lines,
     render,
     render_for_systemd,
+    render_lines,
     split_for_podman,
 )
 from geard.failures import Invalid
@@ -97,6 +98,7 @@ def test_what_goes_through_podmans_own_environment_passes_systemds_parser(variab
         ('A="b', {"A": '"b'}),
         ('A=b"', {"A": 'b"'}),
         ('A="b"c"', {"A": '"b"c"'}),
+        ('A=" b "', {"A": " b "}),
         ("A=  b  ", {"A": "b"}),
         ("A", {}),
         ("", {}),
@@ -106,6 +108,30 @@ def test_what_goes_through_podmans_own_environment_passes_systemds_parser(variab
 )
 def test_a_line_of_an_environment_file(line: str, found: dict[str, str]) -> None:
     assert parse_lines(line) == found
+
+
+@given(environments)
+def test_what_is_shown_can_be_given_again(variables: dict[str, str]) -> None:
+    """`gear env NAME >file`, then `--env-file file`."""
+    complaints: list[str] = []
+    assert parse_lines(render_lines(variables) + "\n", complaints) == variables
+    assert complaints == []
+
+
+@pytest.mark.parametrize(
+    ("value", "line"),
+    [
+        ("plain = $x %n \\ ü", "A=plain = $x %n \\ ü"),
+        ("", "A="),
+        (" blanks ", 'A=" blanks "'),
+        ("two\nlines\r", 'A="two\\nlines\\r"'),
+        ('"quoted"', 'A="\\"quoted\\""'),
+        ("'quoted'", "A='quoted'"),
+        ("`quoted`", 'A="`quoted`"'),
+    ],
+)
+def test_only_what_must_be_is_quoted(value: str, line: str) -> None:
+    assert render_lines({"A": value}) == line
 
 
 @pytest.mark.parametrize("line", ["=b", "A =b", "A B=c", "1A=b", "ä=b", "a\x7f=b"])
@@ -191,6 +217,15 @@ def test_values_and_whole_environments_have_limits_in_bytes() -> None:
     check_variables(few)
     with pytest.raises(Invalid):
         check_variables({**few, "B": "x" * 30_000})
+
+
+def test_a_name_that_no_shell_knows_has_one_line() -> None:
+    """systemd passes over it in an EnvironmentFile=, by which values of several lines go."""
+    for name in ("A.b", "A-b"):
+        check_variable(name, "one line")
+        for value in ("two\nlines", "end\r"):
+            with pytest.raises(Invalid, match="several lines"):
+                check_variable(name, value)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,21 @@ class Shell:
         self, command: Sequence[str], *, stdin: str | bytes = b"", check: bool = True, seconds: float = 120
     ) -> subprocess.CompletedProcess[str]:
         """Run a command in the host, as root."""
+        status, out, err = self._finished(command, stdin, seconds)
+        finished = subprocess.CompletedProcess[str](
+            list(command), status, out.decode(errors="replace"), err.decode(errors="replace")
+        )
+        if check and status != 0:
+            raise AssertionError(f"{command} ended with {status}\n{finished.stdout}{finished.stderr}")
+        return finished
+
+    def output(self, command: Sequence[str], *, stdin: str | bytes = b"") -> bytes:
+        """What a command that must succeed prints, byte for byte."""
+        status, out, err = self._finished(command, stdin, 120)
+        assert status == 0, f"{command} ended with {status}\n{err.decode(errors='replace')}"
+        return out
+
+    def _finished(self, command: Sequence[str], stdin: str | bytes, seconds: float) -> tuple[int, bytes, bytes]:
         with (
             open(os.memfd_create("in"), "w+b") as given,
             open(os.memfd_create("out"), "w+b") as out,
@@ -39,12 +54,7 @@ class Shell:
             status = door.run(self.lab.host(self.name).door, command, files, timeout=seconds)
             out.seek(0)
             err.seek(0)
-            finished = subprocess.CompletedProcess[str](
-                list(command), status, out.read().decode(errors="replace"), err.read().decode(errors="replace")
-            )
-        if check and status != 0:
-            raise AssertionError(f"{command} ended with {status}\n{finished.stdout}{finished.stderr}")
-        return finished
+            return status, out.read(), err.read()
 
     def gear(self, *words: str, check: bool = True, stdin: str = "") -> subprocess.CompletedProcess[str]:
         return self.run(["gear", *words], check=check, stdin=stdin)

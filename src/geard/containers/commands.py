@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -256,17 +257,28 @@ def _names(host: str) -> list[str]:
     return [row.id for row in answer.containers]
 
 
+_ESCAPED = re.compile(r"\\([,:\\])")
+
+
+def _split(text: str, at: str) -> list[str]:
+    r"""At each comma or colon that has no backslash before it; `\\` is a backslash that is none."""
+    return re.findall(rf"(?:^|{at})((?:\\.|[^{at}\\]|\\$)*)", text, re.DOTALL)
+
+
 def _volumes(items: Sequence[str]) -> VolumeConfig:
     own: list[Volume] = []
     mounts: list[VolumeMount] = []
-    for item in (part for text in items for part in text.split(",")):
-        fields = item.split(":")
+    for item in (part for text in items for part in _split(text, ",")):
+        fields = [_ESCAPED.sub(r"\1", field) for field in _split(item, ":")]
         if len(fields) == 1:
-            own.append(Volume(path=item))
+            own.append(Volume(path=fields[0]))
         elif len(fields) in (2, 3) and (len(fields) == 2 or fields[2] in ("ro", "rw")):
             mounts.append(VolumeMount(path=fields[0], host_path=fields[1], read_only=fields[2:] == ["ro"]))
         else:
-            raise Invalid(f"{item!r} is no volume", hint="PATH, or HOST_PATH:PATH, or HOST_PATH:PATH:ro")
+            raise Invalid(
+                f"{item!r} is no volume",
+                hint=r"PATH, or HOST_PATH:PATH, or HOST_PATH:PATH:ro; in a path \, is a comma, \: a colon",
+            )
     return VolumeConfig(volumes=tuple(own), volume_mounts=tuple(mounts))
 
 

@@ -20,6 +20,7 @@ from geard.containers.folders import Folders
 from geard.containers.requests import Preview, Wish
 from geard.containers.units import gear_of, render_run, render_unit
 from geard.containers.volumes import volume_folder
+from geard.containers.wishes import check_user
 from geard.facet import AnyFacet
 from geard.failures import Conflict, Invalid
 from geard.host import Host
@@ -134,6 +135,7 @@ def _with_image(
         raise Invalid(
             f"{definition.image} names no program to run", hint="give one: gear install IMAGE NAME -- PROGRAM…"
         )
+    check_user(image.user, simple=definition.simple)
     gear = gear_of(folders)
     parts: list[Part] = []
     for facet in facets:

@@ -13,15 +13,20 @@ from geard.containers.requests import ContainerStatus, Fact
 from geard.containers.sizes import show_size
 from geard.containers.units import gear_of, mounts
 from geard.dispatch.work import Work
+from geard.failures import Invalid
 from geard.host.journal import Entry, Span
 from geard.host.storage import read_text
 from geard.identifiers import login_name
 from geard.logs.lines import render_line, render_time
 from geard.words import part_of
 
+LINES = 10_000
+
 
 async def look(work: Work, id: str, lines: int) -> ContainerStatus:
-    """Raises NotFound."""
+    """Raises NotFound, Invalid."""
+    if not 0 <= lines <= LINES:
+        raise Invalid(f"{lines} lines of a log", hint=f"0 to {LINES}; gear log shows all")
     host = work.host
     folders = Folders.of(host.paths, id)
     definition = await work.on_disk(versions.require, folders)
@@ -104,7 +109,10 @@ def _limits(definition: Definition) -> str:
 def advice(state: dict[str, Any], definition: Definition, folders: Folders, running: str) -> list[str]:
     found: list[str] = []
     active, record = state["ActiveState"], lifecycle.ended(folders)
-    if not definition.complete:
+    failure = (read_text(folders.state / "failure") or "").strip()
+    if not definition.complete and failure:
+        found.append(f"it is not whole: {failure}")
+    elif not definition.complete:
         found.append("its image is not here yet; the pull goes on, or is tried again at the next start")
     if active == "failed" or state["SubState"] == "auto-restart":
         found.append(f"it is down: {lifecycle.reason(state, folders)}")

@@ -40,7 +40,7 @@ from geard.containers.requests import (
 )
 from geard.containers.settings import Allowances
 from geard.containers.updating import only_asks_anew, updated, wish_of
-from geard.containers.wishes import check_wish
+from geard.containers.wishes import check_sources, check_wish
 from geard.dispatch.operation import operation
 from geard.dispatch.work import Work
 from geard.failures import Failure, Invalid, NotFound, Unavailable, no_such_gear
@@ -98,6 +98,8 @@ async def preview_install(request: PreviewInstall, work: Work) -> Preview:
 
 async def _checked(wish: Wish, work: Work) -> tuple[Part, ...]:
     check_wish(wish, work.asker, work.host.settings.section(Allowances))
+    if wish.volume_config.volume_mounts:
+        await work.on_disk(check_sources, wish)
     return await _checked_parts(wish.parts, work, fetch=isinstance(wish, InstallContainer))
 
 
@@ -130,6 +132,8 @@ async def update_container(request: UpdateContainer, work: Work) -> InstalledCon
         parts = tuple(facets[type(p)].amend(p, part_of(type(p), before.parts)) for p in asked)
         wish = updated(wish_of(before), request, parts)
         check_wish(wish, work.asker, host.settings.section(Allowances))
+        if request.volume_config is not None:
+            check_sources(wish)
         return wish
 
     async def settle(image: Image | None) -> installing.Settled:

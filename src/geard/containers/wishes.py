@@ -16,7 +16,9 @@ from geard.images.names import check_image
 from geard.request import Asker
 
 LEAST_MEMORY = 6 * 1_024 * 1_024
+MOST_MEMORY = 1 << 60
 STOP_LIMIT = 3_600
+USERS = 65_536
 _ALLOW = "an admin may permit it for others: [allow] in /etc/geard/geard.toml"
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,254}[A-Za-z0-9])?", re.ASCII)
 
@@ -63,6 +65,8 @@ def _check_limits(wish: Wish) -> None:
     limits = wish.limits
     if (limits.memory is not None and 0 < limits.memory < LEAST_MEMORY) or (limits.memory or 0) < 0:
         raise Invalid(f"{limits.memory} bytes of memory", hint="6m at least, or 0 for no limit of its own")
+    if (limits.memory or 0) > MOST_MEMORY:
+        raise Invalid(f"{limits.memory} bytes of memory", hint="0 for no limit of its own")
     if limits.cpus is not None and not 0 <= limits.cpus <= 4_096:
         raise Invalid(f"{limits.cpus:g} CPUs", hint="such as 0.5 or 2; 0 for no limit")
     if limits.pids is not None and not 0 <= limits.pids <= 4_194_304:
@@ -84,6 +88,28 @@ def _check_volumes(wish: Wish) -> None:
         seen.add(target)
     for mount in wish.volume_config.volume_mounts:
         check_path(mount.path, "on the host")
+
+
+def check_sources(wish: Wish) -> None:
+    """Looks at the disk. Raises Invalid where what is to be mounted is not there: podman would say so at each
+    start, and a folder made by us instead would hide the slip.
+    """
+    for mount in wish.volume_config.volume_mounts:
+        if not os.path.exists(mount.path):
+            raise Invalid(
+                f"there is no {mount.path!r} on the host to be seen at {mount.host_path!r}",
+                hint=f"make it first; or have a folder kept for the gear: -v {mount.host_path}",
+            )
+
+
+def check_user(user: str, *, simple: bool) -> None:
+    """Raises Invalid where an image wants a user or group, by number, that a gear with its own users lacks."""
+    for number in user.split(":"):
+        if not simple and number.isascii() and number.isdigit() and int(number) >= USERS:
+            raise Invalid(
+                f"the image runs as user {user}, and a gear's users and groups end at {USERS - 1}",
+                hint="--simple shares the host's users; an image of another USER works as ever",
+            )
 
 
 def check_path(path: str, where: str) -> str:

@@ -157,6 +157,8 @@ class Api:
             raise Denied(f"{visit.asker.name} may not {http.method} {path}", hint=f"it takes scope {route.scope}")
         question.form = parse_accept(http.headers.get("Accept", ""))
         query = dict(http.rel_url.query)
+        if len(query) != len(http.rel_url.query):
+            raise Invalid("the query says something twice")
         follow = route.mutates and _truth(query.pop("follow", ""))
         request = parse(question.entry.request, in_path, query, await _body(http))
         question.told = request.told()

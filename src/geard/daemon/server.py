@@ -27,12 +27,14 @@ from aiohttp import web
 from geard import catalog
 from geard.daemon.api import Api, Visit
 from geard.daemon.doors import GROUP, Doors, door_of, group_id, verdict
+from geard.daemon.forms import JSON_TYPE, encode_json, failure_body
 from geard.daemon.notify import Notifier
 from geard.dispatch.dispatcher import Dispatcher
 from geard.dispatch.operation import all_operations
-from geard.failures import Unavailable
+from geard.failures import Invalid, Unavailable
 from geard.host import Host
-from geard.identifiers import DEFAULT_PORT
+from geard.identifiers import DEFAULT_PORT, new_request_id
+from geard.transport.wire import REQUEST_ID
 
 log = logging.getLogger(__name__)
 
@@ -134,6 +136,9 @@ class Reception(web.Server):
         self._doors = doors
         self._visits = dict[web.RequestHandler, Visit]()
 
+    def __call__(self) -> web.RequestHandler:
+        return _Handler(self, loop=self._loop, **self._kwargs)
+
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         connection = transport.get_extra_info("socket")
         asker = verdict(self._doors, connection)
@@ -153,6 +158,30 @@ class Reception(web.Server):
     async def _answer(self, http: web.BaseRequest) -> web.StreamResponse:
         assert isinstance(http, _VisitorsRequest)
         return await self._api.answer(http, http.visit)
+
+
+class _Handler(web.RequestHandler):
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """What cannot be read as HTTP, before anybody here has seen it: anyone may send that to loopback, so the
+        journal is told in one line, and the answer has the form of every other.
+        """
+        if isinstance(exc, ConnectionError):  # it left in the middle of its question: nobody reads this
+            status, message = 400, "it ended before its end"
+        elif status >= 500:
+            return super().handle_error(request, status, exc, message)
+        why = ((message or "").strip().splitlines() or [type(exc).__name__])[0][:120]
+        log.info("this is no HTTP: %s", why)
+        failure, id = Invalid(f"this cannot be read as HTTP: {why}"), new_request_id()
+        headers = {REQUEST_ID: id, "Server": "geard", "Content-Type": JSON_TYPE}
+        response = web.Response(status=status, body=encode_json(failure_body(failure, id)), headers=headers)
+        response.force_close()
+        return response
 
 
 class _VisitorsRequest(web.BaseRequest):

@@ -17,7 +17,7 @@ class WrongMethod(Invalid):
 
     def __init__(self, method: str, path: str, allowed: Iterable[str]) -> None:
         self.allowed = sorted(allowed)
-        super().__init__(f"cannot {method} {path}", hint=f"it takes {', '.join(self.allowed)}")
+        super().__init__(f"cannot {method[:20]} {path[:300]}", hint=f"it takes {', '.join(self.allowed)}")
 
     @property
     def kind(self) -> str:
@@ -92,7 +92,7 @@ class Table:
                 return entry, _values(entry.segments, given)
         if fitting:
             raise WrongMethod(method, path, {entry.method for entry in fitting})
-        raise NotFound(f"there is no {path} here", hint="GET / lists what there is")
+        raise NotFound(f"there is no {path[:300]} here", hint="GET / lists what there is")
 
 
 def _field(part: str) -> str | None:

@@ -7,7 +7,9 @@ holds while the process lives; what outlives the agent is in systemd and on disk
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
@@ -16,7 +18,7 @@ from typing import Any
 from geard.dispatch.operation import operation_for
 from geard.dispatch.work import Work
 from geard.facet import AnyFacet
-from geard.failures import Bug, Conflict, Failure, Full
+from geard.failures import Bug, Conflict, Failure, Full, Unavailable
 from geard.host import Host
 from geard.identifiers import new_request_id
 from geard.request import Asker, Progress, Request
@@ -117,7 +119,13 @@ class Dispatcher:
     async def ask(self, request: Request[Any], asker: Asker) -> Any:
         """Answer a question that changes nothing; it takes no record and no slot."""
         work = Work(self.host, new_request_id(), asker, facets=self.facets)
-        return await operation_for(type(request)).run(request, work)
+        try:
+            return await operation_for(type(request)).run(request, work)
+        except OSError as error:
+            failure = failure_of_disk(error)
+            if failure is None:
+                raise
+            raise failure from None
 
     def stream(self, request: Request[Any], asker: Asker) -> AsyncIterator[Any]:
         """The items a streaming request is answered with. Streams hold no slot."""
@@ -166,5 +174,24 @@ class Dispatcher:
 def as_failure(error: BaseException, running: Running) -> Failure:
     if isinstance(error, Failure):
         return error
+    failure = failure_of_disk(error) if isinstance(error, OSError) else None
+    if failure is not None:
+        return failure
     log.error("request %s (%s) met a bug", running.id, type(running.request).__name__, exc_info=error)
     return Bug(f"geard met a bug of its own; the journal knows it as request {running.id}")
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_OF_THE_MACHINE = (*_FULL, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
+
+def failure_of_disk(error: OSError) -> Failure | None:
+    """A disk that is full or broken is no bug of ours; None for every other error."""
+    if error.errno not in _OF_THE_MACHINE:
+        return None
+    about = f" {error.filename}" if error.filename else ""
+    more = "make room (df -h, df -i), then" if error.errno in _FULL else "when that is mended,"
+    return Unavailable(
+        f"cannot write or read{about}: {os.strerror(error.errno)}",
+        hint=f"{more} ask again; nothing is half done that the same request does not complete",
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,7 +32,7 @@ from geard.words import Part
 def read_file(path: str) -> dict[str, str]:
     """The variables in a file of NAME=VALUE lines, `-` for standard input. Raises Invalid."""
     try:
-        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+        text = _standard_input() if path == "-" else Path(path).read_bytes().decode()
     except (OSError, UnicodeDecodeError) as error:
         raise Invalid(f"cannot read the environment file {path}: {error}") from None
     bad: list[str] = []
@@ -41,6 +42,11 @@ def read_file(path: str) -> dict[str, str]:
     for name, value in found.items():
         check_variable(name, value)
     return found
+
+
+def _standard_input() -> str:
+    buffer: io.BufferedIOBase | None = getattr(sys.stdin, "buffer", None)
+    return sys.stdin.read() if buffer is None else buffer.read().decode()  # as bytes: a \r in a value stays one
 
 
 def as_variables(found: dict[str, str]) -> tuple[Variable, ...]:

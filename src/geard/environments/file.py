@@ -17,6 +17,7 @@ VALUE_LIMIT = 32 * 1_024
 TOTAL_LIMIT = 100 * 1_024
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*", re.ASCII)
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _SPECIAL = re.compile(r'["\\`$]')
 _ESCAPED = re.compile(r'\\(["\\`$])')
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
@@ -53,10 +54,14 @@ def check_variable(name: str, value: str) -> None:
         )
     if len(value.encode()) > VALUE_LIMIT:
         raise Invalid(f"the value of {name} is longer than {VALUE_LIMIT} bytes", hint="mount a file instead")
-    if _needs_lines(value) and _OBEYED.fullmatch(name):
+    if _needs_lines(value) and (_OBEYED.fullmatch(name) or not _PLAIN.fullmatch(name)):
+        # It goes through an EnvironmentFile=, where systemd passes over names that no shell knows, and through
+        # the engine's own environment.
         raise Invalid(
             f"{name} cannot have a value of several lines",
-            hint="the engine would act on that variable itself; another name, or one line, works",
+            hint="the engine would act on that variable itself; another name, or one line, works"
+            if _PLAIN.fullmatch(name)
+            else "one line, or a name without '.' and '-', works",
         )
 
 
@@ -114,7 +119,8 @@ def parse_argument(text: str) -> tuple[str, str]:
 def parse_lines(text: str, complain: list[str] | None = None) -> dict[str, str]:
     r"""What an `--env-file` or the answer of an `--env-url` holds: NAME=VALUE lines.
 
-    A value that is a whole "…" or `…` is unquoted, any other is taken as it is without the blanks around it.
+    A value that is a whole "…" or `…` is unquoted, any other is taken as it is without the blanks around it:
+    blanks that matter, and several lines, stand in "…".
     Lines without '=' and comments are passed over; those with an impossible name go into `complain`.
     """
     found: dict[str, str] = {}
@@ -127,8 +133,22 @@ def parse_lines(text: str, complain: list[str] | None = None) -> dict[str, str]:
             if complain is not None:
                 complain.append(name)
             continue
-        found[name] = _unquote(value.strip()).strip()
+        found[name] = _unquote(value.strip())
     return found
+
+
+def render_lines(variables: Mapping[str, str]) -> str:
+    """Lines that `parse_lines` reads as just these variables: as they are, but quoted where they must be."""
+    return "\n".join(map(_line, variables.items()))
+
+
+def _line(variable: tuple[str, str]) -> str:
+    name, value = variable
+    plain = f"{name}={value}"
+    if parse_lines(plain) == {name: value}:
+        return plain
+    known = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+    return f'{name}="{"".join(known.get(c, c) for c in value)}"'
 
 
 def _unquote(value: str) -> str:

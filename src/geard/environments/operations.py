@@ -5,7 +5,7 @@ from __future__ import annotations
 from geard.dispatch.operation import operation
 from geard.dispatch.work import Work
 from geard.environments import store
-from geard.environments.file import check_variables, parse_lines
+from geard.environments.file import check_name, check_variables, parse_lines
 from geard.environments.requests import (
     DeleteEnvironment,
     GetEnvironment,
@@ -46,6 +46,8 @@ async def set_environment(request: SetEnvironment, work: Work) -> Nothing:
 
 @operation
 async def patch_environment(request: PatchEnvironment, work: Work) -> Nothing:
+    for name in request.remove:
+        check_name(name)
     variables = await _gathered(request.source, request.variables, request.id)
 
     def write() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from geard.environments.file import render_lines
 from geard.request import Answer, Nothing, Request, Route
 from geard.words import Part, Word
 
@@ -36,7 +37,8 @@ class Variables(Answer):
     variables: tuple[Variable, ...] = ()
 
     def text(self) -> str:
-        return "\n".join(f"{variable.name}={variable.value}" for variable in self.variables)
+        """As an --env-file has it."""
+        return render_lines({variable.name: variable.value for variable in self.variables})
 
 
 class GetEnvironment(Request[Variables]):

@@ -48,6 +48,8 @@ async def run(
         )
     except FileNotFoundError:
         raise Unavailable(f"{argv[0]} is not installed", hint="gear setup says what this host lacks") from None
+    except OSError as error:
+        raise Unavailable(f"{argv[0]} cannot be run: {error.strerror}") from None
     try:
         output, errors = await asyncio.wait_for(child.communicate(stdin), timeout)
     except TimeoutError:

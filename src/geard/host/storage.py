@@ -46,9 +46,11 @@ class Changes:
                 _write_all(fd, data)
                 os.fsync(file.fileno())
             os.rename(draft, path)
-        except BaseException:
+        except BaseException as error:
             with suppress(FileNotFoundError):
                 os.unlink(draft)
+            if isinstance(error, OSError):
+                error.filename = str(path)  # a write has none, and nobody knows the draft's
             raise
         self._touch(path)
 

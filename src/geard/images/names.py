@@ -38,7 +38,8 @@ def complete_name(text: str, registry: str = DEFAULT_REGISTRY) -> str:
     if found is None or _ID.fullmatch(text):
         return text
     domain, path = found["domain"], found["path"]
-    if domain is not None and not (domain == "localhost" or "." in domain or ":" in domain):
+    # A capital letter cannot stand in a path, so what has one is a registry, as docker and podman have it.
+    if domain is not None and domain == domain.lower() and domain != "localhost" and not set(".:") & set(domain):
         domain, path = None, f"{domain}/{path}"
     if domain is None:
         domain = registry

@@ -35,7 +35,15 @@ def path_fields(route: Route) -> tuple[str, ...]:
 
 
 def write(request: Request[Any]) -> Call:
-    """How `request` is asked over HTTP."""
+    """How `request` is asked over HTTP. Raises Invalid for words that are not UTF-8: a command line is bytes."""
+    try:
+        return _write(request)
+    except UnicodeEncodeError as error:
+        word = str(error.object)[max(0, error.start - 20) : error.end + 20]
+        raise Invalid(f"{word!r} is not UTF-8 and cannot be asked of an agent") from None
+
+
+def _write(request: Request[Any]) -> Call:
     route = type(request).route
     if route is None:
         raise Bug(f"{type(request).__name__} is for this machine only and has no route")
@@ -74,6 +82,8 @@ def _object(body: bytes) -> dict[str, Any]:
         value: object = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Invalid(f"the body is not JSON: {error}") from None
+    except RecursionError:
+        raise Invalid("the body is nested too deep") from None
     if not isinstance(value, dict):
         raise Invalid(f"the body must be a JSON object, not {type(value).__name__}")
     return cast("dict[str, Any]", value)

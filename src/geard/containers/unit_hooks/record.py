@@ -7,6 +7,7 @@ come to anything.
 `systemctl show` forgets the status of a good end, and 137 may be a stop or a kill by the memory limit: this is the
 one place that sees the truth. A program that the engine could not even start (126, 127 and no process id), or an
 image that no registry will hand out, will not be there at the next try either: the unit is stopped, and failed.
+Where the engine did not start it, its own words are kept: without them 125 says nothing to anybody.
 systemd waits for this, at every stop of every gear: it imports next to nothing.
 """
 
@@ -18,7 +19,12 @@ import time
 
 RUN = "/run/geard/gears"
 PODMAN = ["/usr/bin/podman", "--events-backend=none", "--noout"]
-CANNOT_RUN = {"126": "its program cannot be executed", "127": "the image has no such program"}
+# What the engine ends with where the program never ran; at 125 another try may do it.
+NOT_STARTED = {
+    "125": "the engine could not start it",
+    "126": "its program cannot be executed",
+    "127": "the image has no such program",
+}
 
 
 def main(name: str) -> int:
@@ -31,9 +37,10 @@ def main(name: str) -> int:
     _write(f"{state}/ended", f"result={result} code={code} status={status} oom={oom} at={time.time():.3f}\n")
     _forget_secrets(state)
     hopeless = os.path.exists(f"{state}/permanent")
-    if code == "exited" and status in CANNOT_RUN and not os.path.exists(f"{state}/pid"):
-        _write(f"{state}/failure", f"{CANNOT_RUN[status]} (status {status})\n")
-        hopeless = True
+    if code == "exited" and status in NOT_STARTED and not os.path.exists(f"{state}/pid"):
+        words = _words_of_engine(name)
+        _write(f"{state}/failure", f"{NOT_STARTED[status]} (status {status}){words and f': {words}'}\n")
+        hopeless = hopeless or status != "125"
     if hopeless:
         # --no-block: systemd is waiting for this very process.
         _run(["/usr/bin/systemctl", "--no-block", "stop", f"{name}.service"])
@@ -54,6 +61,21 @@ def _forget_secrets(state: str) -> None:
         os.rmdir(folder)
 
 
+def _words_of_engine(name: str) -> str:
+    """The last error it told the journal in this run, in one line; empty where there is none."""
+    run = os.environ.get("INVOCATION_ID", "")
+    asked = ["/usr/bin/journalctl", "-q", "--no-pager", "-o", "cat", "-n", "20",
+        f"_SYSTEMD_UNIT={name}.service", f"_SYSTEMD_INVOCATION_ID={run}"]  # fmt: skip
+    for _ in range(3):
+        told = [line[7:] for line in _output(asked).splitlines() if line.startswith("Error: ")]
+        if told:
+            words = told[-1].strip()[:500]
+            unmapped = words.rpartition("but doesn't map ")[2]  # a user or group that the gear does not have
+            return words if unmapped == words else f"it is to run as {unmapped}, and a gear's ids end at 65535"
+        time.sleep(0.1)  # the journal takes what it is told a moment later
+    return ""
+
+
 def _killed_for_memory(name: str) -> bool:
     """What the engine knows of it; on unified cgroups the unit's own count tells as well, without asking."""
     try:
@@ -66,11 +88,16 @@ def _killed_for_memory(name: str) -> bool:
     except (FileNotFoundError, StopIteration):
         pass
     asked = [PODMAN[0], "container", "inspect", "--format", "{{.State.OOMKilled}}", name]
+    return _output(asked).strip() == "true"
+
+
+def _output(argv: list[str]) -> str:
+    """What a program prints, less than a pipe holds."""
     reader, writer = os.pipe()
-    _run(asked, [(os.POSIX_SPAWN_DUP2, writer, 1), (os.POSIX_SPAWN_CLOSE, reader)])
+    _run(argv, [(os.POSIX_SPAWN_DUP2, writer, 1), (os.POSIX_SPAWN_CLOSE, reader)])
     os.close(writer)
-    with open(reader, "rb") as answer:
-        return answer.read().strip() == b"true"
+    with open(reader, encoding="utf-8", errors="replace") as answer:
+        return answer.read()
 
 
 def _run(argv: list[str], files: list[tuple[int, ...]] | None = None) -> int:
