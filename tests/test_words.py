@@ -116,7 +116,9 @@ def test_parts_stand_beside_the_other_keys() -> None:
     wish = InstallContainer(id="web", image="nginx", parts=(ports, variables))
     written = json.loads(encode(wish))
     assert "Parts" not in written
-    assert written["Ports"] == [{"Internal": 80, "External": 4000, "Protocol": "tcp", "Exposed": False}]
+    assert written["Ports"] == [
+        {"Internal": 80, "External": 4000, "Protocol": "tcp", "Address": "", "Exposed": False}
+    ]
     assert decode(InstallContainer, encode(wish)) == wish
 
 

@@ -41,8 +41,10 @@ class Facet(Generic[P]):
     def check(self, asked: P, asker: Asker) -> None:
         """Raise Invalid or Denied for words that cannot be; nothing has been touched yet."""
 
-    async def fetch(self, asked: P) -> P:
-        """`asked` with what it only points to (a URL) brought in, before any lock is taken."""
+    async def fetch(self, host: Host, asked: P) -> P:
+        """`asked` with what it only points to (a URL) brought in, and what the machine's settings say beside it;
+        before any lock is taken.
+        """
         return asked
 
     def amend(self, asked: P, before: P | None) -> P:
@@ -79,6 +81,12 @@ class Facet(Generic[P]):
     def show(self, host: Host, gear: Gear, settled: P | None) -> Sequence[tuple[str, str]]:
         """Label and text for `gear status`."""
         return ()
+
+    def adapt(self, host: Host, gear: Gear, addresses: tuple[str, str], running: P | None, now: P | None) -> bool:
+        """Have the gear that runs, started with `running`, take on `now` without a restart; False where it takes
+        one. `addresses` are its IPv4 and IPv6 (or empty) on geard's bridge. Raises Unavailable.
+        """
+        return False
 
     def up_to_date(self, host: Host, gear: Gear, settled: P | None) -> bool:
         """Whether the running gear has what it would be started with now."""

@@ -91,7 +91,7 @@ def test_a_port_that_another_has_is_told_with_the_way_out_and_nothing_changes(ge
     for _ in range(2):
         said = gear("install", "geard/sample", "second", "-p", "8080:4500")
         assert (said.code, said.out) == (1, "")
-        assert "Error: port 4500/tcp belongs to first" in said.err
+        assert "Error: port 4500/tcp belongs to gear first" in said.err
         assert "0 to be given a free one" in said.err
     after = {name: what for name, what in gear.tree().items() if name in there or not what.startswith("folder")}
     assert after == there

@@ -134,7 +134,7 @@ def test_rollback_to_a_port_that_is_anothers_by_now_changes_nothing(gear: Termin
     there = gear.tree()
     said = gear("rollback", "web")
     assert said.code == 1
-    assert "port 4100/tcp belongs to thief" in said.err
+    assert "port 4100/tcp belongs to gear thief" in said.err
     assert gear.tree() == there
 
 

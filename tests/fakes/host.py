@@ -7,13 +7,14 @@ import os
 import stat
 import sys
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 from unittest import mock
 
 from tests.fakes.engine import FakeEngine, make_image
 from tests.fakes.journal import FakeJournal
+from tests.fakes.rules import FakeRules
 from tests.fakes.systemd import FakeSystemd
 
 from geard.containers.unit_hooks import prepare
@@ -31,6 +32,7 @@ class FakeHost(Host):
 
     systemd: FakeSystemd
     journal: FakeJournal
+    rules: FakeRules = field(default_factory=FakeRules)
 
     @property
     def engine(self) -> FakeEngine:

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import socket
 from collections.abc import Generator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from unittest import mock
@@ -18,7 +18,8 @@ from geard.host.paths import Paths
 from geard.host.storage import Changes, locked
 from geard.identifiers import DEFAULT_PORT
 from geard.ports import reservations
-from geard.ports.reservations import allocate, held_by, in_use, owner, place, release, reserve
+from geard.ports.listening import in_use
+from geard.ports.reservations import allocate, held_by, owner, place, release, reserve
 
 processes = multiprocessing.get_context("spawn")
 
@@ -59,7 +60,7 @@ def test_asking_again_is_harmless_and_another_is_told_who_has_it(paths: Paths) -
         reserve(paths, changes, 4900, "tcp", web)
         reserve(paths, changes, 4900, "tcp", web)
         for _ in range(2):  # also when it asks again: a failed conflict releases nothing
-            with pytest.raises(AlreadyExists, match="port 4900/tcp belongs to web"):
+            with pytest.raises(AlreadyExists, match="port 4900/tcp belongs to gear web"):
                 reserve(paths, changes, 4900, "tcp", db)
     assert owner(paths, 4900, "tcp") == web
 
@@ -80,6 +81,27 @@ def test_debris_of_a_killed_install_is_taken_over(paths: Paths) -> None:
     with Changes() as changes:
         reserve(paths, changes, 4900, "tcp", gone)
         reserve(paths, changes, 4900, "tcp", db)
+    assert owner(paths, 4900, "tcp") == db
+
+
+def test_debris_that_another_has_just_taken_over_stays_the_others(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, db, web = unit(paths, "gone", there=False), unit(paths, "db"), unit(paths, "web")
+    real = locked
+
+    @contextmanager
+    def late(folder: Path, *, wait: bool = True) -> Generator[None]:
+        monkeypatch.undo()
+        reserve(paths, changes, 4900, "tcp", db)
+        with real(folder, wait=wait):
+            yield
+
+    with Changes() as changes:
+        reserve(paths, changes, 4900, "tcp", gone)
+        monkeypatch.setattr(reservations, "locked", late)
+        with pytest.raises(AlreadyExists, match="belongs to gear db"):
+            reserve(paths, changes, 4900, "tcp", web)
     assert owner(paths, 4900, "tcp") == db
 
 
@@ -146,13 +168,14 @@ def test_a_hint_that_is_wrong_does_no_harm(paths: Paths, hint: str) -> None:
 
 def test_when_all_are_taken_it_says_so(paths: Paths) -> None:
     web = unit(paths, "web")
-    with mock.patch.object(reservations, "LAST", 4_099), Changes() as changes:
-        found = {allocate(paths, changes, "tcp", web) for _ in range(100)}
-        assert found == set(range(4_000, 4_100))
-        with pytest.raises(Unavailable):
-            allocate(paths, changes, "tcp", web)
-        release(paths, changes, 4_042, "tcp", web)
-        assert allocate(paths, changes, "tcp", web) == 4_042
+    span = range(4_050, 4_120)
+    with Changes() as changes:
+        found = {allocate(paths, changes, "tcp", web, span) for _ in span}
+        assert found == set(span)
+        with pytest.raises(Unavailable, match="from 4050 to 4119"):
+            allocate(paths, changes, "tcp", web, span)
+        release(paths, changes, 4_062, "tcp", web)
+        assert allocate(paths, changes, "tcp", web, span) == 4_062
 
 
 def test_ports_that_clients_are_given_come_last(paths: Paths, tmp_path: Path) -> None:
@@ -171,10 +194,10 @@ def test_what_we_give_out_is_kept_from_clients(
     (tmp_path / "reserved").write_text("40000-40002,43273\n")
     monkeypatch.setattr(reservations, "_EPHEMERAL", tmp_path / "range")
     monkeypatch.setattr(reservations, "_RESERVED", tmp_path / "reserved")
-    reservations.keep_from_clients([4000, 40001])
+    reservations.keep_from_clients(paths, [4000, 40001])
     assert (tmp_path / "reserved").read_text() == "40000-40002,43273\n"
-    reservations.keep_from_clients([40005, 32768])
-    assert (tmp_path / "reserved").read_text() == "40000-40002,43273,32768,40005"
+    reservations.keep_from_clients(paths, [40005, 32768])
+    assert (tmp_path / "reserved").read_text() == "32768,40000-40002,40005,43273"
 
 
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
@@ -198,17 +221,16 @@ def test_a_port_that_somebody_listens_on_is_not_given_out(paths: Paths) -> None:
         holder.bind(("0.0.0.0", 0))
         holder.listen()
         port = holder.getsockname()[1]
-        block = port // 100
+        first = port // 100 * 100
+        span = range(first, first + 100)
         with (
             mock.patch.object(reservations, "in_use", in_use),
-            mock.patch.object(reservations, "FIRST", block * 100),
-            mock.patch.object(reservations, "LAST", block * 100 + 99),
             Changes() as changes,
         ):
             found: set[int] = set()
             with suppress(Unavailable):
                 for _ in range(200):
-                    found.add(allocate(paths, changes, "tcp", unit(paths, "web")))
+                    found.add(allocate(paths, changes, "tcp", unit(paths, "web"), span))
     assert 0 < len(found) < 100
     assert port not in found
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, cast
 
-from geard.containers import lifecycle, versions
+from geard.containers import versions
 from geard.containers.definition import Definition
 from geard.containers.folders import Folders
 from geard.containers.requests import History, KeptVersion
@@ -19,7 +19,7 @@ _LENGTH = 60
 def history(folders: Folders) -> History:
     """Raises NotFound."""
     now = versions.require(folders)
-    running = lifecycle.running_version(folders)
+    running = versions.running(folders)
     known = versions.recorded(folders)
     older = [*known[1:], None]
     rows = [

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -25,11 +25,13 @@ from geard.facet import AnyFacet
 from geard.failures import Conflict, Invalid
 from geard.host import Host
 from geard.host.engine import Image
-from geard.host.storage import Changes, locked, read_text
+from geard.host.storage import Changes, locked
 from geard.words import Part, part_of
 
 Plan = Callable[[Definition | None], Wish]
 """Asked with the gear's lock held."""
+
+P = TypeVar("P", bound=Part)
 
 
 @dataclass(frozen=True)
@@ -55,13 +57,10 @@ def settle_planned(
 ) -> Settled:
     """The same for a wish that depends on the definition in force before."""
     folders = Folders.of(host.paths, id)
-    with Changes() as changes, _held(folders, changes), ExitStack() as claims:
-        before = versions.current(folders)
-        wish = plan(before)
-        parts: tuple[Part, ...] = ()
-        slot = -1
-        try:
-            claims.enter_context(_claiming(host, folders, changes, facets))
+    with Changes() as changes, _held(folders, changes):
+        with _claiming(host, folders, changes, facets):
+            before = versions.current(folders)
+            wish = plan(before)
             slot = before.slot if before is not None else _slot(host, folders, changes)
             parts = _settle_parts(host, folders, changes, wish.parts, before, facets)
             asked = _definition(host, wish, version, by, slot, parts)
@@ -71,7 +70,6 @@ def settle_planned(
                 )
             if image is not None:
                 asked = _with_image(host, changes, folders, asked, image, facets)
-                parts = asked.parts
             changed = before is None or not _same(before, asked) or before.image_id != asked.image_id
             definition = asked if before is None or changed else before
             if changed:
@@ -80,15 +78,6 @@ def settle_planned(
                 versions.write(folders, changes, definition, facets, host.engine_named(definition.engine))
                 if before is not None:
                     _forget_old(host, folders, changes, definition.version, facets)
-        except BaseException:
-            # Where the new definition has come into force all the same, what it claims stays.
-            now = versions.current(folders)
-            _give_back(host, changes, folders, parts, now, facets)
-            if now is None:
-                slots.release(host.paths, changes, slot, folders.unit)
-                folders.claiming.unlink(missing_ok=True)
-                _drop_if_empty(folders)
-            raise
         changes.remove(folders.owed_update)  # a newer word has been said
         changes.point(folders.known, folders.unit)
         for facet in facets:
@@ -116,11 +105,109 @@ def complete(
             return None
         if definition.complete and definition.image_id != image.id:
             definition = msgspec.structs.replace(definition, version=new_version, written=_now())
-        full = _with_image(host, changes, folders, definition, image, facets)
-        if full != versions.current(folders):
-            versions.write(folders, changes, full, facets, host.engine_named(full.engine))
-        _forget_old(host, folders, changes, full.version, facets)
+        with _claiming(host, folders, changes, facets):
+            full = _with_image(host, changes, folders, definition, image, facets)
+            if full != versions.current(folders):
+                versions.write(folders, changes, full, facets, host.engine_named(full.engine))
+            _forget_old(host, folders, changes, full.version, facets)
     return full
+
+
+def revise(
+    host: Host,
+    id: str,
+    version: str,
+    by: str,
+    facets: Sequence[AnyFacet],
+    kind: type[P],
+    change: Callable[[P | None], P],
+) -> Settled:
+    """One part of what a gear is made another, as a version of its own; all else stays as it is.
+
+    Raises NotFound, what `change` raises, and what the part's facet says: nothing has changed then.
+    """
+    folders = Folders.of(host.paths, id)
+    versions.require(folders)
+    with Changes() as changes, _held(folders, changes):
+        before = versions.require(folders)
+        with _claiming(host, folders, changes, facets):
+            now = part_of(kind, before.parts)
+            facet = next(facet for facet in facets if facet.part is kind)
+            settled = facet.settle(host, changes, gear_of(folders), change(now), now)
+            parts = [part for part in before.parts if part is not now] + ([settled] if settled is not None else [])
+            asked = msgspec.structs.replace(before, version=version, written=_now(), by=by, parts=tuple(parts))
+            changed = not _same(before, asked)
+            if changed:
+                _check_version(folders, asked)
+                hooks.owe(host, folders, changes, "changed")
+                versions.write(folders, changes, asked, facets, host.engine_named(asked.engine))
+                _forget_old(host, folders, changes, asked.version, facets)
+    return Settled(asked if changed else before, changed, reload=False)
+
+
+def adapt(host: Host, id: str, facets: Sequence[AnyFacet], kind: type[Part]) -> bool:
+    """Have a gear that runs take on its part of that kind as it is in force now; False where that takes a start.
+
+    Where it then is just what is installed, that version is the one that runs.
+    """
+    folders = Folders.of(host.paths, id)
+    with locked(folders.versions):
+        now, version = versions.current(folders), versions.running(folders)
+        running = next((d for d in versions.recorded(folders) if d.version == version), None)
+        if now is None or running is None:
+            return False
+        facet = next(facet for facet in facets if facet.part is kind)
+        parts = [part_of(kind, definition.parts) for definition in (running, now)]
+        if not facet.adapt(host, gear_of(folders), (now.ipv4, now.ipv6), *parts):
+            return False
+        alike = [
+            msgspec.structs.replace(d, parts=tuple(part for part in d.parts if not isinstance(part, kind)))
+            for d in (running, now)
+        ]
+        if version != now.version and _same(*alike) and running.image_id == now.image_id:
+            _note_version(folders, now.version)
+    return True
+
+
+def _note_version(folders: Folders, version: str) -> None:
+    """What the start hook would write down; when it started stays, which is the file's time."""
+    path = folders.state / "version"
+    status, draft = path.stat(), path.with_name("version.tmp")
+    draft.write_text(version)
+    draft.chmod(0o600)
+    os.utime(draft, ns=(status.st_atime_ns, status.st_mtime_ns))
+    os.rename(draft, path)
+
+
+def tidy(host: Host, id: str, facets: Sequence[AnyFacet], *, stopped: bool = False) -> None:
+    """Give back what only earlier versions held, where none of them runs: the gear has just been `stopped`, or
+    runs the version in force.
+    """
+    folders = Folders.of(host.paths, id)
+    if not folders.unit.exists():
+        return
+    with locked(folders.versions), Changes() as changes:
+        now = versions.current(folders)
+        if now is None or not (stopped or versions.running(folders) == now.version):
+            return
+        earlier = [d for d in versions.recorded(folders) if d.version != now.version]
+        for facet in facets:
+            parts = [part for d in earlier if (part := part_of(facet.part, d.parts)) is not None]
+            facet.tidy(host, changes, gear_of(folders), part_of(facet.part, now.parts), parts)
+
+
+def cut_short(host: Host) -> list[str]:
+    """The gears for which a killed writer may have claimed what no version records."""
+    found = (host.paths.base / "units").glob("*/*/claiming")
+    return [path.parent.name for path in found if Folders(host.paths, path.parent.name).unit.exists()]
+
+
+def repair(host: Host, id: str, facets: Sequence[AnyFacet]) -> None:
+    """Give back what a killed writer claimed for this gear and no version records."""
+    folders = Folders.of(host.paths, id)
+    if folders.unit.exists():
+        with Changes() as changes, _held(folders, changes), _claiming(host, folders, changes, facets):
+            pass
 
 
 def _with_image(
@@ -158,21 +245,18 @@ def roll_back(host: Host, id: str, version: str, facets: Sequence[AnyFacet]) -> 
     a port it had is another's by now; nothing has changed then.
     """
     folders = Folders.of(host.paths, id)
-    with Changes() as changes, _held(folders, changes), ExitStack() as claims:
+    versions.require(folders)
+    with Changes() as changes, _held(folders, changes):
         before = versions.require(folders)
         target = versions.choose(folders, before, version)
-        claims.enter_context(_claiming(host, folders, changes, facets))
-        parts = _settle_parts(host, folders, changes, target.parts, before, facets, restore=True)
-        try:
+        with _claiming(host, folders, changes, facets):
+            parts = _settle_parts(host, folders, changes, target.parts, before, facets, restore=True)
             if not _same_parts(parts, target.parts):
                 raise Conflict(f"version {target.version} of {id} cannot be had again as it was")
             if target.version != before.version:
                 hooks.owe(host, folders, changes, "changed")
                 versions.enforce(folders, changes, target.version)
-            changes.remove(folders.owed_update)
-        except BaseException:
-            _give_back(host, changes, folders, parts, versions.current(folders), facets)
-            raise
+        changes.remove(folders.owed_update)
     return Settled(target, target.version != before.version, _of_unit(before) != _of_unit(target))
 
 
@@ -232,16 +316,23 @@ def _held(folders: Folders, changes: Changes) -> Generator[None]:
 
 @contextmanager
 def _claiming(host: Host, folders: Folders, changes: Changes, facets: Sequence[AnyFacet]) -> Generator[None]:
-    """Claims are made before a definition records them: a file says so meanwhile. Where a killed install left
-    it, what is held and not recorded is given back first.
+    """Claims are made before a definition records them: a file says so meanwhile. Where a killed writer left it,
+    or this one fails, what is held and not recorded is given back.
     """
     if folders.claiming.exists():
         release_unrecorded(host, folders, changes, versions.recorded(folders), facets)
-    folders.claiming.touch()
     try:
+        folders.claiming.touch()
         yield
+    except BaseException:
+        # What a version records stays: where the new definition has come into force all the same, its own too.
+        there = versions.current(folders) is not None
+        release_unrecorded(host, folders, changes, versions.recorded(folders) if there else (), facets)
+        raise
     finally:
         folders.claiming.unlink(missing_ok=True)
+        if not folders.unit.exists():
+            _drop_if_empty(folders)
 
 
 def release_unrecorded(
@@ -274,52 +365,30 @@ def _settle_parts(
     *,
     restore: bool = False,
 ) -> tuple[Part, ...]:
-    """All facets' claims, or none: where one fails, those before it give back what is new. With `restore`, what
-    is asked was settled before, and where nothing is asked nothing is wanted.
+    """All facets' claims; where one fails, they are no version's, and given back with it. With `restore`, what is
+    asked was settled before, and where nothing is asked nothing is wanted.
     """
     gear = gear_of(folders)
-    settled: list[tuple[AnyFacet, Part | None]] = []
-    earlier = before.parts if before is not None else ()
-    try:
-        for facet in facets:
-            given, had = part_of(facet.part, asked), part_of(facet.part, earlier)
-            part = None if restore and given is None else facet.settle(host, changes, gear, given, had)
-            settled.append((facet, part))
-    except BaseException:
-        for facet, part in settled:
-            if part is not None:
-                facet.tidy(host, changes, gear, part_of(facet.part, earlier), [part])
-        raise
-    return tuple(part for _, part in settled if part is not None)
+    parts: list[Part] = []
+    for facet in facets:
+        given = part_of(facet.part, asked)
+        had = part_of(facet.part, before.parts) if before is not None else None
+        part = None if restore and given is None else facet.settle(host, changes, gear, given, had)
+        if part is not None:
+            parts.append(part)
+    return tuple(parts)
 
 
 def _forget_old(host: Host, folders: Folders, changes: Changes, current: str, facets: Sequence[AnyFacet]) -> None:
     """Keep the newest versions, the one in force and the one that runs; what only others held goes with them."""
     known = versions.recorded(folders)
-    running = (read_text(folders.state / "version") or "").strip()
-    gone = versions.forget_old(folders, changes, known, {current, running})
+    gone = versions.forget_old(folders, changes, known, {current, versions.running(folders)})
     kept = [definition for definition in known if definition not in gone]
     for facet in facets if gone else ():
         parts = [
             [part for d in some if (part := part_of(facet.part, d.parts)) is not None] for some in (gone, kept)
         ]
         facet.forget(host, changes, gear_of(folders), *parts)
-
-
-def _give_back(
-    host: Host,
-    changes: Changes,
-    folders: Folders,
-    parts: tuple[Part, ...],
-    before: Definition | None,
-    facets: Sequence[AnyFacet],
-) -> None:
-    """What was claimed for a definition that was refused; what the one in force has stays."""
-    for facet in facets:
-        part = part_of(facet.part, parts)
-        kept = part_of(facet.part, before.parts) if before is not None else None
-        if part is not None:
-            facet.tidy(host, changes, gear_of(folders), kept, [part])
 
 
 def _definition(host: Host, wish: Wish, version: str, by: str, slot: int, parts: tuple[Part, ...]) -> Definition:

@@ -12,10 +12,10 @@ from geard.containers.folders import Folders, unit_name
 from geard.containers.units import gear_of
 from geard.dispatch.work import Work
 from geard.failures import Failure, TimedOut, Unavailable
-from geard.host.storage import Changes, locked, read_text
+from geard.host.storage import read_text
 from geard.images.names import check_image
 from geard.images.pulling import bring, bring_pinned
-from geard.words import part_of
+from geard.words import Part, part_of
 
 START_SECONDS = 7 * 3_600.0  # a start may wait for a pull
 STOP_SECONDS = 3_700.0
@@ -66,11 +66,6 @@ async def _fill_volumes(work: Work, definition: Definition) -> None:
         await work.on_disk(installing.adopt_volume, draft)
 
 
-def running_version(folders: Folders) -> str:
-    """The version that was started last, as its start hook wrote it down."""
-    return (read_text(folders.state / "version") or "").strip()
-
-
 async def start(work: Work, id: str, *, restart: bool = False, renew: bool = False) -> None:
     """Have what is installed run, and see that it does.
 
@@ -106,7 +101,7 @@ async def start(work: Work, id: str, *, restart: bool = False, renew: bool = Fal
         return
     state = await _watch(work, unit) if result == "done" else await _settled(work, unit)
     if result == "done" and state["ActiveState"] == "active":
-        await work.on_disk(_tidy, work, folders)
+        await work.on_disk(installing.tidy, host, id, work.facets)
         work.conclude("started", f"{id} is running", id)
     elif result == "canceled" and not (folders.state / "failure").exists():
         work.conclude("canceled", f"{id} was told something else meanwhile", id)
@@ -135,7 +130,7 @@ async def _completed(work: Work, id: str) -> Definition | None:
 def _up_to_date(work: Work, folders: Folders, definition: Definition) -> bool:
     """Whether what runs is what would be started now."""
     gear = gear_of(folders)
-    return running_version(folders) in ("", definition.version) and all(
+    return versions.running(folders) in ("", definition.version) and all(
         facet.up_to_date(work.host, gear, part_of(facet.part, definition.parts)) for facet in work.facets
     )
 
@@ -162,17 +157,22 @@ async def _settled(work: Work, unit: str) -> dict[str, Any]:
     return state
 
 
-def _tidy(work: Work, folders: Folders) -> None:
-    """Only the version in force runs: what earlier ones held is given back."""
-    with locked(folders.versions), Changes() as changes:
-        now = versions.current(folders)
-        if now is None:
-            return
-        earlier = [d for d in versions.recorded(folders) if d.version != now.version]
-        for facet in work.facets:
-            parts = [part for d in earlier if (part := part_of(facet.part, d.parts)) is not None]
-            gear = gear_of(folders)
-            facet.tidy(work.host, changes, gear, part_of(facet.part, now.parts), parts)
+async def adapt(work: Work, settled: installing.Settled, kind: type[Part]) -> None:
+    """Behind a change of one part of a gear: have it take that on, without a restart where that can be.
+
+    Done again where nothing has changed: whoever changed it may have been killed before this.
+    """
+    host, id = work.host, settled.definition.id
+    await hooks.pay(work, id)
+    state = await host.systemd.properties(unit_name(id))
+    what = "is changed" if settled.changed else "is as it was"
+    if state["ActiveState"] in ("inactive", "failed"):
+        await work.on_disk(lambda: installing.tidy(host, id, work.facets, stopped=True))
+        work.conclude("changed", f"{id} {what}; it does not run now", id)
+    elif state["ActiveState"] == "active" and await work.on_disk(installing.adapt, host, id, work.facets, kind):
+        work.conclude("changed", f"{id} {what}" + (", without a restart" if settled.changed else ""), id)
+    else:
+        work.conclude("changed", f"{id} {what}; that comes with its next start: gear restart {id}", id)
 
 
 async def boot(work: Work, id: str) -> None:
@@ -209,6 +209,7 @@ async def stop(work: Work, id: str, *, seconds: float = STOP_SECONDS) -> None:
         return
     if state["ActiveState"] == "failed":
         await host.systemd.reset_failed(unit)
+    await work.on_disk(lambda: installing.tidy(host, id, work.facets, stopped=True))
     work.conclude("stopped", f"{id} is stopped ({reason(state, folders)})", id)
 
 

@@ -33,7 +33,7 @@ async def look(work: Work, id: str, lines: int) -> ContainerStatus:
     state = await host.systemd.properties(unit_name(id))
     log = await _last_lines(work, unit_name(id), lines)
     facts = await work.on_disk(_facts, work, definition, folders)
-    running = lifecycle.running_version(folders) if state["ActiveState"] == "active" else ""
+    running = versions.running(folders) if state["ActiveState"] == "active" else ""
     wanted = folders.wanted.is_symlink()
     return ContainerStatus(
         id=id,

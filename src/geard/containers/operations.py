@@ -48,7 +48,8 @@ from geard.host.engine import Image
 from geard.host.storage import Changes
 from geard.identifiers import check_id
 from geard.images.pulling import bring
-from geard.ports.requests import PublishedPorts
+from geard.ports.pairs import changed_ports, check_change
+from geard.ports.requests import ChangedPorts, ChangePorts, PublishedPorts
 from geard.words import Part, encode, part_of
 
 STARTS_AT_ONCE = max(4, 2 * (os.cpu_count() or 1))
@@ -111,7 +112,7 @@ async def _checked_parts(asked: tuple[Part, ...], work: Work, *, fetch: bool) ->
         if facet is None:
             raise Invalid(f"this host knows no {part.key} of a gear")
         facet.check(part, work.asker)
-        parts.append(await facet.fetch(part) if fetch else part)
+        parts.append(await facet.fetch(work.host, part) if fetch else part)
     return tuple(parts)
 
 
@@ -211,6 +212,25 @@ async def roll_back_container(request: RollBackContainer, work: Work) -> Install
 @operation
 async def get_history(request: GetHistory, work: Work) -> History:
     return await work.on_disk(history, Folders.of(work.host.paths, request.id))
+
+
+@operation
+async def change_ports(request: ChangePorts, work: Work) -> ChangedPorts:
+    check_change(request)
+    asked = await _checked_parts((PublishedPorts(value=request.ports),), work, fetch=True)
+    placed = part_of(PublishedPorts, asked) or PublishedPorts(value=())
+    settled = await work.on_disk(
+        installing.revise, work.host, request.id, work.id, work.asker.name, work.facets, PublishedPorts,
+        lambda now: changed_ports(now, request, placed.value),
+    )  # fmt: skip
+    work.then(lambda: lifecycle.adapt(work, settled, PublishedPorts))
+    ports = part_of(PublishedPorts, settled.definition.parts)
+    return ChangedPorts(
+        id=request.id,
+        ports=ports.value if ports is not None else (),
+        version=settled.definition.version,
+        changed=settled.changed,
+    )
 
 
 @operation

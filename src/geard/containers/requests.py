@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from geard.containers.status import describe
-from geard.ports.pairs import render_mapping
+from geard.ports.pairs import describe_mapping, render_mapping
 from geard.ports.requests import PortPair
 from geard.request import Answer, Request, Route
 from geard.words import Part, Word
@@ -59,7 +59,7 @@ class InstalledContainer(Answer):
     def text(self) -> str:
         lines = list[str]()
         if self.ports:
-            lines.append("PortMapping: " + ", ".join(f"{p.internal} -> {p.external}" for p in self.ports))
+            lines.append("PortMapping: " + describe_mapping(self.ports))
         if self.pending:
             return f"Container {self.id} is being updated"
         state = "is installed" if self.changed else "is installed unchanged"

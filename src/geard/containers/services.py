@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from geard.containers import deleting, listing
+from geard.containers import deleting, installing, listing
 from geard.containers.folders import Folders, unit_name
 from geard.containers.requests import (
     CompleteContainer,
@@ -39,6 +39,8 @@ async def serve(host: Host, dispatcher: Dispatcher) -> None:
         else:
             # Debris of a first install that was cut, or one that is being made just now: clear() looks, locked.
             await asyncio.to_thread(deleting.clear, host, id, dispatcher.facets)
+    for id in installing.cut_short(host):
+        await asyncio.to_thread(installing.repair, host, id, dispatcher.facets)
     booting = (await host.systemd.properties("geard-boot.service"))["ActiveState"] == "activating"
     wanted = set(listing.wanted(host.paths))
     for id in listing.installed(host.paths):

@@ -44,6 +44,11 @@ def require(folders: Folders) -> Definition:
     return found
 
 
+def running(folders: Folders) -> str:
+    """The version that was started last, as its start hook wrote it down."""
+    return (read_text(folders.state / "version") or "").strip()
+
+
 def write(
     folders: Folders, changes: Changes, definition: Definition, facets: Sequence[AnyFacet], engine: Engine
 ) -> None:
@@ -87,18 +92,26 @@ def choose(folders: Folders, now: Definition, version: str) -> Definition:
 def mend(folders: Folders, changes: Changes) -> None:
     """Remove what a killed writer left, and complete a swap that was cut in two."""
     sweep(folders.versions)
-    facts = parse_run(read_text(folders.run) or "")
-    unit = read_text(folders.unit)
-    if facts is None or folders.deleting.exists():
+    text, unit = read_text(folders.run), read_text(folders.unit)
+    facts = parse_run(text or "")
+    if text is None or facts is None or folders.deleting.exists():
         return
     if unit is None:
         # A first install was cut before the gear was there; its ports may be another's by now.
         changes.remove(folders.run)
         return
-    version = decode(Definition, facts).version
+    version = folders.versions / decode(Definition, facts).version
+    run = version.with_name(f"{version.name}.run")
     found = _REQUEST.search(unit)
-    if (found is None or found[1] != version) and (folders.versions / version).exists():
-        changes.link(folders.versions / version, folders.unit)
+    if not version.exists() or not run.exists():
+        return
+    if found is not None and found[1] == version.name and not run.samefile(folders.run):
+        # A version was being filled in, and that did not come into force: it is as it was.
+        changes.write(run, text, 0o600)
+        changes.write(version, unit, 0o644)
+        changes.link(run, folders.run)
+    if not version.samefile(folders.unit):
+        changes.link(version, folders.unit)
 
 
 def recorded(folders: Folders) -> list[Definition]:

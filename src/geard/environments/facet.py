@@ -25,7 +25,7 @@ class EnvironmentFacet(Facet[EnvironmentPart]):
             check_id(asked.value.id, "environment")
         check_variables(store.as_mapping(asked.value.variables))
 
-    async def fetch(self, asked: EnvironmentPart) -> EnvironmentPart:
+    async def fetch(self, host: Host, asked: EnvironmentPart) -> EnvironmentPart:
         if not asked.value.source:
             return asked
         found = parse_lines(await fetch_text(asked.value.source)) | store.as_mapping(asked.value.variables)

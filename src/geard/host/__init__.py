@@ -7,13 +7,14 @@ each fake passes the tests of the real thing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from geard.failures import Invalid
 from geard.host.engine import Engine
 from geard.host.journal import Journal
 from geard.host.paths import Paths
+from geard.host.rules import Rules
 from geard.host.settings import EngineSettings, Settings
 from geard.host.systemd import Systemd
 
@@ -24,6 +25,7 @@ class Host:
     systemd: Systemd
     engines: Mapping[str, Engine]
     journal: Journal
+    rules: Rules = field(default_factory=Rules)
 
     @cached_property
     def settings(self) -> Settings:

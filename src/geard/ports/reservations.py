@@ -10,19 +10,19 @@ is there nor has its lock held is debris of a killed install and is taken over.
 
 from __future__ import annotations
 
-import errno
+import itertools
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from geard.failures import AlreadyExists, Conflict, Unavailable
+from geard.failures import AlreadyExists, Conflict, Invalid, Unavailable
 from geard.host.paths import Paths
 from geard.host.storage import Changes, locked, read_hint, write_hint
 from geard.identifiers import DEFAULT_PORT
+from geard.ports.listening import in_use, who_holds
 
-FIRST, LAST = 4_000, 59_999
+SPAN = range(4_000, 60_000)
 BLOCK = 100
 _INTERFACE = "1"
 _NEXT = "next"
@@ -52,37 +52,62 @@ def owner(paths: Paths, port: int, protocol: str) -> Path | None:
         return link
 
 
-def reserve(paths: Paths, changes: Changes, port: int, protocol: str, unit: Path) -> None:
-    """Reserve one port for a gear; having it already is fine. Raises AlreadyExists where another has it."""
+def reserve(paths: Paths, changes: Changes, port: int, protocol: str, unit: Path) -> bool:
+    """Reserve one port for a gear; False where it has it already. Raises AlreadyExists where another has it."""
+    if port == DEFAULT_PORT and protocol == "tcp":
+        raise Invalid(f"port {port} is the agent's own", hint="choose another, or 0 to be given a free one")
     link = place(paths, port, protocol)
     changes.folder(link.parent)
     holder: Path | None = None
     for _ in range(3):
         with suppress(FileExistsError):
             changes.symlink(unit, link)
-            return
+            return True
         holder = owner(paths, port, protocol)
         if holder == unit:
-            return
+            return False
         if holder is not None and not _abandoned(changes, link, holder):
             break
-    name = holder.stem.removeprefix("ctr-") if holder is not None else "another gear"
     raise AlreadyExists(
-        f"port {port}/{protocol} is kept away by the file {link}"
+        f"port {port}/{protocol} is kept away from gears by the file {link}"
         if holder == link
-        else f"port {port}/{protocol} belongs to {name}",
+        else f"port {port}/{protocol} belongs to {_gear(holder)}",
         hint="choose another, or 0 to be given a free one",
     )
 
 
-def allocate(paths: Paths, changes: Changes, protocol: str, unit: Path) -> int:
-    """Reserve a free port. Raises Unavailable where none is left."""
+def _gear(unit: Path | None) -> str:
+    return f"gear {unit.stem.removeprefix('ctr-')}" if unit is not None else "another gear"
+
+
+def check_free(port: int, protocol: str, address: str = "") -> None:
+    """That no process of this host listens there. Raises AlreadyExists with who does, Invalid for an address that
+    this host does not have.
+    """
+    where = f"port {port}/{protocol}" + (f" of {address}" if address else "")
+    try:
+        taken = in_use(port, protocol, address)
+    except OSError as error:
+        raise Invalid(
+            f"nothing can be published on {address}: {os.strerror(error.errno or 0)}",
+            hint="an address of this host; 'ip address' shows them",
+        ) from None
+    if taken:
+        holder = who_holds(port, protocol, address) or "another program"
+        raise AlreadyExists(
+            f"{where} is taken on this host: {holder} listens on it",
+            hint="end that program, choose another port, or 0 to be given a free one",
+        )
+
+
+def allocate(paths: Paths, changes: Changes, protocol: str, unit: Path, span: range = SPAN) -> int:
+    """Reserve a free port out of `span`. Raises Unavailable where none is left."""
     base = folder(paths)
     changes.folder(base)
-    for block in _blocks(base):
+    for block in _blocks(base, span):
         taken = {entry.name for entry in _entries(base / str(block))}
         changes.folder(base / str(block))
-        for port in range(block * BLOCK, block * BLOCK + BLOCK):
+        for port in range(max(block * BLOCK, span.start), min(block * BLOCK + BLOCK, span.stop)):
             name = str(port) if protocol == "tcp" else f"{port}.{protocol}"
             if name in taken or port == DEFAULT_PORT or in_use(port, protocol):
                 continue
@@ -91,8 +116,8 @@ def allocate(paths: Paths, changes: Changes, protocol: str, unit: Path) -> int:
                 _remember(base, block)
                 return port
     raise Unavailable(
-        f"no free {protocol} port from {FIRST} to {LAST} is left on this host",
-        hint="delete gears, or ask for a port by number",
+        f"no free {protocol} port from {span.start} to {span.stop - 1} is left on this host",
+        hint="delete gears, ask for a port by number, or widen range in [ports] of /etc/geard/geard.toml",
     )
 
 
@@ -114,40 +139,30 @@ def held_by(paths: Paths, unit: Path) -> Iterator[tuple[int, str]]:
                     yield int(number), protocol or "tcp"
 
 
-def in_use(port: int, protocol: str) -> bool:
-    """Whether a process of this host holds the port on any address, IPv4 or IPv6."""
-    kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
-    for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
-        try:
-            with socket.socket(family, kind) as probe:
-                if family == socket.AF_INET6:
-                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                if protocol == "tcp":
-                    # Connections of the past (TIME_WAIT) do not hold a port; a listener still does.
-                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind((address, port))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                return True
-            if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
-                raise
-    return False
-
-
-def keep_from_clients(ports: list[int]) -> None:
+def keep_from_clients(paths: Paths, ports: list[int]) -> None:
     """Have the kernel give none of these ports to outgoing connections (ip-sysctl, ip_local_reserved_ports).
 
-    Only those inside the range it takes them from matter. Two writers at once may lose one of the two; the
-    next start of the host puts all in.
+    Only those inside the range it takes them from matter. What is written replaces what was there, so one writer
+    at a time; the start hook of the host takes the same lock.
     """
     with suppress(OSError, ValueError):
         low, high = _client_range()
         wanted = {port for port in ports if low <= port <= high}
         if not wanted:
             return
-        now = _RESERVED.read_text().strip()
-        if not wanted <= set(_numbers(now)):
-            _RESERVED.write_text(",".join([*([now] if now else []), *map(str, sorted(wanted))]))
+        with locked(folder(paths)):
+            now = set(_numbers(_RESERVED.read_text().strip()))
+            if not wanted <= now:
+                _RESERVED.write_text(",".join(_spans(now | wanted)))
+
+
+def _spans(numbers: set[int]) -> Iterator[str]:
+    """`4000-4002,4004`: in spans, since the kernel reads no more than a page."""
+    for number in sorted(numbers):
+        if number - 1 in numbers:
+            continue
+        last = next(n for n in itertools.count(number) if n + 1 not in numbers)
+        yield str(number) if last == number else f"{number}-{last}"
 
 
 def _numbers(text: str) -> Iterator[int]:
@@ -156,11 +171,11 @@ def _numbers(text: str) -> Iterator[int]:
         yield from range(int(first), int(last or first) + 1)
 
 
-def _blocks(base: Path) -> Iterator[int]:
+def _blocks(base: Path, span: range = SPAN) -> Iterator[int]:
     """Every block once, from the one that last had a free port; those whose ports the kernel gives to outgoing
     connections come last.
     """
-    first, last = FIRST // BLOCK, LAST // BLOCK + 1
+    first, last = span.start // BLOCK, (span.stop - 1) // BLOCK + 1
     low, high = _client_range()
     quiet_end = min(max(low // BLOCK, first), last)
     busy_end = min(max(high // BLOCK + 1, quiet_end), last)
@@ -202,7 +217,10 @@ def _abandoned(changes: Changes, link: Path, unit: Path) -> bool:
         with locked(gear, wait=False):
             if unit.exists() or (gear / "deleting").exists():
                 return False
-            changes.remove(link)
+            # While this one waited its turn another may have taken the port over: then the link is that one's.
+            with suppress(OSError):
+                if os.readlink(link) == str(unit):
+                    changes.remove(link)
             with suppress(OSError):
                 gear.rmdir()
             return True

@@ -17,6 +17,8 @@ import sys
 BASE = "/var/lib/containers"
 RUN = "/run/geard/gears"
 IMAGES = f"{BASE}/storage/overlay-images"
+REMAPPED = "/run/geard/ports"
+REMAP = "/usr/lib/geard/gear-remap"
 GOOD_RUN = 600.0  # seconds
 PERMANENT = {4: "denied", 5: "not found", 64: "invalid"}  # exit codes of `gear`: trying again cannot help
 
@@ -53,6 +55,8 @@ def main(name: str) -> int:
     _write(f"{state}/env", plain)
     _write(f"{state}/environment", others or f'GEAR_ENV="--env-file={state}/env"\n')
     _write(f"{state}/version", facts.get("GEAR_VERSION", ""))
+    if os.path.exists(f"{REMAPPED}/{name}"):
+        os.waitpid(os.posix_spawn(REMAP, [REMAP, name], os.environ), 0)
     return 0
 
 

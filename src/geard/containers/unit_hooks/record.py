@@ -13,11 +13,15 @@ systemd waits for this, at every stop of every gear: it imports next to nothing.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
 
+BASE = "/var/lib/containers"
 RUN = "/run/geard/gears"
+REMAPPED = "/run/geard/ports"
+REMAP = "/usr/lib/geard/gear-remap"
 PODMAN = ["/usr/bin/podman", "--events-backend=none", "--noout"]
 # What the engine ends with where the program never ran; at 125 another try may do it.
 NOT_STARTED = {
@@ -36,11 +40,14 @@ def main(name: str) -> int:
     result = os.environ.get("SERVICE_RESULT", "")
     _write(f"{state}/ended", f"result={result} code={code} status={status} oom={oom} at={time.time():.3f}\n")
     _forget_secrets(state)
+    if os.path.exists(f"{REMAPPED}/{name}"):
+        _run([REMAP, name])
     hopeless = os.path.exists(f"{state}/permanent")
     if code == "exited" and status in NOT_STARTED and not os.path.exists(f"{state}/pid"):
-        words = _words_of_engine(name)
-        _write(f"{state}/failure", f"{NOT_STARTED[status]} (status {status}){words and f': {words}'}\n")
-        hopeless = hopeless or status != "125"
+        taken = _taken_port(name)
+        words = "" if taken else _words_of_engine(name)
+        _write(f"{state}/failure", taken or f"{NOT_STARTED[status]} (status {status}){words and f': {words}'}\n")
+        hopeless = hopeless or (status != "125" and not taken)  # who holds a port may end
     if hopeless:
         # --no-block: systemd is waiting for this very process.
         _run(["/usr/bin/systemctl", "--no-block", "stop", f"{name}.service"])
@@ -73,6 +80,31 @@ def _words_of_engine(name: str) -> str:
             unmapped = words.rpartition("but doesn't map ")[2]  # a user or group that the gear does not have
             return words if unmapped == words else f"it is to run as {unmapped}, and a gear's ids end at 65535"
         time.sleep(0.1)  # the journal takes what it is told a moment later
+    return ""
+
+
+def _taken_port(name: str) -> str:
+    """An engine fails in the same way where another program has one of the gear's ports: which, and who has it."""
+    import json  # noqa: PLC0415 - only after a failure
+
+    sys.path.append(f"/opt/geard/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages")
+    from geard.ports.listening import in_use, who_holds  # noqa: PLC0415
+
+    id = name.removeprefix("ctr-")
+    try:
+        with open(f"{BASE}/units/{id[:2]}/{name}.run", encoding="utf-8") as file:
+            pairs = json.loads(file.readline().removeprefix("# geard: ")).get("Ports", [])
+        for pair in pairs:
+            number, protocol, address = pair["External"], pair["Protocol"], pair.get("Address", "")
+            if in_use(number, protocol, address):
+                holder = who_holds(number, protocol, address) or "another program"
+                other = f"{pair['Internal']}:NUMBER" + ("/udp" if protocol == "udp" else "")
+                return (
+                    f"port {number}/{protocol} of this host is taken: {holder} listens on it;"
+                    f" end that program, or take another port: gear port {id} {other}\n"
+                )
+    except OSError as error:
+        return f"its ports cannot be had: {error.strerror}\n" if error.errno == errno.EADDRNOTAVAIL else ""
     return ""
 
 

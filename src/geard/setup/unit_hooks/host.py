@@ -10,6 +10,7 @@ are in force; no gear starts without it.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -79,9 +80,13 @@ def _keep_ports_from_clients() -> None:
         if name.partition(".")[0].isdigit() and low <= int(name.partition(".")[0]) <= high
     }
     if ports:
+        # What is written replaces what was there: one writer at a time, as in ports/reservations.py.
+        lock = os.open(f"{PORTS}/1", os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(lock, fcntl.LOCK_EX)
         with open(f"{SYSCTL}/ip_local_reserved_ports", encoding="ascii") as file:
             there = file.read().strip()
         _sysctl("ip_local_reserved_ports", ",".join([*([there] if there else []), *map(str, sorted(ports))]))
+        os.close(lock)
 
 
 def _sysctl(name: str, value: str) -> None:
