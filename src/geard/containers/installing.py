@@ -61,7 +61,7 @@ def settle_planned(
         parts: tuple[Part, ...] = ()
         slot = -1
         try:
-            claims.enter_context(_claiming(host, folders, changes, facets))
+            claims.enter_context(_claiming(host, folders, changes, facets, version))
             slot = before.slot if before is not None else _slot(host, folders, changes)
             parts = _settle_parts(host, folders, changes, wish.parts, before, facets)
             asked = _definition(host, wish, version, by, slot, parts)
@@ -83,6 +83,7 @@ def settle_planned(
         except BaseException:
             # Where the new definition has come into force all the same, what it claims stays.
             now = versions.current(folders)
+            versions.remove_unfinished(folders, changes)
             _give_back(host, changes, folders, parts, now, facets)
             if now is None:
                 slots.release(host.paths, changes, slot, folders.unit)
@@ -116,9 +117,15 @@ def complete(
             return None
         if definition.complete and definition.image_id != image.id:
             definition = msgspec.structs.replace(definition, version=new_version, written=_now())
-        full = _with_image(host, changes, folders, definition, image, facets)
-        if full != versions.current(folders):
-            versions.write(folders, changes, full, facets, host.engine_named(full.engine))
+        with _claiming(host, folders, changes, facets, definition.version):
+            try:
+                full = _with_image(host, changes, folders, definition, image, facets)
+                if full != versions.current(folders):
+                    versions.write(folders, changes, full, facets, host.engine_named(full.engine))
+            except BaseException:
+                versions.mend(folders, changes)
+                release_unrecorded(host, folders, changes, versions.recorded(folders), facets)
+                raise
         _forget_old(host, folders, changes, full.version, facets)
     return full
 
@@ -161,7 +168,7 @@ def roll_back(host: Host, id: str, version: str, facets: Sequence[AnyFacet]) -> 
     with Changes() as changes, _held(folders, changes), ExitStack() as claims:
         before = versions.require(folders)
         target = versions.choose(folders, before, version)
-        claims.enter_context(_claiming(host, folders, changes, facets))
+        claims.enter_context(_claiming(host, folders, changes, facets, target.version))
         parts = _settle_parts(host, folders, changes, target.parts, before, facets, restore=True)
         try:
             if not _same_parts(parts, target.parts):
@@ -231,17 +238,30 @@ def _held(folders: Folders, changes: Changes) -> Generator[None]:
 
 
 @contextmanager
-def _claiming(host: Host, folders: Folders, changes: Changes, facets: Sequence[AnyFacet]) -> Generator[None]:
-    """Claims are made before a definition records them: a file says so meanwhile. Where a killed install left
-    it, what is held and not recorded is given back first.
+def _claiming(
+    host: Host, folders: Folders, changes: Changes, facets: Sequence[AnyFacet], version: str
+) -> Generator[None]:
+    """Claims are made before a definition records them: a file says so meanwhile, and for which version. Where a
+    killed install left it, what is held and not recorded is given back first.
     """
     if folders.claiming.exists():
         release_unrecorded(host, folders, changes, versions.recorded(folders), facets)
-    folders.claiming.touch()
     try:
+        folders.claiming.write_text("" if (folders.versions / version).exists() else version)
         yield
     finally:
         folders.claiming.unlink(missing_ok=True)
+
+
+def put_right(host: Host, id: str, facets: Sequence[AnyFacet]) -> None:
+    """What a killed install left of a gear that is there: a half version, claims that no version records."""
+    folders = Folders.of(host.paths, id)
+    if not folders.claiming.exists():
+        return
+    with Changes() as changes, _held(folders, changes):
+        if folders.claiming.exists():
+            release_unrecorded(host, folders, changes, versions.recorded(folders), facets)
+            changes.remove(folders.claiming)
 
 
 def release_unrecorded(

@@ -60,6 +60,9 @@ def has_volumes(definition: Definition) -> bool:
 
 
 async def _fill_volumes(work: Work, definition: Definition) -> None:
+    """Make the gear's own volumes that are not there yet, with what the image has in their place."""
+    if not has_volumes(definition):
+        return
     for path, draft in await work.on_disk(installing.make_volumes, work.host, definition):
         engine = work.host.engine_named(definition.engine)
         await engine.image_files(definition.image_id, path, draft)
@@ -124,6 +127,7 @@ async def _completed(work: Work, id: str) -> Definition | None:
     definition = await work.on_disk(versions.current, Folders.of(work.host.paths, id))
     try:
         if definition is not None and definition.complete:
+            await _fill_volumes(work, definition)  # an install may have been cut before it came to that
             await hooks.pay(work, id)
             return definition
         return await complete(work, id)
@@ -177,6 +181,9 @@ def _tidy(work: Work, folders: Folders) -> None:
 
 async def boot(work: Work, id: str) -> None:
     """A start at boot: systemd's word that it was started is enough, and a pull is the unit's own business."""
+    definition = await work.on_disk(versions.current, Folders.of(work.host.paths, id))
+    if definition is not None and definition.complete:
+        await _fill_volumes(work, definition)
     result = await work.host.systemd.start(unit_name(id), wait=START_SECONDS)
     if result not in ("done", "canceled"):
         raise Unavailable(f"{id} did not start: {result}", hint=f"gear status {id}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from geard.containers import deleting, listing
+from geard.containers import deleting, installing, listing
 from geard.containers.folders import Folders, unit_name
 from geard.containers.requests import (
     CompleteContainer,
@@ -42,6 +42,7 @@ async def serve(host: Host, dispatcher: Dispatcher) -> None:
     booting = (await host.systemd.properties("geard-boot.service"))["ActiveState"] == "activating"
     wanted = set(listing.wanted(host.paths))
     for id in listing.installed(host.paths):
+        await asyncio.to_thread(installing.put_right, host, id, dispatcher.facets)
         folders, unit = Folders.of(host.paths, id), units.get(unit_name(id))
         active = unit is not None and unit.active not in ("inactive", "failed")
         if id not in wanted and active and folders.owed_stop.exists():

@@ -6,12 +6,11 @@
     units/ab/abcdef/REQUESTID.run  the definition it reads
 
 The definition is swapped first. A kill between the two swaps leaves the unit one version behind; `mend` sees
-that by the request ids and completes it. Everything here is called with the gear's lock held, but `current`.
+that they are not two names of one version's files and completes it. Everything here is called with the gear's lock held, but `current`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
 
 from geard.containers.definition import Definition
@@ -24,8 +23,6 @@ from geard.host.storage import Changes, read_text, sweep
 from geard.words import decode
 
 KEPT = 5
-
-_REQUEST = re.compile(r"^X-ContainerRequestId=(\S*)$", re.MULTILINE)
 
 
 def current(folders: Folders) -> Definition | None:
@@ -88,17 +85,31 @@ def mend(folders: Folders, changes: Changes) -> None:
     """Remove what a killed writer left, and complete a swap that was cut in two."""
     sweep(folders.versions)
     facts = parse_run(read_text(folders.run) or "")
-    unit = read_text(folders.unit)
-    if facts is None or folders.deleting.exists():
+    if folders.deleting.exists():
         return
-    if unit is None:
+    if facts is not None and not folders.unit.exists():
         # A first install was cut before the gear was there; its ports may be another's by now.
         changes.remove(folders.run)
-        return
-    version = decode(Definition, facts).version
-    found = _REQUEST.search(unit)
-    if (found is None or found[1] != version) and (folders.versions / version).exists():
-        changes.link(folders.versions / version, folders.unit)
+    elif facts is not None:
+        version = decode(Definition, facts).version
+        # It may be behind in both: a version is written anew when its image has come.
+        if (folders.versions / version).exists() and (folders.versions / f"{version}.run").exists():
+            enforce(folders, changes, version)
+    remove_unfinished(folders, changes)
+
+
+def remove_unfinished(folders: Folders, changes: Changes) -> None:
+    """A version that a killed install did not bring into force was never anything: its claims would be kept for it
+    and `gear history` would tell of it. The file `claiming` names it; of one with half its files no more is needed.
+    """
+    now = current(folders)
+    in_force = now.version if now is not None else ""
+    claimed_for = (read_text(folders.claiming) or "").strip()
+    for path in folders.versions.glob("*.run"):
+        version = path.name.removesuffix(".run")
+        if version != in_force and (version == claimed_for or not path.with_suffix("").exists()):
+            changes.remove(folders.versions / version)
+            changes.remove(path)
 
 
 def recorded(folders: Folders) -> list[Definition]:
