@@ -62,6 +62,7 @@ def put_back(kept: bytes) -> None:
 _VARYING = (
     (re.compile(r'("(?:Version|Written|By)":)"[^"]*"'), r"\1_"),
     (re.compile(r'("(?:Slot|Uid)":)[0-9]+'), r"\1_"),
+    (re.compile(r'("Cpus":[0-9]+)\.0\b'), r"\1"),
     (re.compile(r"(GEAR_VERSION=|X-ContainerRequestId=|X-ContainerUserId=).*"), r"\1_"),
 )
 
@@ -101,12 +102,17 @@ def facts_of(text: str) -> dict[str, Any]:
 
 
 def differences(one: Tree, other: Tree) -> list[str]:
-    names = sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
-    return [f"{name}: {_short(one.get(name))} instead of {_short(other.get(name))}" for name in names]
+    """Where `one` is not as `other`, each with the first words that differ."""
+    found: list[str] = []
+    for name in sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name)):
+        here, there = one.get(name), other.get(name)
+        at = max(len(os.path.commonprefix([here or "", there or ""])) - 20, 0)
+        found.append(f"{name}: {_short(here, at)} instead of {_short(there, at)}")
+    return found
 
 
-def _short(text: str | None) -> str:
-    return "nothing" if text is None else repr(text if len(text) < 60 else text[:57] + "…")
+def _short(text: str | None, at: int) -> str:
+    return "nothing" if text is None else repr(text[at : at + 70])
 
 
 # --- what must never be

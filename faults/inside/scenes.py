@@ -63,6 +63,14 @@ RENEWED = install(
     "web", "--start", *QUICK, "-p", "8080:4300", "N=1", Started=True, StopTimeout=1, Ports=_ports((8080, 4300)),
     Environment={"Variables": _variables(N="1")},
 )  # fmt: skip
+A_VERSION = "A" * 22
+NAMED = Ask(("--request-id", A_VERSION, *FIRST.words), FIRST.method, FIRST.path, FIRST.body)
+UPDATE = Ask(
+    ("update", "web", "-p", "8080:4300", "N=2"), "PATCH", "/container/web",
+    {"Ports": _ports((8080, 4300)), "Environment": {"Variables": _variables(N="2")}},
+)  # fmt: skip
+OTHER_IMAGE = Ask(("update", "web", "--image", TOOLS), "PATCH", "/container/web", {"Image": TOOLS})
+ROLL_BACK = Ask(("rollback", "web", A_VERSION), "POST", "/container/web/rollback", {"Version": A_VERSION})
 SET = Ask(
     ("set-env", "web", "A=1", "B=2"), "PATCH", "/environment/web", {"Variables": _variables(A="1", B="2")}
 )
@@ -84,6 +92,9 @@ SCENES = (
     Scene("re-install", CHANGED, (FULL,)),
     Scene("other-port", OTHER_PORT, (FIRST,)),
     Scene("same-again", FULL, (FULL,)),
+    Scene("update", UPDATE, (FULL,)),
+    Scene("update-image", OTHER_IMAGE, (FULL,)),
+    Scene("rollback", ROLL_BACK, (NAMED, CHANGED)),
     Scene("delete", delete("web"), (FULL,)),
     Scene("delete-purge", delete("web", purge=True), (FULL,)),
     Scene("set-env", SET, (FIRST,)),
@@ -92,6 +103,7 @@ SCENES = (
     Scene("delete-env", FORGET, (FIRST, SET)),
     Scene("install-start", RUNNING, running=True, runs_after=("web",)),
     Scene("re-install-start", RENEWED, (RUNNING,), running=True, runs_after=("web",)),
+    Scene("update-running", UPDATE, (RUNNING,), running=True, runs_after=("web",)),
     Scene("start", _started("start"), (STOPPED,), running=True, runs_after=("web",)),
     Scene("stop", _started("stop"), (RUNNING,), running=True),
     Scene("restart", _started("restart"), (RUNNING,), running=True, runs_after=("web",)),

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -64,7 +64,7 @@ def settle_planned(
             claims.enter_context(_claiming(host, folders, changes, facets, version))
             slot = before.slot if before is not None else _slot(host, folders, changes)
             parts = _settle_parts(host, folders, changes, wish.parts, before, facets)
-            asked = _definition(host, wish, version, by, slot, parts)
+            asked = _definition(host, wish, version, by, slot, parts, before)
             if before is not None and before.image == asked.image and before.engine == asked.engine:
                 asked = msgspec.structs.replace(
                     asked, image_id=before.image_id, digest=before.digest, image_volumes=before.image_volumes
@@ -116,7 +116,7 @@ def complete(
         if definition is None or definition.version != version:
             return None
         if definition.complete and definition.image_id != image.id:
-            definition = msgspec.structs.replace(definition, version=new_version, written=_now())
+            definition = msgspec.structs.replace(definition, version=new_version, written=_now(definition))
         with _claiming(host, folders, changes, facets, definition.version):
             try:
                 full = _with_image(host, changes, folders, definition, image, facets)
@@ -191,7 +191,7 @@ def preview(host: Host, wish: Wish, version: str, by: str, facets: Sequence[AnyF
     """What `settle` would write, as far as it can be known without claiming anything."""
     folders = Folders.of(host.paths, wish.id)
     before = versions.current(folders)
-    definition = _definition(host, wish, version, by, before.slot if before is not None else 0, wish.parts)
+    definition = _definition(host, wish, version, by, before.slot if before is not None else 0, wish.parts, before)
     whole = msgspec.structs.replace(
         definition, image_id=(before.image_id if before is not None else "") or wish.image
     )
@@ -342,14 +342,16 @@ def _give_back(
             facet.tidy(host, changes, gear_of(folders), kept, [part])
 
 
-def _definition(host: Host, wish: Wish, version: str, by: str, slot: int, parts: tuple[Part, ...]) -> Definition:
+def _definition(
+    host: Host, wish: Wish, version: str, by: str, slot: int, parts: tuple[Part, ...], before: Definition | None
+) -> Definition:
     ipv4, ipv6, mac = slots.addresses(slots.bridge(host.paths), slot)
     decided = decide(wish, host.settings)
     host.engine_named(decided.engine)
     return Definition(
         id=wish.id,
         version=version,
-        written=_now(),
+        written=_now(before),
         by=by,
         engine=decided.engine,
         image=wish.image,
@@ -376,8 +378,14 @@ def _of_unit(definition: Definition) -> tuple[object, ...]:
     return definition.slice, definition.restart, definition.stop_timeout
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="microseconds")
+def _now(before: Definition | None) -> str:
+    """When this version is written: later than the one in force, also where the clock was set back meanwhile. A
+    rollback goes by the order of these.
+    """
+    now = datetime.now(UTC)
+    if before is not None and before.written:
+        now = max(now, datetime.fromisoformat(before.written) + timedelta(microseconds=1))
+    return now.isoformat(timespec="microseconds")
 
 
 _LATER: dict[str, Any] = {

@@ -11,6 +11,7 @@ that they are not two names of one version's files and completes it. Everything 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 
 from geard.containers.definition import Definition
@@ -23,6 +24,8 @@ from geard.host.storage import Changes, read_text, sweep
 from geard.words import decode
 
 KEPT = 5
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{22}", re.ASCII)
 
 
 def current(folders: Folders) -> Definition | None:
@@ -50,8 +53,9 @@ def write(
     # Rendered before anything is written: text that cannot be carried is refused here, with nothing half done.
     run_text = render_run(definition, folders, facets, engine)
     unit_text = render_unit(definition, folders, facets, engine)
-    changes.write(run, run_text, 0o600)
+    # The definition last: where a version is written anew for its image, one that is whole has its whole unit.
     changes.write(version, unit_text, 0o644)
+    changes.write(run, run_text, 0o600)
     if folders.deleting.exists():
         # The name is taken up again: what was being deleted is not, from here on.
         changes.remove(folders.purging)
@@ -105,11 +109,14 @@ def remove_unfinished(folders: Folders, changes: Changes) -> None:
     now = current(folders)
     in_force = now.version if now is not None else ""
     claimed_for = (read_text(folders.claiming) or "").strip()
-    for path in folders.versions.glob("*.run"):
+    for path in list(folders.versions.iterdir()):
         version = path.name.removesuffix(".run")
-        if version != in_force and (version == claimed_for or not path.with_suffix("").exists()):
-            changes.remove(folders.versions / version)
-            changes.remove(path)
+        if version == in_force or not _REQUEST_ID.fullmatch(version):
+            continue
+        run, unit = folders.versions / f"{version}.run", folders.versions / version
+        if version == claimed_for or not (run.exists() and unit.exists()):
+            changes.remove(run)
+            changes.remove(unit)
 
 
 def recorded(folders: Folders) -> list[Definition]:
