@@ -112,7 +112,9 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--hosts", type=int, default=2, metavar="N", help="so many hosts work side by side (2)")
     parser.add_argument("--lab", default="faults", metavar="NAME", help="the lab to boot (faults)")
     parser.add_argument("--keep", action="store_true", help="leave the lab up")
-    parser.add_argument("--record", type=Path, metavar="FILE", help="write every outcome there, a line of JSON each")
+    parser.add_argument(
+        "--record", type=Path, metavar="FILE", help="write every outcome there, a line of JSON each"
+    )
     return parser.parse_args(words)
 
 

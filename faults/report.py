@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 Outcome = dict[str, Any]
@@ -41,5 +42,5 @@ def render(outcomes: Sequence[Outcome]) -> str:
 
 
 if __name__ == "__main__":
-    found = [json.loads(line) for path in sys.argv[1:] for line in open(path, encoding="utf-8")]
+    found = [json.loads(line) for path in sys.argv[1:] for line in Path(path).read_text().splitlines()]
     print(render([each for each in found if "scene" in each]))

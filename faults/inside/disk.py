@@ -106,7 +106,8 @@ def differences(one: Tree, other: Tree) -> list[str]:
     found: list[str] = []
     for name in sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name)):
         here, there = one.get(name), other.get(name)
-        at = max(len(os.path.commonprefix([here or "", there or ""])) - 20, 0)
+        same = next((at for at, (a, b) in enumerate(zip(here or "", there or "", strict=False)) if a != b), 0)
+        at = max(same - 20, 0)
         found.append(f"{name}: {_short(here, at)} instead of {_short(there, at)}")
     return found
 

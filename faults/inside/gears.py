@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import geard.daemon.local
+import geard.daemon.local  # noqa: F401 - __main__ imports it late, and each child would read it anew
 from geard import __main__ as program
 from geard import catalog
 from geard.daemon.server import Listen, serve
@@ -27,7 +27,6 @@ SOCKET = Path("/run/geard/faults.sock")
 
 for door in ("requests", "commands", "operations", "facet", "services"):
     catalog.doors(door)
-assert geard.daemon.local
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,6 @@ def command(ask: Ask, output: int) -> Callable[[], None]:
     def run() -> None:
         os.dup2(output, 1)
         os.dup2(output, 2)
-        sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)
         sys.argv = ["gear", *ask.words]
         status = 0
         try:
@@ -66,7 +64,7 @@ def agent(output: int) -> Callable[[], None]:
     def run() -> None:
         os.dup2(output, 1)
         os.dup2(output, 2)
-        logging.basicConfig(level=logging.INFO, stream=open(2, "w", closefd=False), force=True)
+        logging.basicConfig(level=logging.INFO, stream=sys.stderr, force=True)
 
         async def be() -> None:
             await serve(this_host(), listen=Listen(SOCKET, None))
@@ -92,16 +90,22 @@ def next_agent() -> None:
 
 
 def asks(ask: Ask, output: int) -> Callable[[], None]:
-    """Put a request to the agent; write down all it answers. Ends with 0 where it came to its end and went well."""
+    """Put a request to the agent; write down all it answers. Ends with 0 where it went well to its end."""
 
     def run() -> None:
         body = b"" if ask.body is None else json.dumps(ask.body).encode()
         joint = "&" if "?" in ask.path else "?"
-        head = f"{ask.method} {ask.path}{joint}follow=true HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
-        head += f"Accept: application/x-ndjson\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        head = (
+            f"{ask.method} {ask.path}{joint}follow=true HTTP/1.1",
+            "Host: localhost",
+            "Connection: close",
+            "Accept: application/x-ndjson",
+            "Content-Type: application/json",
+            f"Content-Length: {len(body)}",
+        )
         with socket.socket(socket.AF_UNIX) as line:
-            line.connect(str(SOCKET))
-            line.sendall(head.encode() + body)
+            _connect(line)
+            line.sendall("\r\n".join((*head, "", "")).encode() + body)
             said = b""
             while True:
                 try:
@@ -115,6 +119,16 @@ def asks(ask: Ask, output: int) -> Callable[[], None]:
         os._exit(0 if b'{"Done":true}' in said else 1)
 
     return run
+
+
+def _connect(line: socket.socket) -> None:
+    for _ in range(200):
+        try:
+            line.connect(str(SOCKET))
+            return
+        except ConnectionRefusedError:  # bound, and not listened at yet
+            time.sleep(0.01)
+    raise ConnectionRefusedError(SOCKET)
 
 
 def fork(deed: Callable[[], None]) -> int:
@@ -144,7 +158,7 @@ class Output:
     """What a process says."""
 
     def __init__(self) -> None:
-        self.file = tempfile.TemporaryFile()
+        self.file = tempfile.TemporaryFile()  # noqa: SIM115 - it lasts as long as this
 
     def fileno(self) -> int:
         return self.file.fileno()

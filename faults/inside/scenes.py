@@ -57,7 +57,9 @@ CHANGED = install(
     Environment={"Variables": _variables(B="c")}, Command=["/bin/serve-http"],
 )  # fmt: skip
 QUICK = ("--stop-timeout", "1")
-RUNNING = install("web", "--start", *QUICK, "-p", "8080:4200", Started=True, StopTimeout=1, Ports=_ports((8080, 4200)))
+RUNNING = install(
+    "web", "--start", *QUICK, "-p", "8080:4200", Started=True, StopTimeout=1, Ports=_ports((8080, 4200))
+)
 STOPPED = install("web", *QUICK, "-p", "8080:4200", StopTimeout=1, Ports=_ports((8080, 4200)))
 RENEWED = install(
     "web", "--start", *QUICK, "-p", "8080:4300", "N=1", Started=True, StopTimeout=1, Ports=_ports((8080, 4300)),
@@ -71,9 +73,7 @@ UPDATE = Ask(
 )  # fmt: skip
 OTHER_IMAGE = Ask(("update", "web", "--image", TOOLS), "PATCH", "/container/web", {"Image": TOOLS})
 ROLL_BACK = Ask(("rollback", "web", A_VERSION), "POST", "/container/web/rollback", {"Version": A_VERSION})
-SET = Ask(
-    ("set-env", "web", "A=1", "B=2"), "PATCH", "/environment/web", {"Variables": _variables(A="1", B="2")}
-)
+SET = Ask(("set-env", "web", "A=1", "B=2"), "PATCH", "/environment/web", {"Variables": _variables(A="1", B="2")})
 UNSET = Ask(("set-env", "web", "--remove", "A"), "PATCH", "/environment/web", {"Remove": ["A"]})
 RESET = Ask(("set-env", "web", "--reset", "Z=1"), "PUT", "/environment/web", {"Variables": _variables(Z="1")})
 FORGET = Ask(("delete-env", "web"), "DELETE", "/environment/web")

@@ -128,7 +128,9 @@ class Sweep:
         found.said = ran.said
         found.left = self._where()
         found.wrong += [f"left: {what}" for what in disk.problems(at_rest=False)]
-        if ran.status and ("a bug" in ran.said or "Traceback" in ran.said or os.strerror(ERRORS[fault]) not in ran.said):
+        if ran.status and (
+            "a bug" in ran.said or "Traceback" in ran.said or os.strerror(ERRORS[fault]) not in ran.said
+        ):
             found.wrong.append(f"it does not say why: {ran.said.strip()[-300:]!r}")
         if ran.status == 0 and found.left != "after":
             found.wrong += [f"told as done: {what}" for what in disk.differences(disk.tree(), self.after)]

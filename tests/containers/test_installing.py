@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import itertools
 import os
@@ -9,14 +10,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from tests.fakes.engine import make_image
 from tests.fakes.host import SAMPLE, FakeHost, Tree, make_host, tree
 
 from geard import catalog
-from geard.containers import deleting, installing, listing, slots, versions
+from geard.containers import deleting, installing, lifecycle, listing, slots, versions
 from geard.containers.definition import Definition
 from geard.containers.folders import Folders
 from geard.containers.requests import (
@@ -28,6 +29,7 @@ from geard.containers.requests import (
     Wish,
 )
 from geard.containers.updating import updated, wish_of
+from geard.dispatch.work import Work
 from geard.environments import store
 from geard.environments.requests import Environment, EnvironmentPart, Variable
 from geard.facet import Facet, Gear
@@ -38,6 +40,7 @@ from geard.host.storage import Changes
 from geard.identifiers import new_request_id
 from geard.ports.requests import PortPair, PublishedPorts
 from geard.ports.reservations import held_by
+from geard.request import ROOT_HERE
 from geard.words import Part
 
 FACETS = catalog.load()
@@ -348,8 +351,8 @@ def test_a_clock_that_is_set_back_leaves_the_order_of_versions(
 ) -> None:
     class Clock(datetime):
         @classmethod
-        def now(cls, tz: tzinfo | None = None) -> datetime:
-            return datetime.now(tz) - timedelta(days=1)
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return super().now(tz) - timedelta(days=1)
 
     first = settle(fake_host, wish(command=("one",))).definition
     with monkeypatch.context() as patch:
@@ -387,7 +390,9 @@ def test_an_install_killed_at_any_step_leaves_no_version_that_never_was(
         now = versions.current(folders)
         for each in known:
             assert (folders.versions / each.version).exists(), f"half a version after {steps} steps"
-        held = {p.external for d in known for part in d.parts if isinstance(part, PublishedPorts) for p in part.value}
+        held = {
+            p.external for d in known for part in d.parts if isinstance(part, PublishedPorts) for p in part.value
+        }
         assert ports_of(host) == held, f"lost after {steps} steps"
         if now is not None:
             assert folders.unit.samefile(folders.versions / now.version), f"behind after {steps} steps"
@@ -734,3 +739,21 @@ def test_a_version_written_anew_for_its_image_is_whole_or_written_once_more(
         assert f"{port}:8080" in folders.run.read_text()
         if not killed:
             return
+
+
+async def test_two_who_fill_a_volume_at_once_fill_it_once(
+    fake_host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An agent that completes what an earlier one began, and somebody who asks for it anew."""
+    filled: list[str] = []
+
+    async def slowly(image: str, path: str, target: str) -> None:
+        filled.append(path)
+        await asyncio.sleep(0.1)
+
+    monkeypatch.setattr(fake_host.engine, "image_files", slowly)
+    settle(fake_host, wish(volume_config=VolumeConfig(volumes=(Volume(path="/data"),))))
+    works = [Work(fake_host, next(IDS), ROOT_HERE, facets=FACETS) for _ in range(2)]
+    await asyncio.gather(*(lifecycle.complete(work, "web") for work in works))
+    assert filled == ["/data"]
+    assert sorted(path.name for path in Folders.of(fake_host.paths, "web").data.iterdir()) == ["data"]

@@ -1,5 +1,6 @@
-"""What breaks on real hosts, broken on purpose: what is left of it, and who sets it right. docs/RELIABILITY.md tells
-the whole of it; `scripts/faults` has all points of what is sampled here.
+"""What breaks on real hosts, broken on purpose: what is left of it, and who sets it right.
+
+docs/RELIABILITY.md tells the whole of it; `scripts/faults` has all points of what is sampled here.
 """
 
 from __future__ import annotations
@@ -54,7 +55,13 @@ def wrong_on_disk(host: Shell) -> list[str]:
 @pytest.mark.parametrize("job", SAMPLE)
 def test_cut_short_at_any_call_it_is_not_there_or_whole(host: Shell, job: str) -> None:
     bring(host)
-    words = ["/opt/geard/bin/python3", "-I", "/root/geard-faults/faults/inside/start.py", "/root/geard-faults", job]
+    words = [
+        "/opt/geard/bin/python3",
+        "-I",
+        "/root/geard-faults/faults/inside/start.py",
+        "/root/geard-faults",
+        job,
+    ]
     done = host.run(words, seconds=600)
     points = [json.loads(line) for line in done.stdout.splitlines() if '"point"' in line]
     assert len(points) >= 2, done.stdout
@@ -113,10 +120,11 @@ def test_a_helper_that_is_killed_is_gone_over(host: Shell, verb: str, victim: st
 def test_an_agent_that_is_killed_loses_nothing_it_has_accepted(host: Shell) -> None:
     bring(host)
     body = json.dumps({"Image": TOOLS, "Ports": [{"Internal": 80, "External": 0}]})
-    ask = f"curl -s -o /dev/null -w '%{{http_code}}\\n' -X PUT http://localhost:43273/container/many-$n -d '{body}'"
+    ask = (
+        f"curl -s -o /dev/null -w '%{{http_code}}\\n' -X PUT http://localhost:43273/container/many-$n -d '{body}'"
+    )
     done = host.sh(
-        f"for n in $(seq 10 39); do (echo many-$n $({ask})) & done;"
-        " sleep 0.15; systemctl kill -s KILL geard; wait"
+        f"for n in $(seq 10 39); do (echo many-$n $({ask})) & done; sleep 0.15; systemctl kill -s KILL geard; wait"
     )
     accepted = {line.split()[0] for line in done.stdout.splitlines() if line.endswith((" 200", " 202"))}
     eventually(lambda: host.run(["curl", "-sf", "http://localhost:43273/version"], check=False).returncode == 0)
@@ -126,8 +134,9 @@ def test_an_agent_that_is_killed_loses_nothing_it_has_accepted(host: Shell) -> N
 
 def test_a_geard_that_is_upgraded_while_asked_loses_nothing_it_has_accepted(host: Shell) -> None:
     port = serve(host)
-    pid = host.status("web")["pid" if "pid" in host.status("web") else "Pid"]
-    ask = f"curl -s --retry 9 --retry-all-errors -o /dev/null -w '%{{http_code}}\\n' -X PUT -d '{{\"Image\":\"{TOOLS}\"}}'"
+    pid = host.status("web")["Pid"]
+    body = json.dumps({"Image": TOOLS})
+    ask = f"curl -s --retry 9 --retry-all-errors -o /dev/null -w '%{{http_code}}\\n' -X PUT -d '{body}'"
     done = host.sh(
         f"(for n in $(seq 10 40); do echo new-$n $({ask} http://localhost:43273/container/new-$n); done) &"
         " dpkg --install /root/geard.deb >&2; wait"
@@ -160,7 +169,16 @@ def test_a_bus_that_is_killed_comes_back_for_the_agent_too(host: Shell) -> None:
 
 
 def test_a_journal_that_is_killed_costs_no_gear(host: Shell) -> None:
-    host.gear("install", TOOLS, "talk", "--start", "--", "sh", "-c", "n=0; while :; do echo line $((n+=1)); sleep 1; done")
+    host.gear(
+        "install",
+        TOOLS,
+        "talk",
+        "--start",
+        "--",
+        "sh",
+        "-c",
+        "n=0; while :; do echo line $((n+=1)); sleep 1; done",
+    )
     eventually(lambda: "line 1" in host.gear("log", "talk", "--lines", "all").stdout)
     before = host.status("talk")["Restarts"]
     host.sh("systemctl kill -s KILL systemd-journald")
@@ -184,8 +202,8 @@ def test_a_full_disk_is_told_and_takes_nothing(host: Shell) -> None:
     port = serve(host)
     units = "/var/lib/containers/units"
     host.sh(
-        f"cp -a {units} /root/units && mount -t tmpfs -o size=160k,mode=755 none {units} && cp -a /root/units/. {units}"
-        f" && dd if=/dev/zero of={units}/filler bs=1k count=400 2>/dev/null; true"
+        f"cp -a {units} /root/units && mount -t tmpfs -o size=160k,mode=755 none {units}"
+        f" && cp -a /root/units/. {units}; dd if=/dev/zero of={units}/filler bs=1k count=400 2>/dev/null; true"
     )
     try:
         refused = host.gear("install", TOOLS, "late", "-p", "80:0", check=False)
@@ -205,7 +223,9 @@ def test_a_full_disk_is_told_and_takes_nothing(host: Shell) -> None:
 def test_engine_and_monitor_are_replaced_under_a_gear_that_runs(host: Shell) -> None:
     """What a package's upgrade does to files: a new one takes the name of one that runs."""
     port = serve(host)
-    host.sh("for f in podman conmon crun; do cp -a /usr/bin/$f /usr/bin/$f.new && mv /usr/bin/$f.new /usr/bin/$f; done")
+    host.sh(
+        "for f in podman conmon crun; do cp -a /usr/bin/$f /usr/bin/$f.new && mv /usr/bin/$f.new /usr/bin/$f; done"
+    )
     assert answers(host, port)
     host.gear("restart", "web")
     eventually(partial(answers, host, port))
@@ -228,7 +248,9 @@ def test_a_pull_that_is_killed_is_made_again(host: Shell) -> None:
     host.run(["systemctl", "kill", "-s", "STOP", "docker-registry"])  # so the pull takes as long as we like
     try:
         host.gear("install", image, "late", "--start", "--no-wait")
-        eventually(lambda: "geard-pull@" in host.sh("systemctl list-units 'geard-pull@*' --all --no-legend").stdout)
+        eventually(
+            lambda: "geard-pull@" in host.sh("systemctl list-units 'geard-pull@*' --all --no-legend").stdout
+        )
         host.sh("systemctl kill -s KILL 'geard-pull@*'")
     finally:
         host.run(["systemctl", "kill", "-s", "CONT", "docker-registry"])
@@ -242,7 +264,7 @@ POWER_CUTS = {
     "change": f"while :; do gear install {TOOLS} web -p 80:0 A=1 --start; gear update web B=2 -p 80:4999; done",
     "start-stop": f"gear install {TOOLS} web --stop-timeout 1; while :; do gear start web; gear stop web; done",
     "delete": f"while :; do gear install {TOOLS} web -v /data -p 80:0 --start; gear delete --purge web; done",
-    "set-env": f"gear install {TOOLS} web; while :; do gear set-env web A=1 B=2; gear set-env web --remove A; done",
+    "set-env": f"gear install {TOOLS} web; while :; do gear set-env web A=1; gear set-env web --remove A; done",
 }
 
 

@@ -201,22 +201,33 @@ def preview(host: Host, wish: Wish, version: str, by: str, facets: Sequence[AnyF
     )
 
 
-def make_volumes(host: Host, definition: Definition) -> list[tuple[str, str]]:
-    """Make the gear's own volumes that are not there yet; (path in the image, folder) of each new one."""
+def missing_volumes(host: Host, definition: Definition) -> list[str]:
+    """The gear's own volumes that are not there yet, by their paths inside."""
     folders = Folders.of(host.paths, definition.id)
     paths = {volume.path for volume in definition.volume_config.volumes} | set(definition.image_volumes)
     paths -= {mount.host_path for mount in definition.volume_config.volume_mounts}
+    return [path for path in sorted(paths) if not (folders.data / volume_folder(path)).is_dir()]
+
+
+def make_data_folder(host: Host, definition: Definition) -> Path:
+    """Where the gear's own volumes are. Its lock is held by who fills one."""
+    folders = Folders.of(host.paths, definition.id)
+    with Changes() as changes:
+        changes.folder(host.paths.base / "data", 0o700)
+        changes.folder(folders.data, 0o700)
+    return folders.data
+
+
+def make_volumes(host: Host, definition: Definition) -> list[tuple[str, str]]:
+    """Make the gear's own volumes that are not there yet; (path in the image, folder) of each new one."""
     made: list[tuple[str, str]] = []
     with Changes() as changes:
-        for path in sorted(paths):
-            folder = folders.data / volume_folder(path)
-            if not folder.is_dir():
-                changes.folder(host.paths.base / "data", 0o700)
-                changes.folder(folders.data, 0o700)
-                draft = folder.with_name(f".{folder.name}.new")
-                changes.remove_tree(draft)
-                os.mkdir(draft, 0o755)
-                made.append((path, str(draft)))
+        for path in missing_volumes(host, definition):
+            folder = make_data_folder(host, definition) / volume_folder(path)
+            draft = folder.with_name(f".{folder.name}.new")
+            changes.remove_tree(draft)
+            os.mkdir(draft, 0o755)
+            made.append((path, str(draft)))
     return made
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import ExitStack
 from typing import Any
 
 from geard.containers import deleting, hooks, installing, versions
@@ -11,7 +12,7 @@ from geard.containers.definition import Definition
 from geard.containers.folders import Folders, unit_name
 from geard.containers.units import gear_of
 from geard.dispatch.work import Work
-from geard.failures import Failure, TimedOut, Unavailable
+from geard.failures import Conflict, Failure, TimedOut, Unavailable
 from geard.host.storage import Changes, locked, read_text
 from geard.images.names import check_image
 from geard.images.pulling import bring, bring_pinned
@@ -60,13 +61,23 @@ def has_volumes(definition: Definition) -> bool:
 
 
 async def _fill_volumes(work: Work, definition: Definition) -> None:
-    """Make the gear's own volumes that are not there yet, with what the image has in their place."""
-    if not has_volumes(definition):
+    """Make the gear's own volumes that are not there yet, with what the image has in their place. One fills them,
+    who comes meanwhile waits.
+    """
+    if not await work.on_disk(installing.missing_volumes, work.host, definition):
         return
-    for path, draft in await work.on_disk(installing.make_volumes, work.host, definition):
-        engine = work.host.engine_named(definition.engine)
-        await engine.image_files(definition.image_id, path, draft)
-        await work.on_disk(installing.adopt_volume, draft)
+    engine = work.host.engine_named(definition.engine)
+    folder = await work.on_disk(installing.make_data_folder, work.host, definition)
+    with ExitStack() as held:
+        while True:
+            try:
+                await work.on_disk(held.enter_context, locked(folder, wait=False))
+                break
+            except Conflict:
+                await asyncio.sleep(0.05)
+        for path, draft in await work.on_disk(installing.make_volumes, work.host, definition):
+            await engine.image_files(definition.image_id, path, draft)
+            await work.on_disk(installing.adopt_volume, draft)
 
 
 def running_version(folders: Folders) -> str:

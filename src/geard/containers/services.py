@@ -54,7 +54,7 @@ async def serve(host: Host, dispatcher: Dispatcher) -> None:
             owed.append(decode(UpdateContainer, folders.owed_update.read_bytes()))
         elif folders.hook_owed.exists():
             owed.append(CompleteContainer(id=id))
-        elif id not in wanted and not await asyncio.to_thread(_complete, folders):
+        elif id not in wanted and not await asyncio.to_thread(_complete, host, folders):
             pulls.append(CompleteContainer(id=id))
     for request in (*owed, *pulls):
         log.info("completing what was cut short: %s", request)
@@ -65,7 +65,7 @@ async def serve(host: Host, dispatcher: Dispatcher) -> None:
             log.warning("%s", failure.message)
 
 
-def _complete(folders: Folders) -> bool:
-    """Whether its image had come, before the agent ended that was to bring it."""
+def _complete(host: Host, folders: Folders) -> bool:
+    """Whether its image had come, and its volumes were made, before the agent ended that was to see to it."""
     definition = versions.current(folders)
-    return definition is None or definition.complete
+    return definition is None or (definition.complete and not installing.missing_volumes(host, definition))

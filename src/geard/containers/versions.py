@@ -6,7 +6,8 @@
     units/ab/abcdef/REQUESTID.run  the definition it reads
 
 The definition is swapped first. A kill between the two swaps leaves the unit one version behind; `mend` sees
-that they are not two names of one version's files and completes it. Everything here is called with the gear's lock held, but `current`.
+that they are not two names of one version's files and completes it. Everything here is called with the gear's
+lock held, but `current`.
 """
 
 from __future__ import annotations
@@ -103,8 +104,8 @@ def mend(folders: Folders, changes: Changes) -> None:
 
 
 def remove_unfinished(folders: Folders, changes: Changes) -> None:
-    """A version that a killed install did not bring into force was never anything: its claims would be kept for it
-    and `gear history` would tell of it. The file `claiming` names it; of one with half its files no more is needed.
+    """A version that a killed install did not bring into force was never anything: its claims would be kept for
+    it, and `gear history` would tell of it. The file `claiming` names it; or it has half its files.
     """
     now = current(folders)
     in_force = now.version if now is not None else ""

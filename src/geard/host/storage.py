@@ -66,12 +66,11 @@ class Changes:
 
     def link(self, source: Path, path: Path) -> None:
         """Make `path` a second name of the file `source`, in place of whatever it was."""
-        draft = _draft(source)  # beside the source, where the sweep of its folder finds it
-        os.link(source, draft)
         # rename(2) of one name of a file onto another of the same file does nothing and leaves both
         if path.exists() and os.path.samestat(source.stat(), path.stat()):
-            os.unlink(draft)
             return
+        draft = _draft(source)  # beside the source, where the sweep of its folder finds it
+        os.link(source, draft)
         os.rename(draft, path)
         self._touch(path)
 
