@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import logging
 import os
@@ -16,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import geard.daemon.local  # noqa: F401 - __main__ imports it late, and each child would read it anew
 from geard import __main__ as program
 from geard import catalog
 from geard.daemon.server import Listen, serve
@@ -27,6 +27,7 @@ SOCKET = Path("/run/geard/faults.sock")
 
 for door in ("requests", "commands", "operations", "facet", "services"):
     catalog.doors(door)
+importlib.import_module("geard.daemon.local")  # __main__ imports it late; a child would read it anew
 
 
 @dataclass(frozen=True)
