@@ -275,7 +275,7 @@ def test_a_power_cut_in_the_middle(host: Shell, verb: str) -> None:
     time.sleep(3.3)
     host.lab_does("kill", host.name)
     host.lab_does("up", "1")
-    eventually(lambda: host.sh("systemctl is-active geard", check=False).stdout == "active\n", 30)
+    eventually(lambda: host.run(["curl", "-sf", "http://localhost:43273/version"], check=False).returncode == 0)
     eventually(lambda: wrong_on_disk(host) == [], 60)
     wanted = set(host.sh("ls /etc/systemd/system/container-active.target.wants").stdout.split())
     for unit in sorted(wanted):

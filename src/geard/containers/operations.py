@@ -313,6 +313,8 @@ async def start_wanted(request: StartWanted, work: Work) -> Accepted:
     ids = await work.on_disk(listing.wanted, work.host.paths)
     for id in await work.on_disk(lambda: list(deleting.left_over(work.host))):
         await lifecycle.clear(work, id)
+    for id in await work.on_disk(listing.installed, work.host.paths):
+        await work.on_disk(installing.put_right, work.host, id, work.facets)
 
     async def bring_about() -> None:
         try:
