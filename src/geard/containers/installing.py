@@ -268,7 +268,7 @@ def _claiming(
 def put_right(host: Host, id: str, facets: Sequence[AnyFacet]) -> None:
     """What a killed install left of a gear that is there: a half version, claims that no version records."""
     folders = Folders.of(host.paths, id)
-    if not folders.claiming.exists():
+    if not folders.claiming.exists() and not any(folders.versions.glob(".*.tmp")):
         return
     with Changes() as changes, _held(folders, changes):
         if folders.claiming.exists():
