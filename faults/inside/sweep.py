@@ -52,6 +52,8 @@ class Ran:
 class Sweep:
     def __init__(self, scene: Scene, way: str) -> None:
         self.scene, self.way = scene, way
+        self._agent_next = True
+        """in a scene where gears run, which cannot be put back: the next agent, or the request again"""
 
     def prepare(self) -> None:
         """Make what stands before the scene; see what it comes to, undisturbed."""
@@ -77,7 +79,8 @@ class Sweep:
             disk.put_back(self.kept)
 
     def outcomes(self, fault: str, stride: int, first: int = 1) -> Iterator[Outcome]:
-        for point in range(first, len(self.stops) + 1, stride):
+        for turn, point in enumerate(range(first, len(self.stops) + 1, stride)):
+            self._agent_next = turn % 2 == 0
             began = time.monotonic()
             found = self._kill(point) if fault == "kill" else self._fail(point, fault)
             found.seconds = round(time.monotonic() - began, 3)
@@ -94,7 +97,7 @@ class Sweep:
             found.at = "not reached"
         found.wrong += [f"left: {what}" for what in disk.problems(at_rest=False)]
         found.left = self._where()
-        if self.scene.running and point % 2:
+        if self.scene.running and not self._agent_next:
             self._again(found)
             return found
         left = disk.keep()

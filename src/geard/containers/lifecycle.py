@@ -101,7 +101,10 @@ async def start(work: Work, id: str, *, restart: bool = False, renew: bool = Fal
         return
     state = await host.systemd.properties(unit)
     if state["ActiveState"] == "active" and not restart:
-        if not renew or await work.on_disk(_up_to_date, work, folders, definition):
+        fresh = renew and await work.on_disk(_up_to_date, work, folders, definition)
+        if fresh:
+            await work.on_disk(_tidy, work, folders)  # the start that brought it in may have been cut before that
+        if fresh or not renew:
             work.conclude("started", f"{id} is running", id)
             return
         restart = True
