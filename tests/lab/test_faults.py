@@ -243,7 +243,7 @@ def test_a_storage_that_is_migrated_brings_the_gear_back(host: Shell) -> None:
 
 def test_a_pull_that_is_killed_is_made_again(host: Shell) -> None:
     host.run(["systemctl", "start", "docker-registry"])
-    image = "localhost:5000/geard/late-image"
+    image = "h1:5000/geard/late-image"
     host.run(["podman", "push", "-q", "--tls-verify=false", "docker.io/geard/test-tools", image])
     host.run(["systemctl", "kill", "-s", "STOP", "docker-registry"])  # so the pull takes as long as we like
     try:
