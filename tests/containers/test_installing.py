@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import itertools
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from tests.fakes.engine import make_image
 from tests.fakes.host import SAMPLE, FakeHost, Tree, make_host, tree
 
 from geard import catalog
-from geard.containers import deleting, installing, slots, versions
+from geard.containers import deleting, installing, lifecycle, listing, slots, versions
 from geard.containers.definition import Definition
 from geard.containers.folders import Folders
 from geard.containers.requests import (
@@ -27,6 +29,7 @@ from geard.containers.requests import (
     Wish,
 )
 from geard.containers.updating import updated, wish_of
+from geard.dispatch.work import Work
 from geard.environments import store
 from geard.environments.requests import Environment, EnvironmentPart, Variable
 from geard.facet import Facet, Gear
@@ -37,6 +40,7 @@ from geard.host.storage import Changes
 from geard.identifiers import new_request_id
 from geard.ports.requests import PortPair, PublishedPorts
 from geard.ports.reservations import held_by
+from geard.request import ROOT_HERE
 from geard.words import Part
 
 FACETS = catalog.load()
@@ -340,6 +344,63 @@ def expected_parts(host: FakeHost, now: Any) -> tuple[Part, ...]:
     )
     parts: tuple[Part, ...] = now.parts
     return parts
+
+
+def test_a_clock_that_is_set_back_leaves_the_order_of_versions(
+    fake_host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return super().now(tz) - timedelta(days=1)
+
+    first = settle(fake_host, wish(command=("one",))).definition
+    with monkeypatch.context() as patch:
+        patch.setattr(installing, "datetime", Clock)
+        second = settle(fake_host, wish(command=("two",))).definition
+    known = versions.recorded(Folders.of(fake_host.paths, "web"))
+    assert [each.version for each in known] == [second.version, first.version]
+    assert versions.choose(Folders.of(fake_host.paths, "web"), second, "") == first
+
+
+@pytest.mark.parametrize("installed", [False, True], ids=["new", "re-install"])
+def test_an_install_killed_at_any_step_leaves_no_version_that_never_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed: bool
+) -> None:
+    """And what it claimed is given back by the next agent, without anybody asking again."""
+    for steps in itertools.count():
+        host = make_host(tmp_path / str(steps))
+        folders = Folders.of(host.paths, "web")
+        if installed:
+            settle(host, wish("web", published((8080, 4200))))
+            complete(host)
+        killed = False
+        with monkeypatch.context() as patch:
+            kill_after(patch, steps)
+            try:
+                settle(host, wish("web", published((8080, 0), (9090, 4500))))
+                complete(host)
+            except KilledError:
+                killed = True
+        for id in list(deleting.left_over(host)):
+            deleting.clear(host, id, FACETS)
+        for id in listing.installed(host.paths):
+            installing.put_right(host, id, FACETS)
+        known = versions.recorded(folders)
+        now = versions.current(folders)
+        for each in known:
+            assert (folders.versions / each.version).exists(), f"half a version after {steps} steps"
+        held = {
+            p.external for d in known for part in d.parts if isinstance(part, PublishedPorts) for p in part.value
+        }
+        assert ports_of(host) == held, f"lost after {steps} steps"
+        if now is not None:
+            assert folders.unit.samefile(folders.versions / now.version), f"behind after {steps} steps"
+            assert folders.run.samefile(folders.versions / f"{now.version}.run"), f"behind after {steps} steps"
+            assert not folders.claiming.exists()
+        if not killed:
+            assert steps > 5
+            return
 
 
 # --- deleting
@@ -655,3 +716,44 @@ def test_where_a_later_facet_fails_the_earlier_gives_back(fake_host: FakeHost, f
             fake_host, wish("web", published((80, 0))), next(IDS), "a test", (ports, Failing()), None
         )
     assert {n: w for n, w in whole(fake_host).items() if not n.endswith("/next")} == there
+
+
+def test_a_version_written_anew_for_its_image_is_whole_or_written_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed at any step, what the unit says of ports is what the definition publishes, once it is completed."""
+    for steps in itertools.count():
+        host = make_host(tmp_path / str(steps))
+        folders = Folders.of(host.paths, "web")
+        settle(host, wish())
+        killed = False
+        with monkeypatch.context() as patch:
+            kill_after(patch, steps)
+            try:
+                complete(host)
+            except KilledError:
+                killed = True
+        complete(host)
+        (port,) = ports_of(host)
+        assert f"X-PortMapping=8080:{port}\n" in folders.unit.read_text(), f"not so after {steps} steps"
+        assert f"{port}:8080" in folders.run.read_text()
+        if not killed:
+            return
+
+
+async def test_two_who_fill_a_volume_at_once_fill_it_once(
+    fake_host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An agent that completes what an earlier one began, and somebody who asks for it anew."""
+    filled: list[str] = []
+
+    async def slowly(image: str, path: str, target: str) -> None:
+        filled.append(path)
+        await asyncio.sleep(0.1)
+
+    monkeypatch.setattr(fake_host.engine, "image_files", slowly)
+    settle(fake_host, wish(volume_config=VolumeConfig(volumes=(Volume(path="/data"),))))
+    works = [Work(fake_host, next(IDS), ROOT_HERE, facets=FACETS) for _ in range(2)]
+    await asyncio.gather(*(lifecycle.complete(work, "web") for work in works))
+    assert filled == ["/data"]
+    assert sorted(path.name for path in Folders.of(fake_host.paths, "web").data.iterdir()) == ["data"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -177,3 +179,27 @@ def test_a_file_is_read_byte_for_byte(gear: Terminal, tmp_path: Path) -> None:
     (tmp_path / "env").write_bytes(b"A=\xff\n")
     said = gear("set-env", "odd", "--env-file", str(tmp_path / "env"))
     assert said.code == 64 and "cannot read the environment file" in said.err
+
+
+def test_a_draft_that_a_killed_writer_left_goes_with_the_next_word(gear: Terminal) -> None:
+    """It holds the variables as much as the environment does."""
+    draft = store.place(gear.host.paths, "web").with_name(".web.tmp")
+    for words in (("set-env", "web", "A=1"), ("set-env", "web", "A=1"), ("delete-env", "web")):
+        draft.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text('A="hal')
+        gear.ok(*words)
+        assert not draft.exists(), words
+
+
+def test_a_full_disk_is_told_with_what_helps(gear: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        done = gear("set-env", "web", "A=1")
+    assert done.code == 1
+    assert "No space left on device" in done.err
+    assert "env/contents/we/web" in done.err
+    assert "df -h" in done.err
+    assert on_disk(gear, "web") is None

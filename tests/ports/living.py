@@ -92,8 +92,8 @@ class Life:
         """What the next agent does at its start."""
         for id in list(deleting.left_over(self.host)):
             deleting.clear(self.host, id, FACETS)
-        for id in installing.cut_short(self.host):
-            installing.repair(self.host, id, FACETS)
+        for id in listing.installed(self.host.paths):
+            installing.put_right(self.host, id, FACETS)
 
     # --- what must hold
 

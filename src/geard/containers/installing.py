@@ -8,7 +8,8 @@ import os
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -58,12 +59,12 @@ def settle_planned(
     """The same for a wish that depends on the definition in force before."""
     folders = Folders.of(host.paths, id)
     with Changes() as changes, _held(folders, changes):
-        with _claiming(host, folders, changes, facets):
+        with _claiming(host, folders, changes, facets, version):
             before = versions.current(folders)
             wish = plan(before)
             slot = before.slot if before is not None else _slot(host, folders, changes)
             parts = _settle_parts(host, folders, changes, wish.parts, before, facets)
-            asked = _definition(host, wish, version, by, slot, parts)
+            asked = _definition(host, wish, version, by, slot, parts, before)
             if before is not None and before.image == asked.image and before.engine == asked.engine:
                 asked = msgspec.structs.replace(
                     asked, image_id=before.image_id, digest=before.digest, image_volumes=before.image_volumes
@@ -104,8 +105,8 @@ def complete(
         if definition is None or definition.version != version:
             return None
         if definition.complete and definition.image_id != image.id:
-            definition = msgspec.structs.replace(definition, version=new_version, written=_now())
-        with _claiming(host, folders, changes, facets):
+            definition = msgspec.structs.replace(definition, version=new_version, written=_now(definition))
+        with _claiming(host, folders, changes, facets, definition.version):
             full = _with_image(host, changes, folders, definition, image, facets)
             if full != versions.current(folders):
                 versions.write(folders, changes, full, facets, host.engine_named(full.engine))
@@ -130,12 +131,14 @@ def revise(
     versions.require(folders)
     with Changes() as changes, _held(folders, changes):
         before = versions.require(folders)
-        with _claiming(host, folders, changes, facets):
+        with _claiming(host, folders, changes, facets, version):
             now = part_of(kind, before.parts)
             facet = next(facet for facet in facets if facet.part is kind)
             settled = facet.settle(host, changes, gear_of(folders), change(now), now)
             parts = [part for part in before.parts if part is not now] + ([settled] if settled is not None else [])
-            asked = msgspec.structs.replace(before, version=version, written=_now(), by=by, parts=tuple(parts))
+            asked = msgspec.structs.replace(
+                before, version=version, written=_now(before), by=by, parts=tuple(parts)
+            )
             changed = not _same(before, asked)
             if changed:
                 _check_version(folders, asked)
@@ -196,20 +199,6 @@ def tidy(host: Host, id: str, facets: Sequence[AnyFacet], *, stopped: bool = Fal
             facet.tidy(host, changes, gear_of(folders), part_of(facet.part, now.parts), parts)
 
 
-def cut_short(host: Host) -> list[str]:
-    """The gears for which a killed writer may have claimed what no version records."""
-    found = (host.paths.base / "units").glob("*/*/claiming")
-    return [path.parent.name for path in found if Folders(host.paths, path.parent.name).unit.exists()]
-
-
-def repair(host: Host, id: str, facets: Sequence[AnyFacet]) -> None:
-    """Give back what a killed writer claimed for this gear and no version records."""
-    folders = Folders.of(host.paths, id)
-    if folders.unit.exists():
-        with Changes() as changes, _held(folders, changes), _claiming(host, folders, changes, facets):
-            pass
-
-
 def _with_image(
     host: Host,
     changes: Changes,
@@ -249,7 +238,7 @@ def roll_back(host: Host, id: str, version: str, facets: Sequence[AnyFacet]) -> 
     with Changes() as changes, _held(folders, changes):
         before = versions.require(folders)
         target = versions.choose(folders, before, version)
-        with _claiming(host, folders, changes, facets):
+        with _claiming(host, folders, changes, facets, target.version):
             parts = _settle_parts(host, folders, changes, target.parts, before, facets, restore=True)
             if not _same_parts(parts, target.parts):
                 raise Conflict(f"version {target.version} of {id} cannot be had again as it was")
@@ -268,7 +257,7 @@ def preview(host: Host, wish: Wish, version: str, by: str, facets: Sequence[AnyF
     """What `settle` would write, as far as it can be known without claiming anything."""
     folders = Folders.of(host.paths, wish.id)
     before = versions.current(folders)
-    definition = _definition(host, wish, version, by, before.slot if before is not None else 0, wish.parts)
+    definition = _definition(host, wish, version, by, before.slot if before is not None else 0, wish.parts, before)
     whole = msgspec.structs.replace(
         definition, image_id=(before.image_id if before is not None else "") or wish.image
     )
@@ -278,22 +267,33 @@ def preview(host: Host, wish: Wish, version: str, by: str, facets: Sequence[AnyF
     )
 
 
-def make_volumes(host: Host, definition: Definition) -> list[tuple[str, str]]:
-    """Make the gear's own volumes that are not there yet; (path in the image, folder) of each new one."""
+def missing_volumes(host: Host, definition: Definition) -> list[str]:
+    """The gear's own volumes that are not there yet, by their paths inside."""
     folders = Folders.of(host.paths, definition.id)
     paths = {volume.path for volume in definition.volume_config.volumes} | set(definition.image_volumes)
     paths -= {mount.host_path for mount in definition.volume_config.volume_mounts}
+    return [path for path in sorted(paths) if not (folders.data / volume_folder(path)).is_dir()]
+
+
+def make_data_folder(host: Host, definition: Definition) -> Path:
+    """Where the gear's own volumes are. Its lock is held by who fills one."""
+    folders = Folders.of(host.paths, definition.id)
+    with Changes() as changes:
+        changes.folder(host.paths.base / "data", 0o700)
+        changes.folder(folders.data, 0o700)
+    return folders.data
+
+
+def make_volumes(host: Host, definition: Definition) -> list[tuple[str, str]]:
+    """Make the gear's own volumes that are not there yet; (path in the image, folder) of each new one."""
     made: list[tuple[str, str]] = []
     with Changes() as changes:
-        for path in sorted(paths):
-            folder = folders.data / volume_folder(path)
-            if not folder.is_dir():
-                changes.folder(host.paths.base / "data", 0o700)
-                changes.folder(folders.data, 0o700)
-                draft = folder.with_name(f".{folder.name}.new")
-                changes.remove_tree(draft)
-                os.mkdir(draft, 0o755)
-                made.append((path, str(draft)))
+        for path in missing_volumes(host, definition):
+            folder = make_data_folder(host, definition) / volume_folder(path)
+            draft = folder.with_name(f".{folder.name}.new")
+            changes.remove_tree(draft)
+            os.mkdir(draft, 0o755)
+            made.append((path, str(draft)))
     return made
 
 
@@ -315,24 +315,43 @@ def _held(folders: Folders, changes: Changes) -> Generator[None]:
 
 
 @contextmanager
-def _claiming(host: Host, folders: Folders, changes: Changes, facets: Sequence[AnyFacet]) -> Generator[None]:
-    """Claims are made before a definition records them: a file says so meanwhile. Where a killed writer left it,
-    or this one fails, what is held and not recorded is given back.
+def _claiming(
+    host: Host, folders: Folders, changes: Changes, facets: Sequence[AnyFacet], version: str
+) -> Generator[None]:
+    """Claims are made before a definition records them: a file says so meanwhile, and for which version. Where a
+    killed writer left it, or this one fails, what is held and not recorded is given back.
     """
     if folders.claiming.exists():
         release_unrecorded(host, folders, changes, versions.recorded(folders), facets)
     try:
-        folders.claiming.touch()
+        folders.claiming.write_text("" if (folders.versions / version).exists() else version)
         yield
     except BaseException:
         # What a version records stays: where the new definition has come into force all the same, its own too.
+        # Where not even this can be done the file stays, for who comes next.
+        versions.mend(folders, changes)
         there = versions.current(folders) is not None
         release_unrecorded(host, folders, changes, versions.recorded(folders) if there else (), facets)
+        _claimed(folders)
         raise
-    finally:
-        folders.claiming.unlink(missing_ok=True)
-        if not folders.unit.exists():
-            _drop_if_empty(folders)
+    _claimed(folders)
+
+
+def _claimed(folders: Folders) -> None:
+    folders.claiming.unlink(missing_ok=True)
+    if not folders.unit.exists():
+        _drop_if_empty(folders)
+
+
+def put_right(host: Host, id: str, facets: Sequence[AnyFacet]) -> None:
+    """What a killed install left of a gear that is there: a half version, claims that no version records."""
+    folders = Folders.of(host.paths, id)
+    if not folders.claiming.exists() and not any(folders.versions.glob(".*.tmp")):
+        return
+    with Changes() as changes, _held(folders, changes):
+        if folders.claiming.exists():
+            release_unrecorded(host, folders, changes, versions.recorded(folders), facets)
+            changes.remove(folders.claiming)
 
 
 def release_unrecorded(
@@ -391,14 +410,16 @@ def _forget_old(host: Host, folders: Folders, changes: Changes, current: str, fa
         facet.forget(host, changes, gear_of(folders), *parts)
 
 
-def _definition(host: Host, wish: Wish, version: str, by: str, slot: int, parts: tuple[Part, ...]) -> Definition:
+def _definition(
+    host: Host, wish: Wish, version: str, by: str, slot: int, parts: tuple[Part, ...], before: Definition | None
+) -> Definition:
     ipv4, ipv6, mac = slots.addresses(slots.bridge(host.paths), slot)
     decided = decide(wish, host.settings)
     host.engine_named(decided.engine)
     return Definition(
         id=wish.id,
         version=version,
-        written=_now(),
+        written=_now(before),
         by=by,
         engine=decided.engine,
         image=wish.image,
@@ -425,8 +446,14 @@ def _of_unit(definition: Definition) -> tuple[object, ...]:
     return definition.slice, definition.restart, definition.stop_timeout
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="microseconds")
+def _now(before: Definition | None) -> str:
+    """When this version is written: later than the one in force, also where the clock was set back meanwhile. A
+    rollback goes by the order of these.
+    """
+    now = datetime.now(UTC)
+    if before is not None and before.written:
+        now = max(now, datetime.fromisoformat(before.written) + timedelta(microseconds=1))
+    return now.isoformat(timespec="microseconds")
 
 
 _LATER: dict[str, Any] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import ExitStack
 from typing import Any
 
 from geard.containers import deleting, hooks, installing, versions
@@ -11,8 +12,8 @@ from geard.containers.definition import Definition
 from geard.containers.folders import Folders, unit_name
 from geard.containers.units import gear_of
 from geard.dispatch.work import Work
-from geard.failures import Failure, TimedOut, Unavailable
-from geard.host.storage import read_text
+from geard.failures import Conflict, Failure, TimedOut, Unavailable
+from geard.host.storage import locked, read_text
 from geard.images.names import check_image
 from geard.images.pulling import bring, bring_pinned
 from geard.words import Part, part_of
@@ -60,10 +61,23 @@ def has_volumes(definition: Definition) -> bool:
 
 
 async def _fill_volumes(work: Work, definition: Definition) -> None:
-    for path, draft in await work.on_disk(installing.make_volumes, work.host, definition):
-        engine = work.host.engine_named(definition.engine)
-        await engine.image_files(definition.image_id, path, draft)
-        await work.on_disk(installing.adopt_volume, draft)
+    """Make the gear's own volumes that are not there yet, with what the image has in their place. One fills them,
+    who comes meanwhile waits.
+    """
+    if not await work.on_disk(installing.missing_volumes, work.host, definition):
+        return
+    engine = work.host.engine_named(definition.engine)
+    folder = await work.on_disk(installing.make_data_folder, work.host, definition)
+    with ExitStack() as held:
+        while True:
+            try:
+                await work.on_disk(held.enter_context, locked(folder, wait=False))
+                break
+            except Conflict:
+                await asyncio.sleep(0.05)
+        for path, draft in await work.on_disk(installing.make_volumes, work.host, definition):
+            await engine.image_files(definition.image_id, path, draft)
+            await work.on_disk(installing.adopt_volume, draft)
 
 
 async def start(work: Work, id: str, *, restart: bool = False, renew: bool = False) -> None:
@@ -82,7 +96,12 @@ async def start(work: Work, id: str, *, restart: bool = False, renew: bool = Fal
         return
     state = await host.systemd.properties(unit)
     if state["ActiveState"] == "active" and not restart:
-        if not renew or await work.on_disk(_up_to_date, work, folders, definition):
+        fresh = renew and await work.on_disk(_up_to_date, work, folders, definition)
+        if fresh:
+            await work.on_disk(
+                installing.tidy, host, id, work.facets
+            )  # the start that brought it in may have been cut before that
+        if fresh or not renew:
             work.conclude("started", f"{id} is running", id)
             return
         restart = True
@@ -119,6 +138,7 @@ async def _completed(work: Work, id: str) -> Definition | None:
     definition = await work.on_disk(versions.current, Folders.of(work.host.paths, id))
     try:
         if definition is not None and definition.complete:
+            await _fill_volumes(work, definition)  # an install may have been cut before it came to that
             await hooks.pay(work, id)
             return definition
         return await complete(work, id)
@@ -177,6 +197,9 @@ async def adapt(work: Work, settled: installing.Settled, kind: type[Part]) -> No
 
 async def boot(work: Work, id: str) -> None:
     """A start at boot: systemd's word that it was started is enough, and a pull is the unit's own business."""
+    definition = await work.on_disk(versions.current, Folders.of(work.host.paths, id))
+    if definition is not None and definition.complete:
+        await _fill_volumes(work, definition)
     result = await work.host.systemd.start(unit_name(id), wait=START_SECONDS)
     if result not in ("done", "canceled"):
         raise Unavailable(f"{id} did not start: {result}", hint=f"gear status {id}")

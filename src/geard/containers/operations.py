@@ -45,7 +45,7 @@ from geard.dispatch.operation import operation
 from geard.dispatch.work import Work
 from geard.failures import Failure, Invalid, NotFound, Unavailable, no_such_gear
 from geard.host.engine import Image
-from geard.host.storage import Changes
+from geard.host.storage import Changes, locked
 from geard.identifiers import check_id
 from geard.images.pulling import bring
 from geard.ports.pairs import changed_ports, check_change
@@ -172,7 +172,8 @@ async def update_container(request: UpdateContainer, work: Work) -> InstalledCon
 
 
 def _owe_update(folders: Folders, request: UpdateContainer) -> None:
-    with Changes() as changes:
+    # Locked: who holds the lock sweeps drafts away, and this is none of a killed writer.
+    with Changes() as changes, locked(folders.versions):
         changes.write(folders.owed_update, encode(request), 0o600)
 
 
@@ -333,6 +334,8 @@ async def start_wanted(request: StartWanted, work: Work) -> Accepted:
     ids = await work.on_disk(listing.wanted, work.host.paths)
     for id in await work.on_disk(lambda: list(deleting.left_over(work.host))):
         await lifecycle.clear(work, id)
+    for id in await work.on_disk(listing.installed, work.host.paths):
+        await work.on_disk(installing.put_right, work.host, id, work.facets)
 
     async def bring_about() -> None:
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from geard.containers import deleting, installing, listing
+from geard.containers import deleting, installing, listing, versions
 from geard.containers.folders import Folders, unit_name
 from geard.containers.requests import (
     CompleteContainer,
@@ -32,6 +32,7 @@ AGENT = Asker("the agent itself", frozenset(("read", "operate", "admin")), 0)
 async def serve(host: Host, dispatcher: Dispatcher) -> None:
     units = await host.systemd.units("ctr-*.service")
     owed: list[Request[object]] = []
+    pulls: list[Request[object]] = []
     for id in deleting.left_over(host):
         folders = Folders.of(host.paths, id)
         if folders.deleting.exists():
@@ -39,11 +40,10 @@ async def serve(host: Host, dispatcher: Dispatcher) -> None:
         else:
             # Debris of a first install that was cut, or one that is being made just now: clear() looks, locked.
             await asyncio.to_thread(deleting.clear, host, id, dispatcher.facets)
-    for id in installing.cut_short(host):
-        await asyncio.to_thread(installing.repair, host, id, dispatcher.facets)
     booting = (await host.systemd.properties("geard-boot.service"))["ActiveState"] == "activating"
     wanted = set(listing.wanted(host.paths))
     for id in listing.installed(host.paths):
+        await asyncio.to_thread(installing.put_right, host, id, dispatcher.facets)
         folders, unit = Folders.of(host.paths, id), units.get(unit_name(id))
         active = unit is not None and unit.active not in ("inactive", "failed")
         if id not in wanted and active and folders.owed_stop.exists():
@@ -54,10 +54,18 @@ async def serve(host: Host, dispatcher: Dispatcher) -> None:
             owed.append(decode(UpdateContainer, folders.owed_update.read_bytes()))
         elif folders.hook_owed.exists():
             owed.append(CompleteContainer(id=id))
-    for request in owed:
+        elif id not in wanted and not await asyncio.to_thread(_complete, host, folders):
+            pulls.append(CompleteContainer(id=id))
+    for request in (*owed, *pulls):
         log.info("completing what was cut short: %s", request)
         try:
             async for _ in dispatcher.perform(request, AGENT).report():
                 pass  # to its end: one after the other, the host has other things to do at such a moment
         except Failure as failure:
             log.warning("%s", failure.message)
+
+
+def _complete(host: Host, folders: Folders) -> bool:
+    """Whether its image had come, and its volumes were made, before the agent ended that was to see to it."""
+    definition = versions.current(folders)
+    return definition is None or (definition.complete and not installing.missing_volumes(host, definition))

@@ -72,9 +72,12 @@ def kept(paths: Paths, unit: Path) -> int | None:
 
 def release(paths: Paths, changes: Changes, slot: int, unit: Path) -> None:
     link = paths.base / "slots" / str(slot)
-    with suppress(OSError):
-        if os.readlink(link) == str(unit):
-            changes.remove(link)
+    try:
+        owner = os.readlink(link)
+    except OSError:
+        return
+    if owner == str(unit):
+        changes.remove(link)  # where the disk refuses it, whoever asked is told and the deletion is still owed
 
 
 def uid_base(slot: int) -> int:

@@ -6,7 +6,8 @@
     units/ab/abcdef/REQUESTID.run  the definition it reads
 
 The definition is swapped first. A kill between the two swaps leaves the unit one version behind; `mend` sees
-that by the request ids and completes it. Everything here is called with the gear's lock held, but `current`.
+that they are not two names of one version's files and completes it. Everything here is called with the gear's
+lock held, but `current`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from geard.words import decode
 KEPT = 5
 
 _REQUEST = re.compile(r"^X-ContainerRequestId=(\S*)$", re.MULTILINE)
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{22}", re.ASCII)
 
 
 def current(folders: Folders) -> Definition | None:
@@ -58,8 +60,9 @@ def write(
     # Rendered before anything is written: text that cannot be carried is refused here, with nothing half done.
     run_text = render_run(definition, folders, facets, engine)
     unit_text = render_unit(definition, folders, facets, engine)
-    changes.write(run, run_text, 0o600)
+    # The definition last: where a version is written anew for its image, one that is whole has its whole unit.
     changes.write(version, unit_text, 0o644)
+    changes.write(run, run_text, 0o600)
     if folders.deleting.exists():
         # The name is taken up again: what was being deleted is not, from here on.
         changes.remove(folders.purging)
@@ -92,9 +95,15 @@ def choose(folders: Folders, now: Definition, version: str) -> Definition:
 def mend(folders: Folders, changes: Changes) -> None:
     """Remove what a killed writer left, and complete a swap that was cut in two."""
     sweep(folders.versions)
+    if not folders.deleting.exists():
+        _complete_swap(folders, changes)
+        remove_unfinished(folders, changes)
+
+
+def _complete_swap(folders: Folders, changes: Changes) -> None:
     text, unit = read_text(folders.run), read_text(folders.unit)
     facts = parse_run(text or "")
-    if text is None or facts is None or folders.deleting.exists():
+    if text is None or facts is None:
         return
     if unit is None:
         # A first install was cut before the gear was there; its ports may be another's by now.
@@ -112,6 +121,23 @@ def mend(folders: Folders, changes: Changes) -> None:
         changes.link(run, folders.run)
     if not version.samefile(folders.unit):
         changes.link(version, folders.unit)
+
+
+def remove_unfinished(folders: Folders, changes: Changes) -> None:
+    """A version that a killed install did not bring into force was never anything: its claims would be kept for
+    it, and `gear history` would tell of it. The file `claiming` names it; or it has half its files.
+    """
+    now = current(folders)
+    in_force = now.version if now is not None else ""
+    claimed_for = (read_text(folders.claiming) or "").strip()
+    for path in list(folders.versions.iterdir()):
+        version = path.name.removesuffix(".run")
+        if version == in_force or not _REQUEST_ID.fullmatch(version):
+            continue
+        run, unit = folders.versions / f"{version}.run", folders.versions / version
+        if version == claimed_for or not (run.exists() and unit.exists()):
+            changes.remove(run)
+            changes.remove(unit)
 
 
 def recorded(folders: Folders) -> list[Definition]:

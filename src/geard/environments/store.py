@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from geard.environments.file import check_variables, parse, render
@@ -27,17 +28,15 @@ def load(paths: Paths, id: str) -> dict[str, str] | None:
 
 
 def replace(paths: Paths, changes: Changes, id: str, variables: Mapping[str, str]) -> None:
-    _write(paths, changes, id, dict(variables))
+    with _locked(paths, changes, id):
+        _write(paths, changes, id, dict(variables))
 
 
 def patch(
     paths: Paths, changes: Changes, id: str, variables: Mapping[str, str], remove: Iterable[str] = ()
 ) -> None:
     """Set these, remove those, keep the rest, in the order they came first."""
-    changes.folder(paths.base / "env", 0o700)
-    changes.folder(place(paths, id).parent, 0o700)
-    # One lock for the folder of a bucket: two writers of one environment must not lose each other's variables.
-    with locked(place(paths, id).parent):
+    with _locked(paths, changes, id):
         now = load(paths, id) or {}
         now |= variables
         for name in remove:
@@ -46,14 +45,31 @@ def patch(
 
 
 def delete(paths: Paths, changes: Changes, id: str) -> bool:
-    return changes.remove(place(paths, id))
+    if not place(paths, id).parent.is_dir():
+        return False
+    with _locked(paths, changes, id):
+        changes.remove(_draft(paths, id))
+        return changes.remove(place(paths, id))
+
+
+@contextmanager
+def _locked(paths: Paths, changes: Changes, id: str) -> Generator[None]:
+    """One lock for the folder of a bucket: two writers of one environment must not lose each other's variables."""
+    changes.folder(paths.base / "env", 0o700)
+    changes.folder(place(paths, id).parent, 0o700)
+    with locked(place(paths, id).parent):
+        yield
+
+
+def _draft(paths: Paths, id: str) -> Path:
+    """Where a killed writer leaves half an environment: the next one of that name takes it away."""
+    return place(paths, id).with_name(f".{id}.tmp")
 
 
 def _write(paths: Paths, changes: Changes, id: str, variables: dict[str, str]) -> None:
     check_variables(variables)
     path = place(paths, id)
     if load(paths, id) == variables:
+        changes.remove(_draft(paths, id))
         return
-    changes.folder(paths.base / "env", 0o700)
-    changes.folder(path.parent, 0o700)
-    changes.write(path, render(variables), 0o600)
+    changes.write(path, render(variables), 0o600, draft=_draft(paths, id))

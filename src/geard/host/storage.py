@@ -35,10 +35,15 @@ class Changes:
     ) -> None:
         self.sync()
 
-    def write(self, path: Path, text: bytes | str, mode: int = 0o644) -> None:
-        """Put a whole file in place of whatever `path` was. Raises OSError (ENOSPC, …), the old file intact."""
+    def write(self, path: Path, text: bytes | str, mode: int = 0o644, *, draft: Path | None = None) -> None:
+        """Put a whole file in place of whatever `path` was. Raises OSError (ENOSPC, …), the old file intact.
+
+        With `draft`, by way of that file beside it, whatever a killed writer left there: for who holds a lock.
+        """
         data = text.encode() if isinstance(text, str) else text
-        draft = _draft(path)
+        if draft is not None:
+            draft.unlink(missing_ok=True)
+        draft = draft or _draft(path)
         fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             with open(fd, "wb", buffering=0) as file:
@@ -61,12 +66,11 @@ class Changes:
 
     def link(self, source: Path, path: Path) -> None:
         """Make `path` a second name of the file `source`, in place of whatever it was."""
-        draft = _draft(source)  # beside the source, where the sweep of its folder finds it
-        os.link(source, draft)
         # rename(2) of one name of a file onto another of the same file does nothing and leaves both
         if path.exists() and os.path.samestat(source.stat(), path.stat()):
-            os.unlink(draft)
             return
+        draft = _draft(source)  # beside the source, where the sweep of its folder finds it
+        os.link(source, draft)
         os.rename(draft, path)
         self._touch(path)
 
@@ -80,6 +84,9 @@ class Changes:
         with suppress(OSError):
             if os.readlink(path) == str(target):
                 return
+        with suppress(FileExistsError):
+            self.symlink(target, path)
+            return
         draft = _draft(path)
         os.symlink(target, draft)
         os.rename(draft, path)

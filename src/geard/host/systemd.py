@@ -20,6 +20,8 @@ from geard.host.bus import Bus, Refused
 _NAME = "org.freedesktop.systemd1"
 _PATH = "/org/freedesktop/systemd1"
 _MANAGER = "org.freedesktop.systemd1.Manager"
+_NOT_THERE = ("NoReply", "ServiceUnknown", "NameHasNoOwner", "Disconnected")
+REEXEC_PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0)
 _PLAIN = frozenset(string.ascii_letters + string.digits)
 
 
@@ -83,8 +85,8 @@ class Systemd:
     async def properties(self, unit: str, interface: str = "") -> dict[str, Any]:
         """All properties of a unit; one that systemd does not know has LoadState "not-found"."""
         try:
-            (found,) = await self._bus.call(
-                _NAME, object_path(unit), "org.freedesktop.DBus.Properties", "GetAll", "s", interface
+            (found,) = await self._call(
+                object_path(unit), "org.freedesktop.DBus.Properties", "GetAll", "s", interface
             )
         except Refused as error:
             raise _failure(error, unit) from error
@@ -110,9 +112,7 @@ class Systemd:
         await asyncio.shield(self._reload)
 
     async def version(self) -> str:
-        (value,) = await self._bus.call(
-            _NAME, _PATH, "org.freedesktop.DBus.Properties", "Get", "ss", _MANAGER, "Version"
-        )
+        (value,) = await self._call(_PATH, "org.freedesktop.DBus.Properties", "Get", "ss", _MANAGER, "Version")
         return str(value.value)
 
     def close(self) -> None:
@@ -173,9 +173,24 @@ class Systemd:
 
     async def _manager(self, method: str, signature: str, *body: Any, seconds: float = 25) -> list[Any]:
         try:
-            return await self._bus.call(_NAME, _PATH, _MANAGER, method, signature, *body, seconds=seconds)
+            return await self._call(_PATH, _MANAGER, method, signature, *body, seconds=seconds)
         except Refused as error:
             raise _failure(error, str(body[0]) if body else method) from error
+
+    async def _call(
+        self, path: str, interface: str, member: str, signature: str, *body: Any, seconds: float = 25
+    ) -> list[Any]:
+        """Asked again where PID 1 left the bus before it answered: it does when it executes itself anew, as an
+        upgrade of systemd has it do. Nothing that is asked here does harm twice. Raises Refused.
+        """
+        for pause in REEXEC_PAUSES:
+            try:
+                return await self._bus.call(_NAME, path, interface, member, signature, *body, seconds=seconds)
+            except Refused as error:
+                if error.name.rpartition(".")[2] not in _NOT_THERE:
+                    raise
+            await asyncio.sleep(pause)
+        return await self._bus.call(_NAME, path, interface, member, signature, *body, seconds=seconds)
 
 
 def _failure(error: Refused, about: str) -> Failure:
