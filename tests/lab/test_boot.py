@@ -217,12 +217,14 @@ def _swap(host: Shell, other: Shell) -> None:
 
 def test_the_disk_is_in_another_machine(moved: Shell) -> None:
     # This machine cannot have the disk's network, has a port in use, and lacks a folder.
-    moved.sh("ip link add taken type bridge; ip address add 10.183.9.1/24 dev taken; ip link set taken up")
+    network = moved.sh("sed -n 's/^ipv4 //p' /var/lib/containers/network").stdout.removesuffix(".0.0/16\n")
+    moved.sh(f"ip link add taken type bridge; ip address add {network}.9.1/24 dev taken; ip link set taken up")
     moved.sh("systemd-run -q --unit=squatter python3 -m http.server 4400; rm -rf /opt/lent")
     before = moved.sh(f"ls -R {LINKS}; cat /var/lib/containers/network").stdout
     planned = moved.gear("setup", "--recover", "--dry-run", check=False)
     assert planned.returncode == 1, "there are troubles"
-    assert "gear  web: starts; made known to systemd; address 10.184.0." in planned.stdout
+    assert "gear  web: starts; made known to systemd; address 10." in planned.stdout
+    assert f"in place of {network}." in planned.stdout
     assert "gear  off: stays stopped" in planned.stdout
     assert "port 4400/tcp is in use by another program" in planned.stdout
     assert "/opt/lent, which it mounts, is not on this machine" in planned.stdout
