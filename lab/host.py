@@ -177,13 +177,20 @@ class Host:
             "--timezone=off",
             "--link-journal=no",
             *(f"--bind={device}" for device in devices),
-            *(f"--bind={self.directory / store}:/var/lib/{store}" for store in STORES),
+            *(f"--bind={self.directory / store}:{self.place(store)}" for store in STORES),
             f"--bind={self.directory / 'door'}:/run/geard-lab",
             *([] if legacy else ["--boot"]),
             "--",
             *(["/usr/local/sbin/lab-init", *V1_ARGUMENTS] if legacy else []),
             *QUIET_ARGUMENTS,
         ]
+
+    def place(self, store: str) -> str:
+        """Where a store is in the host. One that has made a folder /disk finds its containers there, and mounts
+        them itself, as late as it likes: a disk of their own.
+        """
+        apart = store == "containers" and (self.directory / "upper/disk").is_dir()
+        return "/disk" if apart else f"/var/lib/{store}"
 
     def start_as_service(self, nspawn: list[str]) -> None:
         """As systemd-nspawn@.service does it; a service has no ties to the caller's session."""

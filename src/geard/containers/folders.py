@@ -13,6 +13,13 @@ ACTIVE_WANTS = "container-active.target.wants"
 WANTS = "container.target.wants"
 
 
+def active_wants(paths: Paths) -> Path:
+    """The folder of links that say which gears are to run. It is on the gears' own disk and goes where that goes;
+    systemd finds it by a link of that name in its own folder.
+    """
+    return paths.base / "targets" / ACTIVE_WANTS
+
+
 def unit_name(id: str) -> str:
     return f"ctr-{id}.service"
 
@@ -80,7 +87,7 @@ class Folders:
     @cached_property
     def wanted(self) -> Path:
         """The link that says: run it, now and after a boot."""
-        return self.paths.systemd / ACTIVE_WANTS / unit_name(self.id)
+        return active_wants(self.paths) / unit_name(self.id)
 
     @cached_property
     def known(self) -> Path:

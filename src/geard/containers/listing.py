@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from geard.containers.folders import ACTIVE_WANTS, unit_name
+from geard.containers.folders import active_wants, unit_name
 from geard.containers.requests import ListedContainer
 from geard.host.paths import Paths
 from geard.host.systemd import UnitState
@@ -25,13 +25,13 @@ def installed(paths: Paths) -> list[str]:
 
 def wanted(paths: Paths) -> list[str]:
     """The ids of the gears that are to run, sorted."""
-    links = _names(paths.systemd / ACTIVE_WANTS)
+    links = _names(active_wants(paths))
     return sorted(id for id in _units(paths) if unit_name(id) in links)
 
 
 def combine(paths: Paths, units: Mapping[str, UnitState], *, all: bool) -> tuple[ListedContainer, ...]:
     """The installed gears with the states systemd gives them; without `all`, only those it has loaded."""
-    links = _names(paths.systemd / ACTIVE_WANTS)
+    links = _names(active_wants(paths))
     rows: list[ListedContainer] = []
     for id, path in sorted(_units(paths).items()):
         state = units.get(unit_name(id))

@@ -53,6 +53,7 @@ from geard.ports.requests import ChangedPorts, ChangePorts, PublishedPorts
 from geard.words import Part, encode, part_of
 
 STARTS_AT_ONCE = max(4, 2 * (os.cpu_count() or 1))
+TURN_SECONDS = 5.0
 
 
 @operation
@@ -309,21 +310,27 @@ async def purge_containers(request: PurgeContainers, work: Work) -> Accepted:
 
 
 async def _each(work: Work, ids: list[str], deed: lifecycle.Deed) -> None:
-    """Do it to every gear, a few at a time, whatever becomes of the others; raise the first failure at the end."""
+    """Do it to every gear, a few at a time, whatever becomes of the others; raise the first failure at the end.
+
+    One that takes long (it waits for its registry, its program for nothing) makes way for the next.
+    """
     slots = asyncio.Semaphore(STARTS_AT_ONCE)
     failures: list[Failure] = []
 
     async def one(id: str) -> None:
+        try:
+            await deed(work, id)
+        except Failure as failure:
+            failures.append(failure)
+            work.say("failed", f"{id}: {failure.message}", id)
+
+    async def in_turn(id: str, group: asyncio.TaskGroup) -> None:
         async with slots:
-            try:
-                await deed(work, id)
-            except Failure as failure:
-                failures.append(failure)
-                work.say("failed", f"{id}: {failure.message}", id)
+            await asyncio.wait({group.create_task(one(id))}, timeout=TURN_SECONDS)
 
     async with asyncio.TaskGroup() as group:
         for id in ids:
-            group.create_task(one(id))
+            group.create_task(in_turn(id, group))
     if failures:
         raise failures[0]
 
@@ -331,7 +338,11 @@ async def _each(work: Work, ids: list[str], deed: lifecycle.Deed) -> None:
 @operation
 async def start_wanted(request: StartWanted, work: Work) -> Accepted:
     """The boot. Every gear that is to run is started, a few at a time; none waits for another's failure."""
+    # Where the disk was mounted after PID 1 had read the units, it knows none of what is linked from there.
+    if (await work.host.systemd.properties("container-active.target"))["LoadState"] == "not-found":
+        await work.host.systemd.reload()
     ids = await work.on_disk(listing.wanted, work.host.paths)
+    await work.on_disk(_make_known, work, ids)
     for id in await work.on_disk(lambda: list(deleting.left_over(work.host))):
         await lifecycle.clear(work, id)
     for id in await work.on_disk(listing.installed, work.host.paths):
@@ -347,6 +358,13 @@ async def start_wanted(request: StartWanted, work: Work) -> Accepted:
 
     work.then(bring_about)
     return Accepted(id="", message=f"Starting {len(ids)} container{'s' if len(ids) != 1 else ''}")
+
+
+def _make_known(work: Work, ids: list[str]) -> None:
+    """The links are the machine's, what is to run is on the disk: they may have been lost, or be another's."""
+    with Changes() as changes:
+        for folders in (Folders.of(work.host.paths, id) for id in ids):
+            changes.point(folders.known, folders.unit)
 
 
 @operation

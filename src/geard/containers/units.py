@@ -108,6 +108,7 @@ Description=Container {definition.id}
 Documentation=man:gear(1)
 Wants=geard-host.service network-online.target
 After=geard-host.service network-online.target
+Before=geard-going-down.service
 RequiresMountsFor={folders.paths.base}
 # geard-host.service makes this file when the rules that keep gears apart are in force.
 AssertPathExists={folders.paths.run}/host-ready

@@ -55,6 +55,18 @@ def write(
     folders: Folders, changes: Changes, definition: Definition, facets: Sequence[AnyFacet], engine: Engine
 ) -> None:
     """Write a version and make it the one in force. Doing it again for the same version is harmless."""
+    record(folders, changes, definition, facets, engine)
+    if folders.deleting.exists():
+        # The name is taken up again: what was being deleted is not, from here on.
+        changes.remove(folders.purging)
+        changes.remove(folders.deleting)
+    enforce(folders, changes, definition.version)
+
+
+def record(
+    folders: Folders, changes: Changes, definition: Definition, facets: Sequence[AnyFacet], engine: Engine
+) -> None:
+    """Write a version's two files, which one is in force aside."""
     version = folders.versions / definition.version
     run = version.with_name(f"{definition.version}.run")
     # Rendered before anything is written: text that cannot be carried is refused here, with nothing half done.
@@ -63,11 +75,6 @@ def write(
     # The definition last: where a version is written anew for its image, one that is whole has its whole unit.
     changes.write(version, unit_text, 0o644)
     changes.write(run, run_text, 0o600)
-    if folders.deleting.exists():
-        # The name is taken up again: what was being deleted is not, from here on.
-        changes.remove(folders.purging)
-        changes.remove(folders.deleting)
-    enforce(folders, changes, definition.version)
 
 
 def enforce(folders: Folders, changes: Changes, version: str) -> None:

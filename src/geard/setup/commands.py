@@ -14,11 +14,20 @@ from geard.words import builtins_of
 
 @verb("setup", group="This host")
 @click.option("--check", is_flag=True, help="Only say what is missing; make nothing.")
+@click.option(
+    "--recover",
+    is_flag=True,
+    help="Take over the gears on /var/lib/containers: a disk of another machine, or after /etc was lost.",
+)
+@click.option("--dry-run", is_flag=True, help="With --recover: only say what would be done.")
 @output_option
 @click.pass_context
-def setup(ctx: click.Context, check: bool, form: str) -> None:
+def setup(ctx: click.Context, check: bool, recover: bool, dry_run: bool, form: str) -> None:
     """Make this machine ready for gears; what is there already is left alone."""
-    for _, report in ask_places(places(()), lambda at: SetUpHost(check=check), follow=True):
+    if dry_run and not recover:
+        raise click.UsageError("--dry-run goes with --recover; --check says what this machine lacks")
+    asked = SetUpHost(check=check, recover=recover, dry_run=dry_run)
+    for _, report in ask_places(places(()), lambda at: asked, follow=True):
         if form in ("json", "yaml"):
             structured(builtins_of(report), form)
         else:

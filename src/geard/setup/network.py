@@ -16,14 +16,20 @@ IPV6 = ipaddress.IPv6Network("fd67:6561:7264::/48")
 
 def choose_ipv4(taken: Iterable[str]) -> ipaddress.IPv4Network:
     """The first candidate that overlaps with none of the networks this host has routes to. Raises Unavailable."""
-    known = [ipaddress.IPv4Network(text, strict=False) for text in taken if ":" not in text and text != "default"]
+    known = list(taken)
     for candidate in CANDIDATES:
-        if not any(candidate.overlaps(network) for network in known):
+        if not overlaps(candidate, known):
             return candidate
     raise Unavailable(
         "every network that geard would choose is in use on this host",
         hint="write one into /var/lib/containers/network: ipv4 10.N.0.0/16",
     )
+
+
+def overlaps(network: ipaddress.IPv4Network, taken: Iterable[str]) -> bool:
+    """Whether one of the destinations of routes (ip-route(8)) lies in `network`, or it in them."""
+    known = (ipaddress.IPv4Network(text, strict=False) for text in taken if ":" not in text and text != "default")
+    return any(network.overlaps(other) for other in known)
 
 
 def choose_ipv6(seed: bytes) -> ipaddress.IPv6Network:

@@ -13,14 +13,17 @@ from pathlib import Path
 
 from geard import __version__
 from geard.containers import slots
+from geard.containers.folders import ACTIVE_WANTS, active_wants
 from geard.containers.slices import SLICES, render_slice
 from geard.dispatch.operation import operation
 from geard.dispatch.work import Work
 from geard.failures import Failure
 from geard.host import Host
+from geard.host.paths import Paths
 from geard.host.process import run
 from geard.host.storage import Changes, read_text
-from geard.setup.network import BRIDGE, choose_ipv4, choose_ipv6, render
+from geard.setup import recovery
+from geard.setup.network import BRIDGE, choose_ipv4, choose_ipv6, overlaps, render
 from geard.setup.requests import Finding, GetVersion, HostReport, SetUpHost, Version
 
 TARGETS = {
@@ -62,9 +65,16 @@ async def set_up_host(request: SetUpHost, work: Work) -> HostReport:
     findings = await _look(work.host)
     if request.check or any(finding.state == "missing" for finding in findings):
         return HostReport(findings=tuple(findings))
+    if request.recover:
+        bridge, finding = await _network_of_the_disk(work, keep=not request.dry_run)
+        findings += [finding] if finding is not None else []
+        if request.dry_run:
+            found = await recovery.plan(work, bridge) if bridge is not None else []
+            return HostReport(findings=tuple(findings), gears=tuple(recovery.planned(gear) for gear in found))
     for deed in (_folders, _network, _units, _journal):
         findings += await deed(work)
-    return HostReport(findings=tuple(findings))
+    gears = await recovery.recover(work, slots.bridge(work.host.paths)) if request.recover else ()
+    return HostReport(findings=tuple(findings), gears=gears)
 
 
 async def _look(host: Host) -> list[Finding]:
@@ -143,10 +153,8 @@ async def _network(work: Work) -> list[Finding]:
     path = host.paths.base / "network"
     made = read_text(path) is None
     if made:
-        routes = json.loads((await run(["/usr/sbin/ip", "-j", "route", "show", "table", "all"])).output or "[]")
-        ipv6 = Path("/proc/net/if_inet6").exists()
         machine = hashlib.sha256((read_text(Path("/etc/machine-id")) or "").encode()).digest()
-        text = render(choose_ipv4(str(route["dst"]) for route in routes), choose_ipv6(machine) if ipv6 else None)
+        text = render(choose_ipv4(await _taken()), choose_ipv6(machine) if _has_ipv6() else None)
 
         def write() -> None:
             with Changes() as changes:
@@ -157,6 +165,47 @@ async def _network(work: Work) -> list[Finding]:
     await host.engine.make_network("geard", BRIDGE, str(bridge.ipv4), str(bridge.ipv6 or ""))
     detail = f"{BRIDGE} {bridge.ipv4}" + (f" {bridge.ipv6}" if bridge.ipv6 else ", IPv4 only")
     return [Finding(what="network", state="made" if made else "ok", detail=detail)]
+
+
+async def _network_of_the_disk(work: Work, *, keep: bool) -> tuple[slots.Bridge | None, Finding | None]:
+    """The bridge's networks that the disk names, or others where this machine cannot have those; with `keep`,
+    that is written down. None where the disk names none.
+    """
+    path = work.host.paths.base / "network"
+    if read_text(path) is None:
+        return None, None
+    bridge = slots.bridge(work.host.paths)
+    taken = await _taken()
+    here = slots.Bridge(
+        choose_ipv4(taken) if overlaps(bridge.ipv4, taken) else bridge.ipv4,
+        bridge.ipv6 if _has_ipv6() else None,
+    )
+    if here == bridge:
+        return bridge, None
+    if any(unit.active == "active" for unit in (await work.host.systemd.units("ctr-*.service")).values()):
+        detail = f"{bridge.ipv4} leads elsewhere on this machine too, but gears run on it"
+        remedy = "stop them (systemctl stop 'ctr-*.service'), and gear setup --recover gives them another"
+        return bridge, Finding(what="network of the disk", state="advice", detail=detail, remedy=remedy)
+
+    def write() -> None:
+        with Changes() as changes:
+            changes.write(path, render(here.ipv4, here.ipv6))
+
+    if keep:
+        await work.on_disk(write)
+    detail = f"this machine cannot have {bridge.ipv4} {bridge.ipv6 or ''}".rstrip()
+    detail += f": {here.ipv4} {here.ipv6 or '(IPv4 only)'}"
+    return here, Finding(what="network of the disk", state="made", detail=detail)
+
+
+async def _taken() -> list[str]:
+    """The networks that this machine has routes to, geard's own bridge aside."""
+    routes = json.loads((await run(["/usr/sbin/ip", "-j", "route", "show", "table", "all"])).output or "[]")
+    return [str(route["dst"]) for route in routes if route.get("dev") != BRIDGE]
+
+
+def _has_ipv6() -> bool:
+    return Path("/proc/net/if_inet6").exists()
 
 
 async def _units(work: Work) -> list[Finding]:
@@ -175,6 +224,7 @@ async def _units(work: Work) -> list[Finding]:
                 known = paths.systemd / path.name
                 fresh = fresh or not known.is_symlink()
                 changes.point(known, path)
+            fresh = _keep_wants_on_the_disk(paths, changes) or fresh
             if _number(version) >= GROWING_PAUSES and not (paths.systemd / ALL_GEARS).exists():
                 changes.folder((paths.systemd / ALL_GEARS).parent)
                 changes.write(paths.systemd / ALL_GEARS, PAUSES)
@@ -185,7 +235,7 @@ async def _units(work: Work) -> list[Finding]:
     if fresh:
         await work.host.systemd.reload()
     started: list[str] = []
-    for unit in ("geard-host.service", "container.target", *SOCKETS):
+    for unit in ("geard-host.service", "geard-going-down.service", "container.target", *SOCKETS):
         try:
             result = await work.host.systemd.start(unit, wait=60)
         except Failure as failure:
@@ -197,6 +247,22 @@ async def _units(work: Work) -> list[Finding]:
         remedy = "systemctl status " + " ".join(text.partition(":")[0] for text in started)
         found.append(Finding(what="units", state="missing", detail="; ".join(started), remedy=remedy))
     return found
+
+
+def _keep_wants_on_the_disk(paths: Paths, changes: Changes) -> bool:
+    """One link in systemd's folder leads to those that say what is to run; True where that is news."""
+    known, kept = paths.systemd / ACTIVE_WANTS, active_wants(paths)
+    changes.folder(kept)
+    if known.is_symlink() and os.readlink(known) == str(kept):
+        return False
+    if known.is_dir() and not known.is_symlink():
+        for link in known.iterdir():
+            if link.is_symlink():
+                changes.point(kept / link.name, os.readlink(link))
+        changes.sync()
+        changes.remove_tree(known)
+    changes.point(known, kept)
+    return True
 
 
 async def _journal(work: Work) -> list[Finding]:

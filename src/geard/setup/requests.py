@@ -15,12 +15,24 @@ class Finding(Word):
     remedy: str = ""
 
 
+class RecoveredGear(Word):
+    id: str
+    state: Literal["starts", "runs", "stays stopped", "does not run"]
+    """`starts`: it is to run, and systemd is at it"""
+    changed: tuple[str, ...] = ()
+    troubles: tuple[str, ...] = ()
+    """what could not be done, or will not work on this machine, and what helps"""
+
+
 class HostReport(Answer):
     findings: tuple[Finding, ...]
+    gears: tuple[RecoveredGear, ...] = ()
 
     @property
     def ready(self) -> bool:
-        return all(finding.state != "missing" for finding in self.findings)
+        return all(finding.state != "missing" for finding in self.findings) and not any(
+            gear.troubles for gear in self.gears
+        )
 
     def text(self) -> str:
         lines: list[str] = []
@@ -28,6 +40,9 @@ class HostReport(Answer):
             lines.append(f"{finding.state:>8}  {finding.what}" + (f": {finding.detail}" if finding.detail else ""))
             if finding.remedy:
                 lines.append(f"{'':>8}  -> {finding.remedy}")
+        for gear in self.gears:
+            lines.append(f"{'gear':>8}  {gear.id}: {'; '.join((gear.state, *gear.changed))}")
+            lines += [f"{'':>8}  -> {trouble}" for trouble in gear.troubles]
         return "\n".join(lines)
 
 
@@ -47,6 +62,12 @@ class GetVersion(Request[Version]):
 
 
 class SetUpHost(Request[HostReport]):
-    """Make this machine ready for gears; with `check`, only say what it lacks."""
+    """Make this machine ready for gears; with `check`, only say what it lacks.
+
+    With `recover`, take over the gears whose disk came from another machine, or whose machine lost its /etc; with
+    `dry_run` too, only say what would be done.
+    """
 
     check: bool = False
+    recover: bool = False
+    dry_run: bool = False

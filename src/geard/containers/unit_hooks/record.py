@@ -22,6 +22,7 @@ BASE = "/var/lib/containers"
 RUN = "/run/geard/gears"
 REMAPPED = "/run/geard/ports"
 REMAP = "/usr/lib/geard/gear-remap"
+GOING_DOWN = "/run/geard/going-down"
 PODMAN = ["/usr/bin/podman", "--events-backend=none", "--noout"]
 # What the engine ends with where the program never ran; at 125 another try may do it.
 NOT_STARTED = {
@@ -35,8 +36,9 @@ def main(name: str) -> int:
     state = f"{RUN}/{name}"
     os.makedirs(state, mode=0o700, exist_ok=True)
     code, status = os.environ.get("EXIT_CODE", ""), os.environ.get("EXIT_STATUS", "")
+    going_down = os.path.exists(GOING_DOWN)
     # 50 ms, spent only where the answer may be yes: the program was killed, and by somebody else than us.
-    oom = "yes" if status in ("137", "KILL") and _killed_for_memory(name) else "no"
+    oom = "yes" if status in ("137", "KILL") and not going_down and _killed_for_memory(name) else "no"
     result = os.environ.get("SERVICE_RESULT", "")
     _write(f"{state}/ended", f"result={result} code={code} status={status} oom={oom} at={time.time():.3f}\n")
     _forget_secrets(state)
@@ -51,6 +53,8 @@ def main(name: str) -> int:
     if hopeless:
         # --no-block: systemd is waiting for this very process.
         _run(["/usr/bin/systemctl", "--no-block", "stop", f"{name}.service"])
+    if going_down:
+        return 0  # nothing of it outlasts the machine but podman's own record, which the next start replaces
     remove = [*PODMAN, "rm", "--force", "--volumes", "--ignore", "--time=0", name]
     # Where conmon was killed the first rm ends with 125, and the second does it.
     return _run(remove) and _run(remove)

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
-from geard.failures import Denied
+from geard.failures import Denied, Unavailable
 from geard.host.engine import ExecSpec, Image, IpProtocol, RunSpec
 from geard.host.process import ProgramFailed, run
 from geard.host.storage import Changes
@@ -117,7 +117,7 @@ class Podman:
             " --log-driver=passthrough --security-opt=no-new-privileges --http-proxy=false"
             f" --pidfile={state}/pid --cidfile={state}/cid {run_words}",
             # The grace stands in the definition (--stop-timeout), below TimeoutStopSec=.
-            f"ExecStop={' '.join(QUIET)} --noout stop --ignore %N",
+            "ExecStop=/usr/lib/geard/gear-stop %N",
             "ExecStopPost=/usr/lib/geard/gear-record %N",
         ]
 
@@ -180,7 +180,11 @@ class Podman:
             raise
 
     async def make_network(self, name: str, bridge: str, ipv4: str, ipv6: str) -> None:
-        if (await run([*QUIET, "network", "exists", name], check=False)).status == 0:
+        found = await run([*QUIET, "network", "inspect", name], check=False)
+        if found.status == 0:
+            there = {subnet["subnet"] for subnet in json.loads(found.output)[0].get("subnets") or ()}
+            if there != {net for net in (ipv4, ipv6) if net}:
+                await _renumber(name, bridge, [net for net in (ipv4, ipv6) if net])
             return
         dual = ["--ipv6", "--subnet", ipv6] if ipv6 else []
         argv = [*QUIET, "network", "create", "--disable-dns", "--interface-name", bridge,
@@ -204,6 +208,20 @@ def _store_signature() -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return status.st_ino, status.st_mtime_ns
+
+
+async def _renumber(name: str, bridge: str, subnets: Sequence[str]) -> None:
+    """Give a network other addresses. Not by `network rm`: that refuses while containers that a lost machine left
+    in podman's records name it. Raises Unavailable where containers run on it.
+    """
+    running = await run([*QUIET, "ps", "--quiet", "--filter", f"network={name}"])
+    if running.output.strip():
+        raise Unavailable(
+            f"the network {name} here has other addresses than {', '.join(subnets)}, and gears run on it",
+            hint="gear purge stops them all, for good; or systemctl stop 'ctr-*.service', and again",
+        )
+    _write_network(name, bridge, subnets)
+    await run(["/usr/sbin/ip", "link", "delete", bridge], check=False)  # made anew with the next start
 
 
 def _write_network(name: str, bridge: str, subnets: Sequence[str]) -> None:
