@@ -484,3 +484,43 @@ def test_the_same_request_id_again_is_the_same_work(gear: Terminal) -> None:
     assert said.code == 1
     assert "request id" in said.err
     assert status(gear, "web")["InstalledVersion"] == version
+
+
+# --- for programs
+
+
+def test_what_came_of_a_change_as_json(gear: Terminal) -> None:
+    (row,) = json.loads(gear.ok("install", "geard/sample", "web", "--start", "-o", "json"))
+    assert (row["Id"], row["Phase"], row["Message"]) == ("web", "started", "web is running")
+    assert row["Ports"][0]["External"] == 4000, "also where only the image could tell"
+    for verb, phase in (("restart", "started"), ("stop", "stopped"), ("start", "started")):
+        (row,) = json.loads(gear.ok(verb, "web", "-o", "json"))
+        assert row["Phase"] == phase
+    rows = json.loads(gear.ok("delete", "web", "other", "-o", "json"))
+    assert [row["Message"] for row in rows] == ["Deleted web", "other was not there"]
+    assert gear.ok("delete", "web", "-o", "name") == "web\n"
+
+
+def test_a_failed_change_is_no_row_of_the_json(gear: Terminal) -> None:
+    said = gear("start", "nosuch", "-o", "json")
+    assert (said.code, json.loads(said.out)) == (5, [])
+    assert "there is no gear nosuch" in said.err
+
+
+def test_ports_that_only_the_image_could_tell_are_told(gear: Terminal) -> None:
+    assert "PortMapping: 8080 -> 4000" in gear("install", "geard/sample", "web").lines
+
+
+@pytest.mark.parametrize("verb", ["ports", "history"])
+def test_no_table_where_nobody_answered(gear: Terminal, verb: str) -> None:
+    assert gear(verb, "nosuch").out == ""
+
+
+def test_help_of_a_verb_below_a_verb(gear: Terminal) -> None:
+    assert gear.ok("help", "config", "show") == gear.ok("config", "show", "--help")
+    assert "there is no 'gear config nosuch'" in gear("help", "config", "nosuch").err
+
+
+def test_a_stop_cannot_wait_less_than_no_time(gear: Terminal) -> None:
+    gear.ok("install", "geard/sample", "web", "--start")
+    assert gear("stop", "web", "--timeout", "-1").code == 64

@@ -49,7 +49,7 @@ class Verbs(click.Group):
         _load()
         for group in GROUPS:
             rows = [
-                (name, command.get_short_help_str(80))
+                (name, command.get_short_help_str(200))
                 for name, command in sorted(self.commands.items())
                 if _groups.get(name) == group and not command.hidden
             ]

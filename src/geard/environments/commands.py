@@ -33,8 +33,10 @@ def read_file(path: str) -> dict[str, str]:
     """The variables in a file of NAME=VALUE lines, `-` for standard input. Raises Invalid."""
     try:
         text = _standard_input() if path == "-" else Path(path).read_bytes().decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise Invalid(f"cannot read the environment file {path}: {error}") from None
+    except OSError as error:
+        raise Invalid(f"cannot read the environment file {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise Invalid(f"the environment file {path} is no UTF-8: {error}") from None
     bad: list[str] = []
     found = parse_lines(text, bad)
     for name in bad:
