@@ -524,3 +524,51 @@ def test_help_of_a_verb_below_a_verb(gear: Terminal) -> None:
 def test_a_stop_cannot_wait_less_than_no_time(gear: Terminal) -> None:
     gear.ok("install", "geard/sample", "web", "--start")
     assert gear("stop", "web", "--timeout", "-1").code == 64
+
+
+# --- what a status says
+
+
+def test_lines_of_an_earlier_gear_of_that_name_are_not_this_ones(gear: Terminal) -> None:
+    gear.ok("install", "geard/sample", "web", "--start")
+    gear.host.journal.add("ctr-web.service", "of the first")
+    gear.ok("delete", "web")
+    gear.ok("install", "geard/sample", "web")
+    gear.host.journal.add("ctr-web.service", "of the second")
+    gear.ok("install", "geard/sample", "web", "--memory", "64m")
+    assert [line.rsplit(": ", 1)[-1] for line in status(gear, "web")["Log"]] == ["of the second"]
+    assert "of the first" not in gear.ok("log", "web", "-n", "all")
+    assert "of the first" in gear.ok("log", "web", "--since", "1h"), "who asks for the time is shown it"
+
+
+def test_why_an_image_is_not_here_yet(gear: Terminal) -> None:
+    gear("install", "geard/nosuch", "web", "--start")
+    (first, *_) = status(gear, "web")["Advice"]
+    assert "there is no image docker.io/geard/nosuch:latest" in first
+
+
+def test_files_of_the_host_that_are_not_there_are_told_at_install_and_by_status(gear: Terminal) -> None:
+    said = gear("install", "geard/sample", "web", "-v", "/nowhere/at/all:/data")
+    assert said.code == 0
+    assert "/nowhere/at/all is not on this host" in said.out
+    assert any("/nowhere/at/all is not on this host" in text for text in status(gear, "web")["Advice"])
+
+
+def test_a_start_of_what_runs_an_older_version_says_so(gear: Terminal) -> None:
+    gear.ok("install", "geard/sample", "web", "--start")
+    assert gear.ok("start", "web") == "web is running\n"
+    gear.ok("install", "geard/sample", "web", "--memory", "64m")
+    assert "gear restart web brings that in" in gear.ok("start", "web")
+
+
+def test_history_says_what_changed_in_the_words_of_install(gear: Terminal) -> None:
+    gear.ok("install", "geard/sample", "web", "-v", "/data")
+    gear.ok("update", "web", "--memory", "64m", "-v", "/etc:/conf:ro", "--label", "a=b", "--", "run", "a b")
+    row = json.loads(gear.ok("history", "web", "-o", "json"))[0]["Versions"][0]
+    assert set(row["Changes"]) == {
+        "memory 512M -> 64M",
+        "command none -> run 'a b'",
+        "volume /data kept -> none",
+        "volume /conf none -> /etc read only",
+        "label a none -> b",
+    }

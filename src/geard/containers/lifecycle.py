@@ -106,13 +106,13 @@ async def start(work: Work, id: str, *, restart: bool = False, renew: bool = Fal
         return
     state = await host.systemd.properties(unit)
     if state["ActiveState"] == "active" and not restart:
-        fresh = renew and await work.on_disk(_up_to_date, work, folders, definition)
-        if fresh:
-            await work.on_disk(
-                installing.tidy, host, id, work.facets
-            )  # the start that brought it in may have been cut before that
-        if fresh or not renew:
-            work.conclude("started", f"{id} is running", id)
+        newest = await work.on_disk(_up_to_date, work, folders, definition)
+        if newest and renew:
+            # The start that brought it in may have been cut before that.
+            await work.on_disk(installing.tidy, host, id, work.facets)
+        if newest or not renew:
+            older = "" if newest else f", as it was before its last change: gear restart {id} brings that in"
+            work.conclude("started", f"{id} is running{older}", id)
             return
         restart = True
     if state["ActiveState"] == "failed" or state["SubState"] == "auto-restart":

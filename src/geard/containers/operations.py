@@ -13,6 +13,7 @@ from geard.containers.defaults import decide
 from geard.containers.definition import Definition
 from geard.containers.folders import Folders
 from geard.containers.history import history
+from geard.containers.host_files import trouble
 from geard.containers.requests import (
     Accepted,
     CompleteContainer,
@@ -89,6 +90,7 @@ def _installed(settled: installing.Settled, *, started: bool) -> InstalledContai
         ports=ports.value if ports is not None else (),
         started=started,
         changed=settled.changed,
+        advice=tuple(trouble(settled.definition)),
     )
 
 

@@ -63,6 +63,8 @@ async def get_version(request: GetVersion, work: Work) -> Version:
 @operation
 async def set_up_host(request: SetUpHost, work: Work) -> HostReport:
     findings = await _look(work.host)
+    if request.check and read_text(work.host.paths.base / "network") is None:
+        findings.append(Finding(what="network", state="missing", detail="not made yet", remedy="gear setup"))
     if request.check or any(finding.state == "missing" for finding in findings):
         return HostReport(findings=tuple(findings))
     if request.recover:

@@ -140,7 +140,7 @@ class Podman:
     def pull_argv(self, reference: str, *, insecure: bool = False) -> list[str]:
         auth = ["--authfile", AUTH_FILE] if Path(AUTH_FILE).exists() else []
         tls = ["--tls-verify=false"] if insecure else []
-        return [*QUIET, "pull", "--quiet", *auth, *tls, "--", reference]
+        return [*QUIET, "pull", *auth, *tls, "--", reference]
 
     def rename_argvs(self, old: str, new: str) -> list[list[str]]:
         if "@" in new:  # a digest is no name that could be given; the image is found by its id
