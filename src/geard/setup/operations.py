@@ -22,7 +22,7 @@ from geard.host import Host
 from geard.host.paths import Paths
 from geard.host.process import run
 from geard.host.storage import Changes, read_text
-from geard.setup import recovery
+from geard.setup import recovery, settings_file
 from geard.setup.network import BRIDGE, choose_ipv4, choose_ipv6, overlaps, render
 from geard.setup.requests import Finding, GetVersion, HostReport, SetUpHost, Version
 
@@ -144,6 +144,9 @@ async def _folders(work: Work) -> list[Finding]:
             changes.folder(paths.run / "gears", 0o711)
         # podman makes it 0700; sshd's question for keys is asked as nobody and has to get through.
         os.chmod(paths.base, 0o711)
+        if not work.host.settings.path.exists():
+            with Changes() as changes:
+                changes.write(work.host.settings.path, settings_file.TEXT, 0o644)
         return fresh
 
     fresh = await work.on_disk(make)

@@ -159,7 +159,7 @@ class Podman:
         finally:
             await run([*QUIET, "image", "unmount", image], check=False)
 
-    async def login(self, registry: str, user: str, password: str) -> None:
+    async def login(self, registry: str, user: str, password: str, *, insecure: bool = False) -> None:
         argv = [
             *QUIET,
             "login",
@@ -168,6 +168,7 @@ class Podman:
             "--username",
             user,
             "--password-stdin",
+            *(["--tls-verify=false"] if insecure else []),
             "--",
             registry,
         ]
