@@ -50,7 +50,7 @@ def registry(settled: Shell) -> Generator[str]:
     yield at
     host.run(["systemctl", "stop", "docker-registry"])
     host.sh(
-        "podman images --format '{{.Repository}}:{{.Tag}}' | grep -E 'only-there|acme' | xargs -r podman untag"
+        "podman images --format '{{.Repository}}:{{.Tag}}' | grep -E 'only-there|acme' | xargs -r -n1 podman rmi"
     )
 
 

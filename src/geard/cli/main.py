@@ -90,8 +90,12 @@ def root(ctx: click.Context, request_id: str, transport: str) -> None:
         click.echo(ctx.get_help())
 
 
+def _verbs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    return [name for name in root.list_commands(ctx) if name.startswith(incomplete)]
+
+
 @root.command("help")
-@click.argument("verb", nargs=-1, metavar="[VERB]")
+@click.argument("verb", nargs=-1, metavar="[VERB]", shell_complete=_verbs)
 @click.pass_context
 def help_for(ctx: click.Context, verb: tuple[str, ...]) -> None:
     """Say what gear does, or how one verb is used."""

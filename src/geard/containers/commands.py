@@ -184,7 +184,13 @@ def _words(given: Mapping[str, Any], variables: Mapping[str, str]) -> dict[str, 
 
 
 @verb("update", group="Gears", cls=InstallCommand, options_metavar="[OPTIONS]")
-@click.argument("arguments", nargs=-1, required=True, metavar="NAME... [VARIABLE=VALUE]... [-- COMMAND...]")
+@click.argument(
+    "arguments",
+    nargs=-1,
+    required=True,
+    metavar="NAME... [VARIABLE=VALUE]... [-- COMMAND...]",
+    type=GearName(),
+)
 @click.option("--image", default="", metavar="IMAGE", help="Another image, or another tag.")
 @click.option("--pull", is_flag=True, help="Ask the registry anew, though the image is here.")
 @click.option("--later", is_flag=True, help="Leave what runs alone: the change comes with the next start.")

@@ -42,7 +42,10 @@ def judge(base: int, found: os.stat_result, mount: VolumeMount) -> str:
     folder = stat.S_ISDIR(found.st_mode)
     reads = bits & 0o4 and (not folder or bits & 0o1)
     whose = f"{mount.path} (mode {stat.S_IMODE(found.st_mode):04o} of uid {found.st_uid})"
-    helps = f"its root is uid {base} of the host, its user N is {base}+N: chown it, or setfacl -R -m u:{base}:rwX"
+    helps = (
+        f"its root is uid {base} of the host, its user N is {base}+N:"
+        f" chown -R {base}:{base} {mount.path}, or setfacl -R -m u:{base}:rwX {mount.path}"
+    )
     if not reads:
         return f"the gear may not read {whose}; {helps}"
     if not mount.read_only and not bits & 0o2:

@@ -100,7 +100,7 @@ def env(names: tuple[str, ...], form: str) -> None:
 
 
 @verb("set-env", group="Share")
-@click.argument("arguments", nargs=-1, required=True, metavar="NAME... [VARIABLE=VALUE]...")
+@click.argument("arguments", nargs=-1, required=True, metavar="NAME... [VARIABLE=VALUE]...", type=GearName())
 @click.option("--reset", is_flag=True, help="Start from nothing: what is not given is removed.")
 @click.option("--env-file", "env_files", multiple=True, metavar="FILE", help="Read NAME=VALUE lines from FILE.")
 @click.option("--env-url", default="", metavar="URL", help="Have the agent fetch NAME=VALUE lines from URL.")
@@ -133,7 +133,7 @@ def set_env(
 
 
 @verb("delete-env", group="Share")
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...", type=GearName())
 def delete_env(names: tuple[str, ...]) -> None:
     """Forget environments; what is not there is fine."""
     for _ in ask(locators(names), lambda at: DeleteEnvironment(id=at.id)):
