@@ -43,6 +43,11 @@ def test_show_says_where_each_value_comes_from(gear: Terminal) -> None:
     assert gear.ok("config", "check") == f"{path} is right: 2 settings of your own\n"
 
 
+def test_a_table_below_a_table_has_its_line_too(gear: Terminal) -> None:
+    path = settle(gear, '[registries]\n\n[registries.mirrors]\n"docker.io" = ["m:5000"]\n')
+    assert f'mirrors = {{ "docker.io" = ["m:5000"] }} # {path}:3' in " ".join(gear.ok("config", "show").split())
+
+
 def test_settings_hold_for_gears_that_say_nothing_and_cat_says_so(gear: Terminal) -> None:
     path = settle(gear, '[containers]\nrestart = "on-failure"\nmemory = { container-small = "1G" }\npids = 77\n')
     gear.ok("install", "geard/sample", "web", "--pids", "5")

@@ -11,6 +11,8 @@ from tests.fakes.systemd import Program
 from tests.fakes.terminal import Terminal
 
 from geard.containers.folders import Folders
+from geard.images import pulling
+from geard.images.names import pull_key
 
 
 def status(gear: Terminal, name: str) -> dict[str, Any]:
@@ -572,3 +574,21 @@ def test_history_says_what_changed_in_the_words_of_install(gear: Terminal) -> No
         "volume /conf none -> /etc read only",
         "label a none -> b",
     }
+
+
+def test_who_waits_for_a_slow_pull_is_told_that_it_goes_on(
+    gear: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulling, "SAY_SECONDS", 0.02)
+    gear.host.engine.registry["docker.io/geard/slow:latest"] = make_image("geard/slow")
+    unit = f"geard-pull@{pull_key('podman docker.io/geard/slow:latest')}.service"
+    gear.host.systemd.programs[unit] = Program(ready_after=0.2, status=0)
+    said = gear("pull", "geard/slow", terminal=True)
+    assert "still pulling docker.io/geard/slow:latest after" in said.err
+    assert "still pulling" not in gear("pull", "geard/slow").err, "told only to who looks"
+
+
+def test_an_empty_list_says_where_the_rest_is(gear: Terminal) -> None:
+    gear.ok("install", "geard/sample", "web")
+    assert "gear list -a" in gear("list", terminal=True).err
+    assert gear("list").err == ""

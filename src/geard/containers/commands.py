@@ -437,6 +437,8 @@ def list_units(hosts: tuple[str, ...], all_: bool, quiet: bool, form: str) -> No
             for place, r in found
         ]
         click.echo(table(header, rows))
+        if not (rows or all_) and sys.stderr.isatty():
+            click.echo("nothing runs; gear list -a shows all that is installed", err=True)
 
 
 @verb("cat", group="Look")

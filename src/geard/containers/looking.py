@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
@@ -37,6 +38,7 @@ async def look(work: Work, id: str, lines: int) -> ContainerStatus:
     waits = (
         "" if definition.complete else await awaited(host, host.engine_named(definition.engine), definition.image)
     )
+    troubles = await work.on_disk(trouble, definition)
     facts = await work.on_disk(_facts, work, definition, folders)
     running = versions.running(folders) if state["ActiveState"] == "active" else ""
     wanted = folders.wanted.is_symlink()
@@ -59,7 +61,7 @@ async def look(work: Work, id: str, lines: int) -> ContainerStatus:
         installed_version=definition.version,
         running_version=running,
         facts=facts,
-        advice=tuple(advice(state, definition, folders, running, waits)),
+        advice=tuple(advice(state, definition, folders, running, waits, troubles)),
         log=log,
         loaded=f"{state['LoadState']} ({folders.unit}; {'enabled' if folders.known.is_symlink() else 'disabled'})",
     )
@@ -114,7 +116,12 @@ def _limits(definition: Definition) -> str:
 
 
 def advice(
-    state: dict[str, Any], definition: Definition, folders: Folders, running: str, waits: str = ""
+    state: dict[str, Any],
+    definition: Definition,
+    folders: Folders,
+    running: str,
+    waits: str,
+    troubles: Sequence[str],
 ) -> list[str]:
     found: list[str] = []
     active, record = state["ActiveState"], lifecycle.ended(folders)
@@ -132,7 +139,7 @@ def advice(
             "its last run was killed for memory; raise the limit: gear install … --memory SIZE"
             f" ({_limits(definition)})"
         )
-    found += trouble(definition)
+    found += troubles
     restarts = int(state.get("NRestarts", 0))
     if restarts >= 3 and record.get("status") == "0" and record.get("code") == "exited":
         found.append("its program ends with 0 again and again: is it a job rather than a service?")
