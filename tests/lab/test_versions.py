@@ -74,8 +74,9 @@ def test_several_updates_and_the_way_back(host: Shell) -> None:
     port = host.port("web")
     drop_in = "/etc/systemd/system/ctr-web.service.d/ours.conf"
     host.sh(f"mkdir -p $(dirname {drop_in}); printf '[Service]\\nNice=7\\n' > {drop_in}; systemctl daemon-reload")
-    for number in range(1, 7):
-        host.gear("update", "web", "--memory", f"{100 + number}m")
+    for number in range(1, 6):
+        host.gear("update", "web", "--memory", f"{100 + number}m", "--later")
+    host.gear("update", "web", "--memory", "106m")
     rows = versions(host, "web")
     assert len(rows) == 5, "the newest five are kept"
     assert rows[0]["Changes"] == ["memory 105M -> 106M"]
@@ -121,6 +122,7 @@ def test_an_update_goes_on_with_the_next_agent(moving: Shell) -> None:
     host = moving
     publish(host, "one")
     host.gear("install", NAME, "web", "--start")
+    digest = host.status("web")["Digest"]
     publish(host, "two")
     # A registry that answers nobody for a while.
     host.run(["systemctl", "kill", "-s", "STOP", "docker-registry"])
@@ -133,5 +135,7 @@ def test_an_update_goes_on_with_the_next_agent(moving: Shell) -> None:
         host.run(["systemctl", "kill", "-s", "CONT", "docker-registry"])
     assert word(host) == "one"
     host.run(["systemctl", "start", "geard.service"])
-    eventually(lambda: word(host) == "two", 60)
+    eventually(lambda: host.status("web")["Digest"] != digest, 60)
+    eventually(lambda: host.status("web")["ActiveState"] == "active")
+    assert word(host) == "two"
     assert host.sh("find /var/lib/containers/units -name update-owed").stdout == ""
