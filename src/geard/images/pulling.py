@@ -7,7 +7,7 @@ import itertools
 import json
 from collections.abc import Callable
 
-from geard.failures import Denied, Failure, NotFound, Unavailable
+from geard.failures import Denied, Failure, Invalid, NotFound, Unavailable
 from geard.host import Host
 from geard.host.engine import Engine, Image
 from geard.host.storage import Changes, read_text
@@ -105,7 +105,10 @@ async def _started(host: Host, unit: str, name: str, say: Say) -> str:
 
 async def awaited(host: Host, engine: Engine, reference: str) -> str:
     """Why an image is not here yet, in words for the status of a gear that waits for it."""
-    name = complete_name(reference, host.settings.section(RegistrySettings).default)
+    try:
+        name = complete_name(reference, host.settings.section(RegistrySettings).default)
+    except Invalid as mistake:  # in geard.toml: that is why, and no reason to show no status
+        return mistake.message
     key = pull_key(f"{engine.name} {name}")
     unit = f"geard-pull@{key}.service"
     state = await host.systemd.properties(unit)
