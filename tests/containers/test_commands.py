@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -549,11 +550,17 @@ def test_why_an_image_is_not_here_yet(gear: Terminal) -> None:
     assert "there is no image docker.io/geard/nosuch:latest" in first
 
 
-def test_files_of_the_host_that_are_not_there_are_told_at_install_and_by_status(gear: Terminal) -> None:
-    said = gear("install", "geard/sample", "web", "-v", "/nowhere/at/all:/data")
+def test_files_of_the_host_that_the_gear_may_not_use_are_told_at_install_and_by_status(
+    gear: Terminal, tmp_path: Path
+) -> None:
+    folder = tmp_path / "private"
+    folder.mkdir(mode=0o700)
+    said = gear("install", "geard/sample", "web", "-v", f"{folder}:/data")
     assert said.code == 0
-    assert "/nowhere/at/all is not on this host" in said.out
-    assert any("/nowhere/at/all is not on this host" in text for text in status(gear, "web")["Advice"])
+    assert f"the gear may not read {folder}" in said.out
+    assert any("setfacl" in text for text in status(gear, "web")["Advice"])
+    folder.rmdir()
+    assert any(f"{folder} is not on this host" in text for text in status(gear, "web")["Advice"])
 
 
 def test_a_start_of_what_runs_an_older_version_says_so(gear: Terminal) -> None:

@@ -36,7 +36,9 @@ def read_file(path: str) -> dict[str, str]:
     except OSError as error:
         raise Invalid(f"cannot read the environment file {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise Invalid(f"the environment file {path} is no UTF-8: {error}") from None
+        raise Invalid(
+            f"cannot read the environment file {path}: it is no UTF-8: {error.reason} at byte {error.start}"
+        ) from None
     bad: list[str] = []
     found = parse_lines(text, bad)
     for name in bad:
