@@ -23,6 +23,10 @@ TEXT = """\
 # insecure = []                    # spoken to without TLS, or with any certificate: ["mirror.example:5000"]
 # allow = []                       # what may be pulled, all if empty: ["docker.io/library/*"]
 
+[ports]
+# publish = ""                     # the host's address that ports are published on; empty: all
+# range = "4000-59999"             # where free ports are taken from
+
 [hooks]                            # run as root for each gear, which is JSON on their input: docs/HOOKS.md
 # added = []                       # before a new gear is started first: ["/usr/local/sbin/gear-added"]
 # changed = []                     # before a gear runs that was changed
