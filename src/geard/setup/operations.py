@@ -240,9 +240,13 @@ async def _units(work: Work) -> list[Finding]:
     if fresh:
         await work.host.systemd.reload()
     started: list[str] = []
+    ready = work.host.paths.run / "host-ready"
     for unit in ("geard-host.service", "geard-going-down.service", "container.target", *SOCKETS):
         try:
-            result = await work.host.systemd.start(unit, wait=60)
+            # Active since an earlier installation, it would do nothing, and its word that all is well be missing.
+            lost = unit == "geard-host.service" and not ready.exists()
+            ask = work.host.systemd.restart if lost else work.host.systemd.start
+            result = await ask(unit, wait=60)
         except Failure as failure:
             result = failure.message
         if result not in ("done", "skipped"):
