@@ -29,7 +29,7 @@ def check_id(text: str, what: str = "gear") -> str:
     """
     if not _ID.fullmatch(text) or ".." in text:
         raise Invalid(
-            f"{text[:80]!r} cannot name a {what}" if text else f"a {what} needs a name",
+            f"{text[:80]!r} cannot name {_a(what)}" if text else f"{_a(what)} needs a name",
             hint="2 to 64 letters, digits, '_', '.' or '-', the first a letter or digit, no '..'",
         )
     return text
@@ -43,6 +43,10 @@ def check_absolute(path: str, where: str) -> str:
     if len(path.encode()) > 4_095 or any(len(part.encode()) > 200 for part in parts):
         raise Invalid(f"the path {path[:60]!r}… is too long")
     return path
+
+
+def _a(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 def login_name(gear: str) -> str:

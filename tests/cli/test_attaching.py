@@ -20,6 +20,17 @@ from geard.transport.frames import encode, from_asker
 from geard.transport.session import HttpSession
 
 
+@pytest.fixture(autouse=True)
+def heeded() -> Generator[None]:
+    """Signals as at a terminal: who starts tests in the background has them ignored, and ignored they stay."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)}
+    for number in before:
+        signal.signal(number, signal.SIG_DFL if number != signal.SIGINT else signal.default_int_handler)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @dataclass
 class Other:
     """The other end of a session, in a thread: answers each thing it is told."""

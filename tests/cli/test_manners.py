@@ -117,6 +117,22 @@ def test_where_nobody_answers_it_says_what_to_look_at(gear: Terminal) -> None:
     assert "systemctl status geard.socket" in said.err
 
 
+def test_another_machine_is_reached_through_ssh(gear: Terminal) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.2", 0))
+        port = nobody.getsockname()[1]
+        said = gear("status", f"127.0.0.2:{port}/web")
+    assert said.code == 1
+    assert "ssh -N -L 43274:/run/geard/geard.sock 127.0.0.2" in said.err
+
+
+def test_setup_is_for_root_on_the_machine(gear: Terminal) -> None:
+    if gear.way == "http":
+        said = gear("setup")
+        assert said.code == 4
+        assert "sudo gear" in said.err
+
+
 def test_what_answers_and_is_no_agent(gear: Terminal) -> None:
     said = gear("status", "localhost:1/web")
     assert said.code == 1

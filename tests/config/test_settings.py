@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import tomllib
 from pathlib import Path
+from typing import cast
 
 import pytest
 from tests.fakes.terminal import Terminal
@@ -12,6 +15,7 @@ from geard import catalog
 from geard.containers.settings import ContainerSettings
 from geard.failures import Invalid
 from geard.host.settings import Settings
+from geard.setup.settings_file import TEXT
 
 catalog.load()
 
@@ -37,6 +41,11 @@ def test_show_says_where_each_value_comes_from(gear: Terminal) -> None:
     origins = {(s["Table"], s["Name"]): (s["Value"], s["Origin"]) for s in found["Settings"]}
     assert origins["containers", "memory"] == ({"container-small": "1G"}, f"{path}:5")
     assert gear.ok("config", "check") == f"{path} is right: 2 settings of your own\n"
+
+
+def test_a_table_below_a_table_has_its_line_too(gear: Terminal) -> None:
+    path = settle(gear, '[registries]\n\n[registries.mirrors]\n"docker.io" = ["m:5000"]\n')
+    assert f'mirrors = {{ "docker.io" = ["m:5000"] }} # {path}:3' in " ".join(gear.ok("config", "show").split())
 
 
 def test_settings_hold_for_gears_that_say_nothing_and_cat_says_so(gear: Terminal) -> None:
@@ -99,3 +108,35 @@ def test_a_table_is_read_again_only_when_the_file_has_changed(tmp_path: Path) ->
         settings.section(ContainerSettings)
     path.unlink()
     assert settings.section(ContainerSettings) == first
+
+
+# --- what is written about settings
+
+
+def _uncommented() -> str:
+    """The file that `gear setup` writes, with each key said aloud."""
+    return re.sub(r"^# (?=[a-z-]+ = )", "", TEXT, flags=re.MULTILINE)
+
+
+def test_the_file_that_setup_writes_says_every_key_with_its_default(tmp_path: Path) -> None:
+    (tmp_path / "plain.toml").write_text(TEXT)
+    (tmp_path / "said.toml").write_text(_uncommented())
+    defaults = {(s.table, s.name): s.value for s in Settings(Path("/nowhere/geard.toml")).all()}
+    plain, said = (Settings(tmp_path / name).all() for name in ("plain.toml", "said.toml"))
+    assert {(s.table, s.name): s.value for s in plain} == defaults
+    assert {s.origin for s in plain} == {"default"}
+    assert {(s.table, s.name): s.value for s in said} == defaults
+    assert "default" not in {s.origin for s in said}, "a key that is not in the file"
+
+
+def test_the_page_on_settings_has_every_key_with_its_default() -> None:
+    page = Path("docs/SETTINGS.md").read_text()
+    for setting in Settings(Path("/nowhere/geard.toml")).all():
+        table = page.partition(f"\n## [{setting.table}]\n")[2].partition("\n## ")[0]
+        assert f"| `{setting.name}` | " in table, f"[{setting.table}] {setting.name} is not in docs/SETTINGS.md"
+        shown = table.partition(f"| `{setting.name}` | `")[2].partition("`")[0]
+        assert tomllib.loads(f"x = {shown}")["x"] == _plain(setting.value)
+
+
+def _plain(value: object) -> object:
+    return list(cast("tuple[object, ...]", value)) if isinstance(value, tuple) else value

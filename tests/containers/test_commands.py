@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from tests.fakes.systemd import Program
 from tests.fakes.terminal import Terminal
 
 from geard.containers.folders import Folders
+from geard.images import pulling
+from geard.images.names import pull_key
 
 
 def status(gear: Terminal, name: str) -> dict[str, Any]:
@@ -484,3 +487,115 @@ def test_the_same_request_id_again_is_the_same_work(gear: Terminal) -> None:
     assert said.code == 1
     assert "request id" in said.err
     assert status(gear, "web")["InstalledVersion"] == version
+
+
+# --- for programs
+
+
+def test_what_came_of_a_change_as_json(gear: Terminal) -> None:
+    (row,) = json.loads(gear.ok("install", "geard/sample", "web", "--start", "-o", "json"))
+    assert (row["Id"], row["Phase"], row["Message"]) == ("web", "started", "web is running")
+    assert row["Ports"][0]["External"] == 4000, "also where only the image could tell"
+    for verb, phase in (("restart", "started"), ("stop", "stopped"), ("start", "started")):
+        (row,) = json.loads(gear.ok(verb, "web", "-o", "json"))
+        assert row["Phase"] == phase
+    rows = json.loads(gear.ok("delete", "web", "other", "-o", "json"))
+    assert [row["Message"] for row in rows] == ["Deleted web", "other was not there"]
+    assert gear.ok("delete", "web", "-o", "name") == "web\n"
+
+
+def test_a_failed_change_is_no_row_of_the_json(gear: Terminal) -> None:
+    said = gear("start", "nosuch", "-o", "json")
+    assert (said.code, json.loads(said.out)) == (5, [])
+    assert "there is no gear nosuch" in said.err
+
+
+def test_ports_that_only_the_image_could_tell_are_told(gear: Terminal) -> None:
+    assert "PortMapping: 8080 -> 4000" in gear("install", "geard/sample", "web").lines
+
+
+@pytest.mark.parametrize("verb", ["ports", "history"])
+def test_no_table_where_nobody_answered(gear: Terminal, verb: str) -> None:
+    assert gear(verb, "nosuch").out == ""
+
+
+def test_help_of_a_verb_below_a_verb(gear: Terminal) -> None:
+    assert gear.ok("help", "config", "show") == gear.ok("config", "show", "--help")
+    assert "there is no 'gear config nosuch'" in gear("help", "config", "nosuch").err
+
+
+def test_a_stop_cannot_wait_less_than_no_time(gear: Terminal) -> None:
+    gear.ok("install", "geard/sample", "web", "--start")
+    assert gear("stop", "web", "--timeout", "-1").code == 64
+
+
+# --- what a status says
+
+
+def test_lines_of_an_earlier_gear_of_that_name_are_not_this_ones(gear: Terminal) -> None:
+    gear.ok("install", "geard/sample", "web", "--start")
+    gear.host.journal.add("ctr-web.service", "of the first")
+    gear.ok("delete", "web")
+    gear.ok("install", "geard/sample", "web")
+    gear.host.journal.add("ctr-web.service", "of the second")
+    gear.ok("install", "geard/sample", "web", "--memory", "64m")
+    assert [line.rsplit(": ", 1)[-1] for line in status(gear, "web")["Log"]] == ["of the second"]
+    assert "of the first" not in gear.ok("log", "web", "-n", "all")
+    assert "of the first" in gear.ok("log", "web", "--since", "1h"), "who asks for the time is shown it"
+
+
+def test_why_an_image_is_not_here_yet(gear: Terminal) -> None:
+    gear("install", "geard/nosuch", "web", "--start")
+    (first, *_) = status(gear, "web")["Advice"]
+    assert "there is no image docker.io/geard/nosuch:latest" in first
+
+
+def test_files_of_the_host_that_the_gear_may_not_use_are_told_at_install_and_by_status(
+    gear: Terminal, tmp_path: Path
+) -> None:
+    folder = tmp_path / "private"
+    folder.mkdir(mode=0o700)
+    said = gear("install", "geard/sample", "web", "-v", f"{folder}:/data")
+    assert said.code == 0
+    assert f"the gear may not read {folder}" in said.out
+    assert any("setfacl" in text for text in status(gear, "web")["Advice"])
+    folder.rmdir()
+    assert any(f"{folder} is not on this host" in text for text in status(gear, "web")["Advice"])
+
+
+def test_a_start_of_what_runs_an_older_version_says_so(gear: Terminal) -> None:
+    gear.ok("install", "geard/sample", "web", "--start")
+    assert gear.ok("start", "web") == "web is running\n"
+    gear.ok("install", "geard/sample", "web", "--memory", "64m")
+    assert "gear restart web brings that in" in gear.ok("start", "web")
+
+
+def test_history_says_what_changed_in_the_words_of_install(gear: Terminal) -> None:
+    gear.ok("install", "geard/sample", "web", "-v", "/data")
+    gear.ok("update", "web", "--memory", "64m", "-v", "/etc:/conf:ro", "--label", "a=b", "--", "run", "a b")
+    row = json.loads(gear.ok("history", "web", "-o", "json"))[0]["Versions"][0]
+    assert set(row["Changes"]) == {
+        "memory 512M -> 64M",
+        "command none -> run 'a b'",
+        "volume /data kept -> none",
+        "volume /conf none -> /etc read only",
+        "label a none -> b",
+    }
+
+
+def test_who_waits_for_a_slow_pull_is_told_that_it_goes_on(
+    gear: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulling, "SAY_SECONDS", 0.02)
+    gear.host.engine.registry["docker.io/geard/slow:latest"] = make_image("geard/slow")
+    unit = f"geard-pull@{pull_key('podman docker.io/geard/slow:latest')}.service"
+    gear.host.systemd.programs[unit] = Program(ready_after=0.2, status=0)
+    said = gear("pull", "geard/slow", terminal=True)
+    assert "still pulling docker.io/geard/slow:latest after" in said.err
+    assert "still pulling" not in gear("pull", "geard/slow").err, "told only to who looks"
+
+
+def test_an_empty_list_says_where_the_rest_is(gear: Terminal) -> None:
+    gear.ok("install", "geard/sample", "web")
+    assert "gear list -a" in gear("list", terminal=True).err
+    assert gear("list").err == ""

@@ -78,7 +78,7 @@ class FakeEngine(Podman):
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_text(content)
 
-    async def login(self, registry: str, user: str, password: str) -> None:
+    async def login(self, registry: str, user: str, password: str, *, insecure: bool = False) -> None:
         if password == "wrong":
             raise Denied(f"{registry} does not accept this user and password")
         self.logins[registry] = (user, password)

@@ -69,16 +69,21 @@ def ask(
     *,
     follow: bool = False,
     announce: bool = False,
+    outcomes: dict[Locator, Progress] | None = None,
 ) -> Iterator[tuple[Locator, R]]:
     """Ask `make(target)` of every target's place; yields the answers in the order of the targets.
 
     With `follow`, each waits for its report: what came of it goes to stdout, steps on the way to a terminal.
-    With `announce` too, the answer itself is printed as soon as it is there.
+    With `announce` too, the answer itself is printed as soon as it is there. With `outcomes`, what came of each
+    target is put in there, and nothing on stdout.
     """
     many = len(targets) > 1
 
     def shower(target: Locator) -> Follow | None:
-        return _shower(f"{target}: " if many else "", announce=announce) if follow else None
+        if not follow:
+            return None
+        show = _shower(f"{target}: " if many else "", announce=announce)
+        return show if outcomes is None else _keeper(target, outcomes, show)
 
     steps = [(target.at, make(target), shower(target)) for target in targets]
     for target, answer in zip(targets, _gather(steps), strict=True):
@@ -157,6 +162,18 @@ def _shower(prefix: str, *, announce: bool = False) -> Follow:
                 click.echo(prefix + line, err=on_the_way)
 
     return show
+
+
+def _keeper(target: Locator, outcomes: dict[Locator, Progress], show: Follow) -> Follow:
+    def keep(step: Answer) -> None:
+        if not isinstance(step, Progress):
+            return
+        if step.result:
+            outcomes[target] = step
+        else:
+            show(step)
+
+    return keep
 
 
 def tell(failure: Failure, about: str = "") -> None:

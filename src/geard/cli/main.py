@@ -49,7 +49,7 @@ class Verbs(click.Group):
         _load()
         for group in GROUPS:
             rows = [
-                (name, command.get_short_help_str(80))
+                (name, command.get_short_help_str(200))
                 for name, command in sorted(self.commands.items())
                 if _groups.get(name) == group and not command.hidden
             ]
@@ -90,8 +90,12 @@ def root(ctx: click.Context, request_id: str, transport: str) -> None:
         click.echo(ctx.get_help())
 
 
+def _verbs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    return [name for name in root.list_commands(ctx) if name.startswith(incomplete)]
+
+
 @root.command("help")
-@click.argument("verb", nargs=-1, metavar="[VERB]")
+@click.argument("verb", nargs=-1, metavar="[VERB]", shell_complete=_verbs)
 @click.pass_context
 def help_for(ctx: click.Context, verb: tuple[str, ...]) -> None:
     """Say what gear does, or how one verb is used."""

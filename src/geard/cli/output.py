@@ -26,6 +26,18 @@ def output_option(command: F) -> F:
     )(command)
 
 
+def outcome_option(command: F) -> F:
+    """Adds `-o/--output` to a verb that changes something, passed on as `form`."""
+    return click.option(
+        "-o",
+        "--output",
+        "form",
+        type=click.Choice(["text", "json", "yaml", "name"]),
+        default="text",
+        help="How to print what came of it.",
+    )(command)
+
+
 def structured(values: object, form: str) -> None:
     """Print JSON or YAML."""
     if form == "yaml":

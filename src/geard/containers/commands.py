@@ -12,7 +12,7 @@ import click
 from geard.cli.asking import ask, ask_places, locators, places, session
 from geard.cli.completion import GearName, lists_gears
 from geard.cli.main import verb
-from geard.cli.output import output_option, printable, structured, table, with_place
+from geard.cli.output import outcome_option, output_option, printable, structured, table, with_place
 from geard.cli.parts import InstallCommand, engine_option, parts_from
 from geard.containers.requests import (
     CompleteContainer,
@@ -21,6 +21,7 @@ from geard.containers.requests import (
     GetContainerStatus,
     GetHistory,
     InstallContainer,
+    InstalledContainer,
     Limits,
     ListContainers,
     ListedContainer,
@@ -43,8 +44,12 @@ from geard.environments.file import parse_argument
 from geard.failures import Invalid
 from geard.identifiers import Locator, parse_place
 from geard.ports.pairs import describe_mapping
+from geard.ports.requests import GetPorts
+from geard.request import Answer, Progress, Request
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+A = TypeVar("A", bound=Answer)
 
 no_wait = click.option("--no-wait", is_flag=True, help="Return as soon as the request is on record.")
 
@@ -90,6 +95,7 @@ def _described(command: F) -> F:
 @click.option("--print-unit", is_flag=True, help="Print the unit it would get, and write nothing.")
 @click.option("--dry-run", is_flag=True, help="Print all that would be written, and write nothing.")
 @no_wait
+@outcome_option
 def install(arguments: tuple[str, ...], **given: Any) -> None:
     """Describe a container to systemd, and with --start run it.
 
@@ -121,13 +127,43 @@ def install(arguments: tuple[str, ...], **given: Any) -> None:
         for _, preview in ask(targets, lambda at: PreviewInstall(id=at.id, **wanted)):
             click.echo(preview.unit if given["print_unit"] else preview.text())
         return
-    many = len(targets) > 1
-    follow = not given["no_wait"]
-    for target, answer in ask(
-        targets, lambda at: InstallContainer(id=at.id, **wanted), follow=follow, announce=True
-    ):
-        if not follow:
-            say(target if many else None, answer.text())
+    _change(
+        targets, lambda at: InstallContainer(id=at.id, **wanted), given["no_wait"], given["form"], announce=True
+    )
+
+
+def _change(
+    targets: Sequence[Locator],
+    make: Callable[[Locator], Request[A]],
+    no_wait: bool,
+    form: str,
+    *,
+    announce: bool = False,
+    always: bool = False,
+) -> None:
+    """Ask for a change of each target and say what came of it; the answer too where nothing else is said."""
+    follow = not no_wait
+    if form == "text":
+        for target, answer in ask(targets, make, follow=follow, announce=announce):
+            if no_wait or always:
+                say(target if len(targets) > 1 and not always else None, answer.text())
+        return
+    outcomes: dict[Locator, Progress] = {}
+    rows: list[dict[str, Any]] = []
+    for target, answer in ask(targets, make, follow=follow, outcomes=outcomes):
+        if form == "name":
+            click.echo(str(target))
+        came = outcomes.get(target)
+        row = with_place(answer, str(target.at))
+        if came is not None:
+            row |= {"Phase": came.phase, "Message": came.message}
+        if follow and isinstance(answer, InstalledContainer):
+            # Those that only the image can tell were not known yet when it was answered.
+            for _, ports in ask([target], lambda at: GetPorts(id=at.id)):
+                row["Ports"] = with_place(ports, "")["Ports"]
+        rows.append(row)
+    if form != "name":
+        structured(rows, form)
 
 
 def _words(given: Mapping[str, Any], variables: Mapping[str, str]) -> dict[str, Any]:
@@ -148,12 +184,19 @@ def _words(given: Mapping[str, Any], variables: Mapping[str, str]) -> dict[str, 
 
 
 @verb("update", group="Gears", cls=InstallCommand, options_metavar="[OPTIONS]")
-@click.argument("arguments", nargs=-1, required=True, metavar="NAME... [VARIABLE=VALUE]... [-- COMMAND...]")
+@click.argument(
+    "arguments",
+    nargs=-1,
+    required=True,
+    metavar="NAME... [VARIABLE=VALUE]... [-- COMMAND...]",
+    type=GearName(),
+)
 @click.option("--image", default="", metavar="IMAGE", help="Another image, or another tag.")
 @click.option("--pull", is_flag=True, help="Ask the registry anew, though the image is here.")
 @click.option("--later", is_flag=True, help="Leave what runs alone: the change comes with the next start.")
 @_described
 @no_wait
+@outcome_option
 def update(arguments: tuple[str, ...], **given: Any) -> None:
     """Change what is said here of gears that are there; nothing said, take the newest image of the same name.
 
@@ -178,10 +221,7 @@ def update(arguments: tuple[str, ...], **given: Any) -> None:
         "later": given["later"],
         **_words(given, variables),
     }
-    follow = not given["no_wait"]
-    for target, answer in ask(targets, lambda at: UpdateContainer(id=at.id, **wanted), follow=follow):
-        if not follow:
-            say(target if len(targets) > 1 else None, answer.text())
+    _change(targets, lambda at: UpdateContainer(id=at.id, **wanted), given["no_wait"], given["form"])
 
 
 @verb("rollback", group="Gears")
@@ -189,20 +229,19 @@ def update(arguments: tuple[str, ...], **given: Any) -> None:
 @click.argument("version", required=False, default="")
 @click.option("--later", is_flag=True, help="Leave what runs alone: the change comes with the next start.")
 @no_wait
-def rollback(name: str, version: str, later: bool, no_wait: bool) -> None:
+@outcome_option
+def rollback(name: str, version: str, later: bool, no_wait: bool, form: str) -> None:
     """Bring back an earlier version of a gear: the one before, or VERSION as gear history shows it.
 
     Variables of its environment, secrets and the contents of volumes stay as they are.
     """
-    wish = ask(
+    _change(
         locators([name]),
         lambda at: RollBackContainer(id=at.id, version=version, later=later),
-        follow=not no_wait,
+        no_wait,
+        form,
         announce=True,
     )
-    for _, answer in wish:
-        if no_wait:
-            click.echo(answer.text())
 
 
 @verb("history", group="Look")
@@ -224,7 +263,8 @@ def history(names: tuple[str, ...], form: str) -> None:
             state = ", ".join([*(["installed"] if each.installed else []), *(["running"] if each.running else [])])
             cells = (each.version, each.written[:19] + "Z", state, each.image, "; ".join(each.changes))
             rows.append((str(target), *cells) if len(found) > 1 else cells)
-    click.echo(table(["NAME", *header] if len(found) > 1 else header, rows))
+    if found:
+        click.echo(table(["NAME", *header] if len(found) > 1 else header, rows))
 
 
 def split_command(arguments: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -282,40 +322,43 @@ def _volumes(items: Sequence[str]) -> VolumeConfig:
     return VolumeConfig(volumes=tuple(own), volume_mounts=tuple(mounts))
 
 
-def _change(name: str, request: Any, doc: str) -> None:
+def _simple_change(name: str, request: Any, doc: str) -> None:
     @verb(name, group="Gears", help=doc)
     @click.argument("names", nargs=-1, required=True, metavar="NAME...", type=GearName())
     @no_wait
-    def command(names: tuple[str, ...], no_wait: bool) -> None:
-        for target, answer in ask(locators(names), lambda at: request(id=at.id), follow=not no_wait):
-            if no_wait:
-                say(target if len(names) > 1 else None, answer.text())
+    @outcome_option
+    def command(names: tuple[str, ...], no_wait: bool, form: str) -> None:
+        _change(locators(names), lambda at: request(id=at.id), no_wait, form)
 
 
-_change("start", StartContainer, "Have gears run, now and after every boot; see that they do.")
-_change("restart", RestartContainer, "Stop gears and start what is installed.")
+_simple_change("start", StartContainer, "Have gears run, now and after every boot; see that they do.")
+_simple_change("restart", RestartContainer, "Stop gears and start what is installed.")
 
 
 @verb("stop", group="Gears")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...", type=GearName())
-@click.option("--timeout", type=float, default=None, metavar="SECONDS", help="Wait no longer; the stop goes on.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    default=None,
+    metavar="SECONDS",
+    help="Wait no longer; the stop goes on.",
+)
 @click.option("-n", "--no-wait", is_flag=True, help="Return as soon as the request is on record.")
-def stop(names: tuple[str, ...], timeout: float | None, no_wait: bool) -> None:
+@outcome_option
+def stop(names: tuple[str, ...], timeout: float | None, no_wait: bool, form: str) -> None:
     """Have gears stopped, now and after every boot; say how each ended."""
-    follow = not no_wait
-    for target, answer in ask(locators(names), lambda at: StopContainer(id=at.id, timeout=timeout), follow=follow):
-        if no_wait:
-            say(target if len(names) > 1 else None, answer.text())
+    _change(locators(names), lambda at: StopContainer(id=at.id, timeout=timeout), no_wait, form)
 
 
 @verb("delete", group="Gears")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...", type=GearName())
 @click.option("--purge", is_flag=True, help="Its volumes and environment too; there is no way back.")
 @no_wait
-def delete(names: tuple[str, ...], purge: bool, no_wait: bool) -> None:
+@outcome_option
+def delete(names: tuple[str, ...], purge: bool, no_wait: bool, form: str) -> None:
     """Remove gears; what is not there is fine. Volumes and environments are kept for a gear of the same name."""
-    for _, answer in ask(locators(names), lambda at: DeleteContainer(id=at.id, purge=purge), follow=not no_wait):
-        click.echo(answer.text())
+    _change(locators(names), lambda at: DeleteContainer(id=at.id, purge=purge), no_wait, form, always=True)
 
 
 @verb("purge", group="This host")
@@ -368,10 +411,9 @@ def status(names: tuple[str, ...], lines: int, as_table: bool, form: str) -> Non
 def list_units(hosts: tuple[str, ...], all_: bool, quiet: bool, form: str) -> None:
     """List the gears of one or more machines."""
     where = places(hosts)
+    answers = list(ask_places(where, lambda at: ListContainers(all=all_)))
     found: list[tuple[str, ListedContainer]] = [
-        (str(place), row)
-        for place, answer in ask_places(where, lambda at: ListContainers(all=all_))
-        for row in answer.containers
+        (str(place), row) for place, answer in answers for row in answer.containers
     ]
     found.sort(key=lambda item: (item[1].id, item[0]))
     names = [f"{place}/{row.id}" if place else row.id for place, row in found]
@@ -379,7 +421,7 @@ def list_units(hosts: tuple[str, ...], all_: bool, quiet: bool, form: str) -> No
         click.echo("\n".join(names), nl=bool(names))
     elif form in ("json", "yaml"):
         structured([with_place(row, place) for place, row in found], form)
-    else:
+    elif answers:
         header = ["ID", "SERVER", "ACTIVE", "SUB", "LOAD", "TYPE", "PORTS", "IMAGE"]
         rows = [
             (
@@ -395,6 +437,8 @@ def list_units(hosts: tuple[str, ...], all_: bool, quiet: bool, form: str) -> No
             for place, r in found
         ]
         click.echo(table(header, rows))
+        if not (rows or all_) and sys.stderr.isatty():
+            click.echo("nothing runs; gear list -a shows all that is installed", err=True)
 
 
 @verb("cat", group="Look")

@@ -12,6 +12,8 @@ class Definition(Word):
     """the request id it came with"""
     written: str
     """RFC 3339"""
+    created: str = ""
+    """RFC 3339; when the first of its versions was written: what the journal has from before is another's"""
     by: str = ""
     engine: str = "podman"
     image: str = ""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
-from typing import Any, cast
 
 from geard.containers import versions
 from geard.containers.definition import Definition
 from geard.containers.folders import Folders
 from geard.containers.requests import History, KeptVersion
-from geard.words import builtins_of
+from geard.containers.sizes import show_size
+from geard.ports.pairs import describe_mapping
+from geard.ports.requests import PublishedPorts
+from geard.words import builtins_of, part_of
 
-_NOT_TOLD = {"Version", "Written", "By", "Origins", "Id", "Digest"}
+_NOT_TOLD = {"Version", "Written", "Created", "By", "Origins", "Id", "Digest", "Limits", "Labels", "VolumeConfig"}
 _LENGTH = 60
 
 
@@ -41,29 +44,39 @@ def history(folders: Folders) -> History:
 
 
 def compare(before: Definition, after: Definition) -> Iterator[str]:
-    """What `after` changed, a few words for each key: `image nginx:1.26 -> nginx:1.27`."""
-    old, new = _flat(builtins_of(before)), _flat(builtins_of(after))
-    for key in [*new, *(key for key in old if key not in new)]:
-        if old.get(key) != new.get(key):
-            yield f"{key.lower()} {_show(old.get(key))} -> {_show(new.get(key))}"
+    """What `after` changed, a few words for each thing: `image nginx:1.26 -> nginx:1.27`."""
+    old, new = _flat(before), _flat(after)
+    for name in [*new, *(name for name in old if name not in new)]:
+        if old.get(name) != new.get(name):
+            yield f"{name} {old.get(name) or 'none'} -> {new.get(name) or 'none'}"
 
 
-def _flat(values: dict[str, Any]) -> dict[str, Any]:
-    """Limits and labels one by one, the rest as it is."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        if key in _NOT_TOLD:
-            continue
-        if key in ("Limits", "Labels"):
-            inner = cast("dict[str, Any]", value)
-            found |= {(name if key == "Limits" else f"label {name}"): item for name, item in inner.items()}
-        else:
-            found[key] = value
+def _flat(definition: Definition) -> dict[str, str]:
+    """A definition in the words its install has them, limits, labels and volumes one by one."""
+    values, limits = builtins_of(definition), definition.limits
+    found = {name.lower(): _show(value) for name, value in values.items() if name not in _NOT_TOLD}
+    found |= {
+        "memory": show_size(limits.memory) if limits.memory else "",
+        "cpus": f"{limits.cpus:g}" if limits.cpus else "",
+        "pids": str(limits.pids or ""),
+        "command": shlex.join(definition.command),
+        "entrypoint": "" if definition.entrypoint is None else shlex.join(definition.entrypoint),
+        "ports": _ports(definition),
+    }
+    found |= {f"label {name}": value for name, value in definition.labels.items()}
+    found |= {f"volume {volume.path}": "kept" for volume in definition.volume_config.volumes}
+    for mount in definition.volume_config.volume_mounts:
+        found[f"volume {mount.host_path}"] = f"{mount.path}{' read only' if mount.read_only else ''}"
     return found
+
+
+def _ports(definition: Definition) -> str:
+    ports = part_of(PublishedPorts, definition.parts)
+    return describe_mapping(ports.value) if ports is not None else ""
 
 
 def _show(value: object) -> str:
     if value is None or value == "" or value == [] or value == {}:
-        return "none"
+        return ""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _LENGTH else f"{text[:_LENGTH]}…"

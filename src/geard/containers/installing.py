@@ -416,10 +416,12 @@ def _definition(
     ipv4, ipv6, mac = slots.addresses(slots.bridge(host.paths), slot)
     decided = decide(wish, host.settings)
     host.engine_named(decided.engine)
+    now = _now(before)
     return Definition(
         id=wish.id,
         version=version,
-        written=_now(before),
+        written=now,
+        created=now if before is None else before.created,
         by=by,
         engine=decided.engine,
         image=wish.image,
@@ -457,7 +459,8 @@ def _now(before: Definition | None) -> str:
 
 
 _LATER: dict[str, Any] = {
-    "version": "", "written": "", "by": "", "image_id": "", "digest": "", "image_volumes": (), "origins": {},
+    "version": "", "written": "", "created": "", "by": "", "image_id": "", "digest": "",
+    "image_volumes": (), "origins": {},
 }  # fmt: skip
 
 

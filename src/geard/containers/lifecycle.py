@@ -16,6 +16,8 @@ from geard.failures import Conflict, Failure, TimedOut, Unavailable
 from geard.host.storage import locked, read_text
 from geard.images.names import check_image
 from geard.images.pulling import bring, bring_pinned
+from geard.ports.pairs import describe_mapping
+from geard.ports.requests import PublishedPorts
 from geard.words import Part, part_of
 
 START_SECONDS = 7 * 3_600.0  # a start may wait for a pull
@@ -51,9 +53,17 @@ async def complete(work: Work, id: str, *, renew: bool = False) -> Definition | 
             image = await bring(host, engine, check_image(definition.image), say)
         done = await work.on_disk(installing.complete, host, id, definition.version, image, work.facets, work.id)
         if done is not None:
+            _tell_ports(work, definition, done)
             await _fill_volumes(work, done)
             await hooks.pay(work, id)
             return done
+
+
+def _tell_ports(work: Work, before: Definition, after: Definition) -> None:
+    """Those that only the image could tell: the answer could not name them yet."""
+    was, now = (part_of(PublishedPorts, definition.parts) for definition in (before, after))
+    if now is not None and now.value and (was is None or was.value != now.value):
+        work.conclude("ports", f"PortMapping: {describe_mapping(now.value)}", after.id)
 
 
 def has_volumes(definition: Definition) -> bool:
@@ -96,13 +106,13 @@ async def start(work: Work, id: str, *, restart: bool = False, renew: bool = Fal
         return
     state = await host.systemd.properties(unit)
     if state["ActiveState"] == "active" and not restart:
-        fresh = renew and await work.on_disk(_up_to_date, work, folders, definition)
-        if fresh:
-            await work.on_disk(
-                installing.tidy, host, id, work.facets
-            )  # the start that brought it in may have been cut before that
-        if fresh or not renew:
-            work.conclude("started", f"{id} is running", id)
+        newest = await work.on_disk(_up_to_date, work, folders, definition)
+        if newest and renew:
+            # The start that brought it in may have been cut before that.
+            await work.on_disk(installing.tidy, host, id, work.facets)
+        if newest or not renew:
+            older = "" if newest else f", as it was before its last change: gear restart {id} brings that in"
+            work.conclude("started", f"{id} is running{older}", id)
             return
         restart = True
     if state["ActiveState"] == "failed" or state["SubState"] == "auto-restart":

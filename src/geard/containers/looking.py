@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from geard.containers import lifecycle, versions
 from geard.containers.definition import Definition
 from geard.containers.folders import Folders, unit_name
+from geard.containers.host_files import trouble
 from geard.containers.requests import ContainerStatus, Fact
 from geard.containers.sizes import show_size
 from geard.containers.units import gear_of, mounts
@@ -17,6 +19,7 @@ from geard.failures import Invalid
 from geard.host.journal import Entry, Span
 from geard.host.storage import read_text
 from geard.identifiers import login_name
+from geard.images.pulling import awaited
 from geard.logs.lines import render_line, render_time
 from geard.words import part_of
 
@@ -31,7 +34,11 @@ async def look(work: Work, id: str, lines: int) -> ContainerStatus:
     folders = Folders.of(host.paths, id)
     definition = await work.on_disk(versions.require, folders)
     state = await host.systemd.properties(unit_name(id))
-    log = await _last_lines(work, unit_name(id), lines)
+    log = await _last_lines(work, unit_name(id), lines, definition.created)
+    waits = (
+        "" if definition.complete else await awaited(host, host.engine_named(definition.engine), definition.image)
+    )
+    troubles = await work.on_disk(trouble, definition)
     facts = await work.on_disk(_facts, work, definition, folders)
     running = versions.running(folders) if state["ActiveState"] == "active" else ""
     wanted = folders.wanted.is_symlink()
@@ -54,17 +61,19 @@ async def look(work: Work, id: str, lines: int) -> ContainerStatus:
         installed_version=definition.version,
         running_version=running,
         facts=facts,
-        advice=tuple(advice(state, definition, folders, running)),
+        advice=tuple(advice(state, definition, folders, running, waits, troubles)),
         log=log,
         loaded=f"{state['LoadState']} ({folders.unit}; {'enabled' if folders.known.is_symlink() else 'disabled'})",
     )
 
 
-async def _last_lines(work: Work, unit: str, count: int) -> tuple[str, ...]:
+async def _last_lines(work: Work, unit: str, count: int, created: str) -> tuple[str, ...]:
+    """Of this gear: the journal knows those of an earlier one of that name by the same unit."""
     if count <= 0:
         return ()
+    born = datetime.fromisoformat(created).timestamp() * 1e6 if created else 0
     async with aclosing(work.host.journal.entries(unit, Span(lines=count))) as entries:
-        found = [entry async for entry in entries if isinstance(entry, Entry)]
+        found = [entry async for entry in entries if isinstance(entry, Entry) and entry.time >= born]
     return tuple(render_line(render_time(e.time), e.identifier, e.pid, e.message) for e in found)
 
 
@@ -106,14 +115,23 @@ def _limits(definition: Definition) -> str:
     return ", ".join(words) + f"; slice {definition.slice}"
 
 
-def advice(state: dict[str, Any], definition: Definition, folders: Folders, running: str) -> list[str]:
+def advice(
+    state: dict[str, Any],
+    definition: Definition,
+    folders: Folders,
+    running: str,
+    waits: str,
+    troubles: Sequence[str],
+) -> list[str]:
     found: list[str] = []
     active, record = state["ActiveState"], lifecycle.ended(folders)
     failure = (read_text(folders.state / "failure") or "").strip()
     if not definition.complete and failure:
         found.append(f"it is not whole: {failure}")
-    elif not definition.complete:
-        found.append("its image is not here yet; the pull goes on, or is tried again at the next start")
+    elif waits:
+        found.append(waits)
+    if folders.hook_owed.exists():
+        found.append("a program of [hooks] in geard.toml has yet to end well for it; it does not run before")
     if active == "failed" or state["SubState"] == "auto-restart":
         found.append(f"it is down: {lifecycle.reason(state, folders)}")
     if record.get("oom") == "yes":
@@ -121,6 +139,7 @@ def advice(state: dict[str, Any], definition: Definition, folders: Folders, runn
             "its last run was killed for memory; raise the limit: gear install … --memory SIZE"
             f" ({_limits(definition)})"
         )
+    found += troubles
     restarts = int(state.get("NRestarts", 0))
     if restarts >= 3 and record.get("status") == "0" and record.get("code") == "exited":
         found.append("its program ends with 0 again and again: is it a job rather than a service?")

@@ -13,6 +13,7 @@ from geard.containers.defaults import decide
 from geard.containers.definition import Definition
 from geard.containers.folders import Folders
 from geard.containers.history import history
+from geard.containers.host_files import trouble
 from geard.containers.requests import (
     Accepted,
     CompleteContainer,
@@ -78,17 +79,21 @@ async def install_container(request: InstallContainer, work: Work) -> InstalledC
             work.say("installed", f"{request.id} is installed", request.id)
 
     work.then(bring_about)
-    return _installed(settled, started=request.started)
+    return await _installed(work, settled, started=request.started)
 
 
-def _installed(settled: installing.Settled, *, started: bool) -> InstalledContainer:
+async def _installed(work: Work, settled: installing.Settled, *, started: bool) -> InstalledContainer:
     ports = part_of(PublishedPorts, settled.definition.parts)
+    advice: tuple[str, ...] = ()
+    if settled.definition.volume_config.volume_mounts:
+        advice = tuple(await work.on_disk(trouble, settled.definition))  # a dead NFS server makes a look wait
     return InstalledContainer(
         id=settled.definition.id,
         version=settled.definition.version,
         ports=ports.value if ports is not None else (),
         started=started,
         changed=settled.changed,
+        advice=advice,
     )
 
 
@@ -151,7 +156,7 @@ async def update_container(request: UpdateContainer, work: Work) -> InstalledCon
     if not renew and (same_image or known is not None):
         settled = await settle(known)
         work.then(lambda: _brought_in(work, settled, later=request.later))
-        return _installed(settled, started=False)
+        return await _installed(work, settled, started=False)
 
     await work.on_disk(_owe_update, folders, request)
 
@@ -208,7 +213,7 @@ async def roll_back_container(request: RollBackContainer, work: Work) -> Install
         installing.roll_back, work.host, check_id(request.id), request.version, work.facets
     )
     work.then(lambda: _brought_in(work, settled, later=request.later))
-    return _installed(settled, started=False)
+    return await _installed(work, settled, started=False)
 
 
 @operation

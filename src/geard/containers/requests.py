@@ -52,6 +52,8 @@ class InstalledContainer(Answer):
     """False where just this was installed before"""
     pending: bool = False
     """an update that takes effect when its image is here"""
+    advice: tuple[str, ...] = ()
+    """what its asker should know"""
 
     def headers(self) -> dict[str, str]:
         return {"X-PortMapping": render_mapping(self.ports)} if self.ports else {}
@@ -64,6 +66,7 @@ class InstalledContainer(Answer):
             return f"Container {self.id} is being updated"
         state = "is installed" if self.changed else "is installed unchanged"
         lines.append(f"Container {self.id} {state}{' and is starting' if self.started else ''}")
+        lines += [f"  ! {text}" for text in self.advice]
         return "\n".join(lines)
 
 

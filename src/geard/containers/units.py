@@ -97,6 +97,7 @@ def render_unit(definition: Definition, folders: Folders, facets: Sequence[AnyFa
         ("X-ContainerRequestId", definition.version),
         ("X-ContainerType", "simple" if definition.simple else "isolated"),
         ("X-ContainerEngine", definition.engine),
+        ("X-ContainerCreated", definition.created),
     ]
     for facet in facets:
         metadata += facet.metadata(part_of(facet.part, definition.parts))

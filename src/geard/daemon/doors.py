@@ -31,6 +31,7 @@ EVERYTHING: frozenset[Scope] = frozenset(("read", "operate", "admin"))
 
 _CREDENTIALS = struct.Struct("=iII")  # ucred: pid, uid, gid
 _SO_PEERGROUPS = 59
+_GROUP_HINT = f"sudo gear …, or as root: adduser USER {GROUP}, then log in anew"
 _HINT = f"use sudo, or the agent's unix socket as a member of group {GROUP}"
 
 
@@ -74,7 +75,7 @@ class Doors:
             connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         )
         if uid != 0 and (self.group is None or self.group not in _groups(connection, uid, gid)):
-            raise Denied(f"{user(uid)} may not use this agent", hint=f"use sudo, or join group {GROUP}")
+            raise Denied(f"{user(uid)} may not use this agent", hint=_GROUP_HINT)
         return Asker(user(uid), EVERYTHING, uid)
 
     def _loopback(self, connection: Any) -> Asker:

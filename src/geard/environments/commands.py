@@ -33,8 +33,12 @@ def read_file(path: str) -> dict[str, str]:
     """The variables in a file of NAME=VALUE lines, `-` for standard input. Raises Invalid."""
     try:
         text = _standard_input() if path == "-" else Path(path).read_bytes().decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise Invalid(f"cannot read the environment file {path}: {error}") from None
+    except OSError as error:
+        raise Invalid(f"cannot read the environment file {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise Invalid(
+            f"cannot read the environment file {path}: it is no UTF-8: {error.reason} at byte {error.start}"
+        ) from None
     bad: list[str] = []
     found = parse_lines(text, bad)
     for name in bad:
@@ -98,7 +102,7 @@ def env(names: tuple[str, ...], form: str) -> None:
 
 
 @verb("set-env", group="Share")
-@click.argument("arguments", nargs=-1, required=True, metavar="NAME... [VARIABLE=VALUE]...")
+@click.argument("arguments", nargs=-1, required=True, metavar="NAME... [VARIABLE=VALUE]...", type=GearName())
 @click.option("--reset", is_flag=True, help="Start from nothing: what is not given is removed.")
 @click.option("--env-file", "env_files", multiple=True, metavar="FILE", help="Read NAME=VALUE lines from FILE.")
 @click.option("--env-url", default="", metavar="URL", help="Have the agent fetch NAME=VALUE lines from URL.")
@@ -131,7 +135,7 @@ def set_env(
 
 
 @verb("delete-env", group="Share")
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...", type=GearName())
 def delete_env(names: tuple[str, ...]) -> None:
     """Forget environments; what is not there is fine."""
     for _ in ask(locators(names), lambda at: DeleteEnvironment(id=at.id)):

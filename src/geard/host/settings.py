@@ -78,6 +78,8 @@ class Settings:
         inside = False
         for number, line in enumerate(self._text.splitlines(), 1):
             header = re.match(r"\s*\[+\s*\"?([\w-]+)", line)
+            if re.match(rf"\s*\[\s*{re.escape(kind.key)}\s*\.\s*\"?{re.escape(key)}\b", line):
+                return f"{self.path}:{number}"
             if header:
                 inside = header[1] == kind.key
             elif inside and re.match(rf"\s*\"?{re.escape(key)}\b", line):

@@ -35,7 +35,11 @@ async def pull_image(request: PullImage, work: Work) -> Pulled:
 async def log_in(request: LogIn, work: Work) -> Nothing:
     if not _REGISTRY.fullmatch(request.registry):
         raise Invalid(f"{request.registry!r} is no registry", hint="a host name, with :PORT if need be")
+    if not request.password:
+        raise Invalid("an empty password", hint="with --password-stdin it is the first line of standard input")
     if not request.user or request.user.startswith("-") or "\n" in request.password:
         raise Invalid("a user and a password of one line are needed")
-    await work.host.engine_named(request.engine).login(request.registry, request.user, request.password)
+    insecure = request.registry in work.host.settings.section(RegistrySettings).insecure
+    engine = work.host.engine_named(request.engine)
+    await engine.login(request.registry, request.user, request.password, insecure=insecure)
     return Nothing()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import json
 from collections.abc import Callable
 
-from geard.failures import Denied, Failure, NotFound, Unavailable
+from geard.failures import Denied, Failure, Invalid, NotFound, Unavailable
 from geard.host import Host
 from geard.host.engine import Engine, Image
 from geard.host.storage import Changes, read_text
@@ -13,6 +15,8 @@ from geard.images.names import complete_name, pin, pull_key, registry_of
 from geard.images.settings import RegistrySettings, permitted, sources
 
 PULL_SECONDS = 6 * 3_600.0
+SAY_SECONDS = 5
+"""how often somebody who waits for a pull is told that it goes on"""
 
 Say = Callable[[str, str], None]
 
@@ -29,7 +33,7 @@ async def bring(host: Host, engine: Engine, reference: str, say: Say, *, fresh: 
     settings = host.settings.section(RegistrySettings)
     name = complete_name(reference, settings.default)
     say("pulling", f"pulling {name}")
-    await pull(host, engine, name)
+    await pull(host, engine, name, say)
     found = await engine.image(name)
     if found is None:
         raise Unavailable(f"{name} was pulled and is gone again", hint="is somebody removing images?")
@@ -45,7 +49,7 @@ async def bring_pinned(host: Host, engine: Engine, name: str, id: str, digest: s
     if digest:
         pinned = pin(complete_name(name, host.settings.section(RegistrySettings).default), digest)
         say("pulling", f"pulling {pinned}")
-        await pull(host, engine, pinned)
+        await pull(host, engine, pinned, say)
         found = await engine.image(id)
     if found is None:
         raise NotFound(
@@ -55,7 +59,7 @@ async def bring_pinned(host: Host, engine: Engine, name: str, id: str, digest: s
     return found
 
 
-async def pull(host: Host, engine: Engine, name: str) -> None:
+async def pull(host: Host, engine: Engine, name: str, say: Say) -> None:
     """Pull by the unit that serves everybody who wants this image, from the registry's mirrors first."""
     key = pull_key(f"{engine.name} {name}")
     settings = host.settings.section(RegistrySettings)
@@ -72,7 +76,7 @@ async def pull(host: Host, engine: Engine, name: str) -> None:
 
     write()
     unit = f"geard-pull@{key}.service"
-    result = await host.systemd.start(unit, wait=PULL_SECONDS)
+    result = await _started(host, unit, name, say)
     if result != "done":
         await host.systemd.reset_failed(unit)
         raise pull_failure(name, read_text(reason) or f"the pull ended with {result!r}")
@@ -85,14 +89,69 @@ def _try(engine: Engine, source: str, name: str, settings: RegistrySettings) -> 
     return argvs if source == name else [*argvs, *engine.rename_argvs(source, name)]
 
 
+async def _started(host: Host, unit: str, name: str, say: Say) -> str:
+    """Start a pull and wait for it, saying now and then that it goes on."""
+    job = asyncio.ensure_future(host.systemd.start(unit, wait=PULL_SECONDS))
+    try:
+        for seconds in itertools.count(SAY_SECONDS, SAY_SECONDS):
+            done, _ = await asyncio.wait([job], timeout=SAY_SECONDS)
+            if done:
+                break
+            say("pulling", f"still pulling {name} after {seconds} s; journalctl -fu {unit} shows more")
+        return await job
+    finally:
+        job.cancel()
+
+
+async def awaited(host: Host, engine: Engine, reference: str) -> str:
+    """Why an image is not here yet, in words for the status of a gear that waits for it."""
+    try:
+        name = complete_name(reference, host.settings.section(RegistrySettings).default)
+    except Invalid as mistake:  # in geard.toml: that is why, and no reason to show no status
+        return mistake.message
+    key = pull_key(f"{engine.name} {name}")
+    unit = f"geard-pull@{key}.service"
+    state = await host.systemd.properties(unit)
+    if state["ActiveState"] == "activating":
+        return f"{name} is being pulled: journalctl -fu {unit}"
+    reason = read_text(host.paths.run / "pulls" / f"{key}.failed")
+    if reason is None:
+        return f"{name} is not here yet; it is pulled when the gear starts"
+    failure = pull_failure(name, reason)
+    return f"{failure.message}; {failure.hint}"
+
+
+# What is in a registry's or the engine's words, and what would help then. {registry} is the image's.
+_HINTS = (
+    (
+        ("http response to https client",),
+        'a registry without TLS: insecure = ["{registry}"] under [registries] in /etc/geard/geard.toml',
+    ),
+    (
+        ("x509:", "certificate"),
+        "the certificate of its CA belongs into /etc/containers/certs.d/{registry}/, as NAME.crt",
+    ),
+    (
+        ("dial tcp", "no such host", "i/o timeout", "no route to host", "network is unreachable"),
+        "is the network up? A registry nearer by: default or mirrors under [registries] in /etc/geard/geard.toml",
+    ),
+    (("no space left",), "df -h /var/lib/containers /var/tmp; podman image prune -a"),
+    (("toomanyrequests", "too many requests"), "gear login {registry}, or a mirror: [registries] in geard.toml"),
+)
+
+
 def pull_failure(name: str, words: str) -> Failure:
     """What a registry said no with. The codes' messages are those of the OCI distribution specification."""
     last = words.strip().splitlines()[-1] if words.strip() else "no reason given"
+    last = last.removeprefix("Error: ")
     lower = words.lower()
     if "manifest unknown" in lower or "name unknown" in lower or "repository name not known" in lower:
         return NotFound(f"there is no image {name}: {last}", hint="check the name and the tag")
     if any(no in lower for no in ("unauthorized", "access to the resource is denied", "authentication required")):
         return Denied(
-            f"the registry does not hand out {name}: {last}", hint="gear login REGISTRY, or check the name"
+            f"the registry does not hand out {name}: {last}",
+            hint=f"gear login {registry_of(name)}, or check the name",
         )
-    return Unavailable(f"cannot pull {name}: {last}", hint="it is tried again at each start of the gear")
+    known = (hint for parts, hint in _HINTS if any(part in lower for part in parts))
+    hint = next(known, "a gear tries again by itself; gear pull shows what comes of it now")
+    return Unavailable(f"cannot pull {name}: {last}", hint=hint.format(registry=registry_of(name)))

@@ -14,6 +14,15 @@ _ACTIVE = re.compile(
 )
 
 
+_CREATED = re.compile(r"^X-ContainerCreated=(\S+)$", re.MULTILINE)
+
+
+def created(unit: str) -> int:
+    """When the gear of this unit file was first installed, in microseconds since 1970; 0 where it says nothing."""
+    found = _CREATED.search(unit)
+    return int(datetime.fromisoformat(found[1]).timestamp() * 1e6) if found else 0
+
+
 def calm(message: str) -> str:
     """`message` without colours, and with other control characters spelt out; tabs and newlines stay."""
     return _ACTIVE.sub(_spelt, _COLOURS.sub("", message.replace("\r\n", "\n").rstrip("\r\n")))

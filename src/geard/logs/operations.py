@@ -12,8 +12,9 @@ from geard.dispatch.operation import operation
 from geard.dispatch.work import Work
 from geard.failures import no_such_gear
 from geard.host.journal import Entry, Missed
+from geard.host.storage import read_text
 from geard.identifiers import bucket, check_id
-from geard.logs.lines import render_time
+from geard.logs.lines import created, render_time
 from geard.logs.requests import FollowLog, LogLine
 from geard.logs.wanted import parse_wanted
 
@@ -24,9 +25,11 @@ async def follow_log(request: FollowLog, work: Work) -> AsyncIterator[LogLine]:
     now = datetime.now().astimezone()
     started = asyncio.get_running_loop().time()
     wanted = parse_wanted(request, now)
-    file = work.host.paths.base / "units" / bucket(request.id) / unit
-    if not await work.on_disk(file.exists):
+    text = await work.on_disk(read_text, work.host.paths.base / "units" / bucket(request.id) / unit)
+    if text is None:
         raise no_such_gear(request.id)
+    # Lines of an earlier gear of that name are shown to who asks for their time, and else to nobody.
+    born = 0 if request.since or request.until or request.after else created(text)
     entries = work.host.journal.entries(
         unit,
         wanted.span,
@@ -35,6 +38,8 @@ async def follow_log(request: FollowLog, work: Work) -> AsyncIterator[LogLine]:
     )
     async with aclosing(entries):
         async for entry in entries:
+            if isinstance(entry, Entry) and entry.time < born:
+                continue
             yield _skipped(entry, request.id) if isinstance(entry, Missed) else _line(entry, request.id)
 
 

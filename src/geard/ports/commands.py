@@ -54,7 +54,8 @@ def _show(targets: Sequence[Locator], form: str) -> None:
         for target, answer in found
         for pair in answer.ports
     ]
-    click.echo(table(("NAME", "INTERNAL", "EXTERNAL", "PROTOCOL", "ADDRESS"), rows))
+    if found:
+        click.echo(table(("NAME", "INTERNAL", "EXTERNAL", "PROTOCOL", "ADDRESS"), rows))
 
 
 @verb("port", group="Gears")

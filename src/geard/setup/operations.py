@@ -22,7 +22,7 @@ from geard.host import Host
 from geard.host.paths import Paths
 from geard.host.process import run
 from geard.host.storage import Changes, read_text
-from geard.setup import recovery
+from geard.setup import recovery, settings_file
 from geard.setup.network import BRIDGE, choose_ipv4, choose_ipv6, overlaps, render
 from geard.setup.requests import Finding, GetVersion, HostReport, SetUpHost, Version
 
@@ -63,6 +63,8 @@ async def get_version(request: GetVersion, work: Work) -> Version:
 @operation
 async def set_up_host(request: SetUpHost, work: Work) -> HostReport:
     findings = await _look(work.host)
+    if request.check and read_text(work.host.paths.base / "network") is None:
+        findings.append(Finding(what="network", state="missing", detail="not made yet", remedy="gear setup"))
     if request.check or any(finding.state == "missing" for finding in findings):
         return HostReport(findings=tuple(findings))
     if request.recover:
@@ -142,6 +144,9 @@ async def _folders(work: Work) -> list[Finding]:
             changes.folder(paths.run / "gears", 0o711)
         # podman makes it 0700; sshd's question for keys is asked as nobody and has to get through.
         os.chmod(paths.base, 0o711)
+        if not work.host.settings.path.exists():
+            with Changes() as changes:
+                changes.write(work.host.settings.path, settings_file.TEXT, 0o644)
         return fresh
 
     fresh = await work.on_disk(make)
@@ -235,9 +240,13 @@ async def _units(work: Work) -> list[Finding]:
     if fresh:
         await work.host.systemd.reload()
     started: list[str] = []
+    ready = work.host.paths.run / "host-ready"
     for unit in ("geard-host.service", "geard-going-down.service", "container.target", *SOCKETS):
         try:
-            result = await work.host.systemd.start(unit, wait=60)
+            # Active since an earlier installation, it would do nothing, and its word that all is well be missing.
+            lost = unit == "geard-host.service" and not ready.exists()
+            ask = work.host.systemd.restart if lost else work.host.systemd.start
+            result = await ask(unit, wait=60)
         except Failure as failure:
             result = failure.message
         if result not in ("done", "skipped"):

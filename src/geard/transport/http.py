@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 CONNECT_SECONDS = 10.0
 SILENCE_SECONDS = 60.0  # while it streams, the agent says something every 15
-_LISTEN_HINT = "is geard.socket running there? systemctl status geard.socket"
+_GROUP_HINT = "sudo gear …, or as root: adduser USER geard, then log in anew"
 
 
 class HttpTransport:
@@ -163,11 +163,11 @@ class HttpTransport:
                 connection.connect()
             except PermissionError:
                 connection.close()
-                raise Denied(f"may not use {self._name}", hint="use sudo, or join group geard") from None
+                raise Denied(f"may not use {self._name}", hint=_GROUP_HINT) from None
             except OSError as error:
                 connection.close()
                 why = f" ({error.strerror})" if isinstance(error, socket.gaierror) else ""
-                raise Unavailable(f"no agent answers at {self._name}{why}", hint=_LISTEN_HINT) from None
+                raise Unavailable(f"no agent answers at {self._name}{why}", hint=_silence_hint(self._at)) from None
             connection.sock.settimeout(SILENCE_SECONDS)
             self._connection = connection
         return self._connection
@@ -287,6 +287,15 @@ def _decode(text: bytes, name: str) -> dict[str, Any]:
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise Unavailable(f"what answers at {name} is no geard agent", hint="look at the port") from None
     return value
+
+
+def _silence_hint(at: Place | os.PathLike[str] | str) -> str:
+    if isinstance(at, Place) and at.host not in ("localhost", "127.0.0.1", "::1"):
+        return (
+            "an agent listens on its own machine only. Through SSH:"
+            f" ssh -N -L 43274:/run/geard/geard.sock {at.host} &  then localhost:43274/NAME"
+        )
+    return "systemctl status geard.socket geard-loopback.socket; on the machine itself root needs no agent"
 
 
 def _convert(value: Any, kind: Any) -> Any:

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from geard.failures import Bug, Invalid
+from geard.failures import Denied, Invalid
 from geard.request import Request, Route
 from geard.words import builtins_of, read
 
@@ -46,7 +46,9 @@ def write(request: Request[Any]) -> Call:
 def _write(request: Request[Any]) -> Call:
     route = type(request).route
     if route is None:
-        raise Bug(f"{type(request).__name__} is for this machine only and has no route")
+        raise Denied(
+            "that is done on the machine itself, by root, and through no agent", hint="there: sudo gear …"
+        )
     values = builtins_of(request)
     names = dict(zip(request.__struct_fields__, request.__struct_encode_fields__, strict=True))
     in_path = {name: str(values.pop(names[name])) for name in path_fields(route)}

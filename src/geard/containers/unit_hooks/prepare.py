@@ -142,7 +142,8 @@ def _image_is_here(image: str) -> bool:
 def _complete(id: str) -> tuple[int, str]:
     import subprocess
 
-    child = subprocess.Popen(["/usr/bin/gear", "complete", id], stderr=subprocess.PIPE, text=True)
+    argv = ["/usr/bin/gear", "complete", id]
+    child = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     errors = ""
     while child.returncode is None:
         try:

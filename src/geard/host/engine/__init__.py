@@ -134,8 +134,8 @@ class Engine(Protocol):
         """Copy what the image has below `path` into the empty folder `target`, with owners as in the image."""
         ...
 
-    async def login(self, registry: str, user: str, password: str) -> None:
-        """Prove the credentials to the registry and keep them for pulls."""
+    async def login(self, registry: str, user: str, password: str, *, insecure: bool = False) -> None:
+        """Prove the credentials to the registry and keep them for pulls; `insecure` as with a pull."""
         ...
 
     async def make_network(self, name: str, bridge: str, ipv4: str, ipv6: str) -> None:

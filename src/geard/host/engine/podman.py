@@ -140,7 +140,7 @@ class Podman:
     def pull_argv(self, reference: str, *, insecure: bool = False) -> list[str]:
         auth = ["--authfile", AUTH_FILE] if Path(AUTH_FILE).exists() else []
         tls = ["--tls-verify=false"] if insecure else []
-        return [*QUIET, "pull", "--quiet", *auth, *tls, "--", reference]
+        return [*QUIET, "pull", *auth, *tls, "--", reference]
 
     def rename_argvs(self, old: str, new: str) -> list[list[str]]:
         if "@" in new:  # a digest is no name that could be given; the image is found by its id
@@ -159,7 +159,7 @@ class Podman:
         finally:
             await run([*QUIET, "image", "unmount", image], check=False)
 
-    async def login(self, registry: str, user: str, password: str) -> None:
+    async def login(self, registry: str, user: str, password: str, *, insecure: bool = False) -> None:
         argv = [
             *QUIET,
             "login",
@@ -168,6 +168,7 @@ class Podman:
             "--username",
             user,
             "--password-stdin",
+            *(["--tls-verify=false"] if insecure else []),
             "--",
             registry,
         ]

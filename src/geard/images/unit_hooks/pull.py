@@ -29,17 +29,20 @@ def main(key: str) -> int:
             return 0
         errors = error
     with open(f"{PULLS}/{key}.failed", "w", encoding="utf-8") as file:
-        file.write(errors[-4_000:])
+        file.write(errors)
     return 1
 
 
 def _first_error(argvs: list[list[str]]) -> str | None:
     """Run one program after the other, until one fails; what that says."""
     for argv in argvs:
-        finished = subprocess.run(argv, stderr=subprocess.PIPE, text=True, errors="replace", check=False)
-        sys.stderr.write(finished.stderr)
-        if finished.returncode:
-            return finished.stderr or f"{argv[0]} ended with {finished.returncode}"
+        said = ""
+        with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, errors="replace") as running:
+            for line in running.stderr or ():
+                sys.stderr.write(line)  # at once: somebody may be watching the journal
+                said = (said + line)[-4_000:]
+        if running.returncode:
+            return said or f"{argv[0]} ended with {running.returncode}"
     return None
 
 

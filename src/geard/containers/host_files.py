@@ -1,0 +1,61 @@
+"""Whether a gear may use the files of the host that it was given.
+
+A gear's users are a range of their own on the host, and a bind mount is never chowned: what the host's files say
+of everybody else is what holds for the gear, unless they belong to that range. Root in the gear is no exception:
+its capabilities act on files of its own users only (user_namespaces(7)).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from geard.containers.definition import Definition
+from geard.containers.requests import VolumeMount
+
+RANGE = 65_536
+
+
+def trouble(definition: Definition) -> list[str]:
+    """What is wrong with the host's files for this gear, each with what would help."""
+    return [text for mount in definition.volume_config.volume_mounts if (text := _look(definition, mount))]
+
+
+def _look(definition: Definition, mount: VolumeMount) -> str:
+    try:
+        found = os.stat(mount.path)
+    except (FileNotFoundError, NotADirectoryError):
+        return f"{mount.path} is not on this host, and {definition.id} cannot start without it: make it"
+    except OSError as error:
+        return f"{mount.path} cannot be looked at: {error.strerror}"
+    if definition.uid is None or _has_acl(mount.path):
+        return ""
+    return judge(definition.uid, found, mount)
+
+
+def judge(base: int, found: os.stat_result, mount: VolumeMount) -> str:
+    """What a gear whose users begin at `base` may do with a file like that. Pure."""
+    if base <= found.st_uid < base + RANGE:
+        return ""
+    group = base <= found.st_gid < base + RANGE
+    bits = (found.st_mode >> 3 if group else found.st_mode) & 0o7
+    folder = stat.S_ISDIR(found.st_mode)
+    reads = bits & 0o4 and (not folder or bits & 0o1)
+    whose = f"{mount.path} (mode {stat.S_IMODE(found.st_mode):04o} of uid {found.st_uid})"
+    helps = (
+        f"its root is uid {base} of the host, its user N is {base}+N:"
+        f" chown -R {base}:{base} {mount.path}, or setfacl -R -m u:{base}:rwX {mount.path}"
+    )
+    if not reads:
+        return f"the gear may not read {whose}; {helps}"
+    if not mount.read_only and not bits & 0o2:
+        return f"the gear may read {whose}, not write it; {helps}; or say so: -v {mount.path}:{mount.host_path}:ro"
+    return ""
+
+
+def _has_acl(path: str) -> bool:
+    """Whether a list of its own says who may: then nothing can be told from the mode."""
+    try:
+        return bool(os.getxattr(path, "system.posix_acl_access"))
+    except OSError:
+        return False

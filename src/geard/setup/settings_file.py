@@ -1,0 +1,41 @@
+"""/etc/geard/geard.toml as `gear setup` writes it once: every key with its default, as a comment."""
+
+from __future__ import annotations
+
+TEXT = """\
+# Settings of geard for this machine; docs/SETTINGS.md says more. Written once by 'gear setup'; yours to change.
+# A change acts at once. 'gear config check' says whether it is right, 'gear config show' what is in force.
+
+[engine]
+# default = "podman"               # the engine of gears that are installed without --engine: podman, docker
+
+[containers]                       # what a gear gets where its install says nothing
+# slice = "container-small"        # container-small, container, container-large
+# restart = "always"               # always, on-failure, no
+# stop-timeout = 10                # seconds from TERM to KILL
+# memory = {}                      # of one gear, by slice: { container-small = "1G" }; else 512M, 1G, 4G
+# cpus = 0                         # 0: no limit of its own
+# pids = 1024                      # processes and threads; 0: no limit of its own
+
+[registries]
+# default = "docker.io"            # completes names without a registry
+# mirrors = {}                     # tried first, in order: { "docker.io" = ["mirror.example:5000"] }
+# insecure = []                    # spoken to without TLS, or with any certificate: ["mirror.example:5000"]
+# allow = []                       # what may be pulled, all if empty: ["docker.io/library/*"]
+
+[ports]
+# publish = ""                     # the host's address that ports are published on; empty: all
+# range = "4000-59999"             # where free ports are taken from
+
+[hooks]                            # run as root for each gear, which is JSON on their input: docs/HOOKS.md
+# added = []                       # before a new gear is started first: ["/usr/local/sbin/gear-added"]
+# changed = []                     # before a gear runs that was changed
+# deleted = []                     # when nothing of a deleted gear runs any more
+
+[fetch]
+# allow = []                       # private networks that --env-url may fetch from: ["10.0.0.0/8"]
+
+[allow]                            # what askers without the scope admin may do all the same
+# mounts = []                      # host folders they may mount, with all below: ["/srv/data", "/srv/logs:ro"]
+# simple = false                   # gears that share the host's users (--simple)
+"""

@@ -1,0 +1,39 @@
+"""Which files of the host a gear may use, by what the host says of their owner and mode."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+import pytest
+
+from geard.containers.host_files import judge
+from geard.containers.requests import VolumeMount
+
+BASE = 2_000_000
+
+
+def _status(mode: int, uid: int = 0, gid: int = 0) -> os.stat_result:
+    return os.stat_result((stat.S_IFDIR | mode, 0, 0, 1, uid, gid, 0, 0, 0, 0))
+
+
+@pytest.mark.parametrize(
+    ("mode", "uid", "gid", "read_only", "says"),
+    [
+        (0o700, 0, 0, False, "may not read"),
+        (0o704, 0, 0, False, "may not read"),  # a folder that cannot be entered
+        (0o755, 0, 0, False, "not write it"),
+        (0o755, 0, 0, True, ""),
+        (0o777, 0, 0, False, ""),
+        (0o700, BASE, 0, False, ""),
+        (0o700, BASE + 65_535, 0, False, ""),
+        (0o700, BASE + 65_536, 0, False, "may not read"),
+        (0o770, 0, BASE + 5, False, ""),
+        (0o750, 0, BASE + 5, False, "not write it"),
+    ],
+)
+def test_what_the_mode_allows(mode: int, uid: int, gid: int, read_only: bool, says: str) -> None:
+    text = judge(BASE, _status(mode, uid, gid), VolumeMount(path="/srv/x", host_path="/x", read_only=read_only))
+    assert says in text if says else text == ""
+    if text:
+        assert "/srv/x" in text and str(BASE) in text, "what it is about, and which uid would need access"
