@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -78,10 +78,11 @@ class Life:
         folders = self.of(id)
         if versions.current(folders) is None:
             return
-        folders.state.mkdir(parents=True, exist_ok=True)
-        live.change(str(self.host.paths.run), folders.state.name, None, self.host.rules.load)
-        (folders.state / "version").write_text(versions.require(folders).version)
-        (folders.state / "cid").write_text(os.urandom(32).hex())
+        with suppress(FileNotFoundError):  # somebody else deletes it meanwhile
+            folders.state.mkdir(parents=True, exist_ok=True)
+            live.change(str(self.host.paths.run), folders.state.name, None, self.host.rules.load)
+            (folders.state / "version").write_text(versions.require(folders).version)
+            (folders.state / "cid").write_text(os.urandom(32).hex())
         installing.tidy(self.host, id, FACETS)
 
     def delete(self, id: str, *, purge: bool) -> None:
