@@ -25,7 +25,7 @@ from geard.host.engine import Image
 from geard.host.paths import Paths
 from geard.identifiers import new_request_id
 from geard.ports import live
-from geard.ports.pairs import changed_ports, parse_pairs
+from geard.ports.pairs import changed_ports, check_pairs, parse_pairs
 from geard.ports.requests import ChangePorts, InnerPort, PortPair, PublishedPorts
 from geard.ports.reservations import owner
 from geard.words import part_of
@@ -56,6 +56,7 @@ class Life:
     # --- deeds
 
     def install(self, id: str, asked: tuple[PortPair, ...] | None, words: str, image: Image | None) -> None:
+        check_pairs(asked or ())  # at the door, as operations have it
         parts = (PublishedPorts(value=asked),) if asked is not None else ()
         wish = InstallContainer(id=id, image="geard/sample", parts=parts, command=(words,))
         installing.settle(self.host, wish, self.version(), "a test", FACETS, image)
