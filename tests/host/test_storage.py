@@ -84,7 +84,15 @@ def test_contents_are_on_disk_before_a_name_leads_to_them_and_folders_at_the_end
     with Changes() as changes:
         changes.write(tmp_path / "a", "1")
         changes.write_all([(tmp_path / "b", "2", 0o600), (tmp_path / "c", b"3", 0o644)])
-    assert done == ["fsync tmp", "rename a", "fsync tmp", "fsync tmp", "rename b", "rename c", f"fsync {tmp_path.name}"]
+    assert done == [
+        "fsync tmp",
+        "rename a",
+        "fsync tmp",
+        "fsync tmp",
+        "rename b",
+        "rename c",
+        f"fsync {tmp_path.name}",
+    ]
 
 
 @pytest.mark.parametrize("step", ["open", "write", "fsync", "rename"])
