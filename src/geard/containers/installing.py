@@ -80,7 +80,8 @@ def settle_planned(
                 if before is not None:
                     _forget_old(host, folders, changes, definition.version, facets)
         changes.remove(folders.owed_update)  # a newer word has been said
-        changes.point(folders.known, folders.unit)
+        # Often on another file system, a round of its disk more; what a power cut takes of it the boot puts back.
+        changes.point(folders.known, folders.unit, derived=True)
         for facet in facets:
             asked_part = part_of(facet.part, wish.parts)
             if asked_part is not None:

@@ -48,7 +48,7 @@ class Running:
 
     async def answer(self) -> Any:
         """Raises the Failure that it ended with instead. Who leaves meanwhile ends nothing."""
-        # An event, and no future behind a shield: its waiters go on in the next turn of the loop, not the one after.
+        # An event, no future behind a shield: who waits goes on in the next turn of the loop, not the one after.
         await self._answered.wait()
         if isinstance(self._answer, Failure):
             raise self._answer

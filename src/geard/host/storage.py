@@ -103,8 +103,10 @@ class Changes:
         os.symlink(target, path)
         self._touch(path)
 
-    def point(self, path: Path, target: Path | str) -> None:
-        """Make `path` a symbolic link to `target`, in place of whatever link it was."""
+    def point(self, path: Path, target: Path | str, *, derived: bool = False) -> None:
+        """Make `path` a symbolic link to `target`, in place of whatever link it was. One that is `derived` is not
+        waited for: it can be made again from what is on disk.
+        """
         try:
             os.symlink(target, path)
         except FileExistsError:
@@ -114,7 +116,8 @@ class Changes:
             draft = _draft(path)
             os.symlink(target, draft)
             os.rename(draft, path)
-        self._touch(path)
+        if not derived:
+            self._touch(path)
 
     def remove(self, path: Path) -> bool:
         """Remove a file or link; False where it was not there."""
