@@ -29,7 +29,7 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     sizes = parser.add_mutually_exclusive_group()
     sizes.add_argument("--short", action="store_true", help="up to 100 gears; fails on ratios only: for CI")
-    sizes.add_argument("--middle", action="store_true", help="up to 1,000 gears, fewer repetitions")
+    sizes.add_argument("--middle", action="store_true", help="fewer repetitions, a reboot with 30 gears")
     parser.add_argument("--only", type=parts, default=PARTS, metavar="PART,…", help=f"of {', '.join(PARTS)}")
     parser.add_argument("--lab", default="bench", metavar="NAME", help="the lab to boot (bench)")
     parser.add_argument("--keep", action="store_true", help="leave the lab up")

@@ -63,8 +63,8 @@ SHORT = Size(
     idle=0, reboot=0,
 )  # fmt: skip
 MIDDLE = Size(
-    Counts((10, 100, 1_000), 1_000), cycles=100, starts=15, burst=200, creates=30, reloads=3, pairs=9,
-    processes=15, looks=40, idle=20, reboot=30,
+    Counts((10, 100, 1_000, 5_000), 1_000), cycles=100, starts=10, burst=200, creates=30, reloads=3, pairs=9,
+    processes=15, looks=40, idle=60, reboot=30,
 )  # fmt: skip
 FULL = Size(
     Counts((10, 100, 1_000, 5_000), 1_000), cycles=200, starts=40, burst=300, creates=60, reloads=5, pairs=15,

@@ -369,6 +369,8 @@ def test_purge_stops_every_gear_and_deletes_none(gear: Terminal) -> None:
 
 def test_a_boot_puts_back_what_a_power_cut_took_of_an_install(gear: Terminal) -> None:
     """Its answer waits for the unit on disk, not for systemd's link to it, which follows from the unit."""
+    if gear.way == "http":
+        return  # a request of this machine alone
     for name in ("web", "still"):
         gear.ok("install", "geard/sample", name)
     web, still = (Folders.of(gear.host.paths, name) for name in ("web", "still"))
