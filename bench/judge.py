@@ -95,6 +95,10 @@ def _answers(found: Findings, counts: Counts) -> Iterator[Row]:
         if floor := found.samples.get(at(count) + "fsync"):
             text = f"{p50(floor):.1f} ms, p99 {p99(floor):.1f} ms"
             yield Row(f"the disk's floor at {count}: one durable file of 2 KiB", text, "", None)
+    floor, ours = (found.samples.get(at(counts.most) + name) for name in ("fsync", "install"))
+    if floor and ours:
+        pair = f"{p50(ours) / p50(floor):.1f} × ({p50(ours):.1f} ms / {p50(floor):.1f} ms)"
+        yield Row(f"install, one port / the disk's floor, at {counts.most}", pair, "", None)
 
 
 def _bursts(found: Findings) -> Iterator[Row]:
