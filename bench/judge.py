@@ -14,7 +14,7 @@ from bench.findings import Findings, p50, p99
 SLACK = 1.6
 # A ratio of two medians of fewer samples of some milliseconds each fails nothing: one neighbour decides it.
 ENOUGH = 20
-HELD_CREATE = 0.8
+HELD_CREATE = 2.0
 
 VERBS = ("install", "install-plain", "start", "stop", "set-env", "delete")
 SPOKEN = {"install": "install, one port", "install-plain": "install, no port"}
