@@ -60,7 +60,8 @@ class Changes:
         fds: list[int] = []
         path = files[0][0]
         try:
-            for (path, text, mode), draft in zip(files, drafts, strict=True):
+            for file, draft in zip(files, drafts, strict=True):
+                path, text, mode = file
                 fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
                 fds.append(fd)
                 os.fchmod(fd, mode)
