@@ -5,9 +5,12 @@ budgets in `judge`. Absolute times depend on the machine and its neighbours; a r
 `--short`, which CI runs, fails on ratios only, with slack, and on what must never be: a lost gear, a port given
 twice.
 
+    measuring   what is measured, in which order, with how many gears
     inside      runs in the host, standard library only: one part for each thing that is measured
     findings    what a part brings back: samples and facts
     judge       from findings to rows, each with its budget and verdict; pure
     results     rows as a table, and RESULTS.md; pure
+    performance docs/PERFORMANCE.md; pure
+    plot        docs/performance.svg; pure
     machine     what it was measured on
 """

@@ -14,12 +14,17 @@ from bench.findings import Findings, p50, p99
 SLACK = 1.6
 # A ratio of two medians of fewer samples of some milliseconds each fails nothing: one neighbour decides it.
 ENOUGH = 20
-
-# where the findings of a part stand under other names
-FEW, MANY = "few.", "many."
+HELD_CREATE = 2.0
 
 VERBS = ("install", "install-plain", "start", "stop", "set-env", "delete")
 SPOKEN = {"install": "install, one port", "install-plain": "install, no port"}
+AT_ONCE = (1, 8, 32)
+"""so many connections install at once"""
+
+
+def at(count: int) -> str:
+    """Where findings stand that were made with so many gears installed."""
+    return f"{count}."
 
 
 @dataclass(frozen=True)
@@ -35,8 +40,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Counts:
-    few: int
-    many: int
+    """How many gears are installed when it is measured, ascending, and for which of those the budgets hold."""
+
+    all: tuple[int, ...]
+    most: int
+
+    @property
+    def few(self) -> int:
+        return self.all[0]
 
 
 def judge(found: Findings, counts: Counts) -> list[Row]:
@@ -47,7 +58,7 @@ def judge(found: Findings, counts: Counts) -> list[Row]:
         *_starts(found, counts),
         *_programs(found),
         *_memory(found, counts),
-        *_looks(found),
+        *_looks(found, counts),
         *_boots(found),
     ]
 
@@ -69,52 +80,61 @@ def _never(what: str, value: float, unit: str = "") -> Row:
 
 def _answers(found: Findings, counts: Counts) -> Iterator[Row]:
     for verb in VERBS:
-        few, many = found.samples.get(FEW + verb), found.samples.get(MANY + verb)
+        few, many = found.samples.get(at(counts.few) + verb), found.samples.get(at(counts.most) + verb)
         if not few or not many:
             continue
         spoken = SPOKEN.get(verb, verb)
-        at = f"at {counts.many}"
+        where = f"at {counts.most}"
         size = f" (n={len(many)})"
-        yield _at_most(f"{spoken}, to the answer, {at}: p50", p50(many), 2.5, "ms", size)
-        yield _at_most(f"{spoken}, to the answer, {at}: p99", p99(many), 10, "ms", size)
+        yield _at_most(f"{spoken}, to the answer, {where}: p50", p50(many), 2.5, "ms", size)
+        yield _at_most(f"{spoken}, to the answer, {where}: p99", p99(many), 10, "ms", size)
         each = f" ({p50(few):.1f} ms, n={len(few)})"
-        row = _ratio(f"{spoken}: p50 {at} / at {counts.few}", p50(many) / p50(few), most=1.5, note=each)
+        row = _ratio(f"{spoken}: p50 {where} / at {counts.few}", p50(many) / p50(few), most=1.5, note=each)
         yield row if len(many) >= ENOUGH else replace(row, fails=False)
-    for place, count in ((FEW, counts.few), (MANY, counts.many)):
-        if floor := found.samples.get(place + "fsync"):
+    for count in (counts.few, counts.most):
+        if floor := found.samples.get(at(count) + "fsync"):
             text = f"{p50(floor):.1f} ms, p99 {p99(floor):.1f} ms"
             yield Row(f"the disk's floor at {count}: one durable file of 2 KiB", text, "", None)
+    floor, ours = (found.samples.get(at(counts.most) + name) for name in ("fsync", "install"))
+    if floor and ours:
+        pair = f"{p50(ours) / p50(floor):.1f} × ({p50(ours):.1f} ms / {p50(floor):.1f} ms)"
+        yield Row(f"install, one port / the disk's floor, at {counts.most}", pair, "", None)
 
 
 def _bursts(found: Findings) -> Iterator[Row]:
-    if f"{MANY}per-second" not in found.facts or "lost" not in found.facts:
-        return
     facts = found.facts
-    for place, spoken in ((FEW, "first"), (MANY, "last")):
-        rate = facts[f"{place}per-second"]
-        size = len(found.samples[f"{place}answer"])
-        answer = (
-            f" (p50 {p50(found.samples[f'{place}answer']):.0f} ms, settled after {facts[f'{place}settled']:.1f} s)"
-        )
-        what = f"8 connections install at once, the {spoken} {size}"
-        yield Row(what, f"{rate:.0f}/s{answer}", "≥ 300/s", rate >= 300)
-    yield _never("of those, lost", facts["lost"])
+    if "lost" not in facts:
+        return
+    for connections in AT_ONCE:
+        place = f"at-once-{connections}."
+        answers, rate = found.samples[f"{place}answer"], facts[f"{place}per-second"]
+        note = f" (n={len(answers)}, p50 {p50(answers):.0f} ms, settled after {facts[f'{place}settled']:.1f} s)"
+        budget, well = ("≥ 300/s", rate >= 300) if connections == 8 else ("", None)
+        spoken = "1 connection installs" if connections == 1 else f"{connections} connections install at once"
+        yield Row(spoken, f"{rate:.0f}/s{note}", budget, well)
+    yield _never("of all installed, lost", facts["lost"])
     yield _never("of those, ports given twice", facts["ports-twice"])
     yield Row("of those, told to ask again (503)", f"{facts['refused']:.0f}", "", None)
 
 
 def _compared(found: Findings, counts: Counts) -> Iterator[Row]:
-    if creates := found.samples.get("create"):
-        ours = found.samples["create.install"]
+    most = at(counts.most)
+    ours = found.samples.get(f"{most}create-install") or found.samples.get(f"{most}install")
+    if not ours:
+        return
+    if creates := found.samples.get(f"{most}create"):
         pair = f" ({p50(creates):.1f} ms / {p50(ours):.1f} ms, n={len(ours)})"
-        what = f"podman create over REST / install, at {counts.many}"
-        yield _ratio(what, p50(creates) / p50(ours), least=5, note=pair, held=0.8)
-    reloads, installs = found.samples.get("quadlet"), found.samples.get(f"{MANY}install")
-    if reloads and installs:
-        pair = f" ({p50(reloads):.0f} ms / {p50(installs):.1f} ms, n={len(reloads)})"
-        what = f"a Quadlet file + daemon-reload / install, at {counts.many}, none running"
-        least = 100 if counts.many >= 1_000 else 20
-        yield _ratio(what, p50(reloads) / p50(installs), least=least, note=pair)
+        what = f"podman create over REST / install, at {counts.most}"
+        yield _ratio(what, p50(creates) / p50(ours), least=5, note=pair, held=HELD_CREATE)
+    if creates := found.samples.get(f"{most}docker-create"):
+        pair = f" ({p50(creates):.1f} ms / {p50(ours):.1f} ms, n={len(creates)})"
+        what = f"docker create over REST / install, at {counts.most}"
+        yield Row(what, f"{p50(creates) / p50(ours):.1f} ×{pair}", "", None)
+    if reloads := found.samples.get(f"{most}quadlet"):
+        pair = f" ({p50(reloads):.0f} ms / {p50(ours):.1f} ms, n={len(reloads)})"
+        what = f"a Quadlet file + daemon-reload / install, at {counts.most}, none running"
+        least = 100 if counts.most >= 1_000 else 20
+        yield _ratio(what, p50(reloads) / p50(ours), least=least, note=pair)
 
 
 def _starts(found: Findings, counts: Counts) -> Iterator[Row]:
@@ -122,8 +142,12 @@ def _starts(found: Findings, counts: Counts) -> Iterator[Row]:
         if ours := found.samples.get(f"gear-{end}"):
             bare = found.samples[f"bare-{end}"]
             pair = f" ({p50(ours):.0f} ms / {p50(bare):.0f} ms, {len(ours)} pairs)"
-            what = f"start → {spoken}, at {counts.many} / bare podman run -d"
+            what = f"start → {spoken}, at {counts.most} / bare podman run -d"
             yield _ratio(what, p50(ours) / p50(bare), most=1.2, note=pair)
+    if runs := found.samples.get("docker-program"):
+        ours = found.samples.get("gear-program")
+        ratio = f"{p50(runs) / p50(ours):.1f} × ({p50(runs):.0f} ms / {p50(ours):.0f} ms)" if ours else ""
+        yield Row("docker run -d → the program runs / start", ratio or f"{p50(runs):.0f} ms", "", None)
 
 
 def _programs(found: Findings) -> Iterator[Row]:
@@ -148,19 +172,23 @@ def _programs(found: Findings) -> Iterator[Row]:
 
 def _memory(found: Findings, counts: Counts) -> Iterator[Row]:
     facts = found.facts
-    if "many.rss" not in facts:
+    if "idle.rss" not in facts:
         return
-    idle, many = facts["idle.rss"], facts["many.rss"]
+    idle, many = facts["idle.rss"], facts[f"{at(counts.most)}rss"]
     yield _at_most("agent, idle: RSS", idle, 60, "MB", f" (PSS {facts['idle.pss']:.1f} MB)")
-    what = f"agent at {counts.many}, after all of the above: RSS"
-    yield _at_most(what, many, 120, "MB", f" (PSS {facts['many.pss']:.1f} MB)")
-    yield _ratio(f"agent at {counts.many} / idle", many / idle, most=2)
+    what = f"agent at {counts.most}, after all of that: RSS"
+    yield _at_most(what, many, 120, "MB", f" (PSS {facts[f'{at(counts.most)}pss']:.1f} MB)")
+    yield _ratio(f"agent at {counts.most} / idle", many / idle, most=2)
+    if "idle.ticks" in facts:
+        taken = f"{10 * facts['idle.ticks']:.0f} ms of a core, {facts['idle.wakes']:.0f} wake-ups"
+        yield Row(f"agent at {counts.most}, asked nothing for {facts['idle.seconds']:.0f} s", taken, "", None)
 
 
-def _looks(found: Findings) -> Iterator[Row]:
-    if values := found.samples.get("list"):
+def _looks(found: Findings, counts: Counts) -> Iterator[Row]:
+    if values := found.samples.get(f"{at(counts.most)}list"):
         size = f" (first {values[0]:.1f} ms, p99 {p99(values):.1f} ms)"
-        yield _at_most(f"list of {found.facts['listed']:.0f} gears: p50", p50(values), 40, "ms", size)
+        listed = found.facts[f"{at(counts.most)}listed"]
+        yield _at_most(f"list of {listed:.0f} gears: p50", p50(values), 40, "ms", size)
     if values := found.samples.get("first"):
         yield _at_most("log: first line, p50", p50(values), 50, "ms", f" (p99 {p99(values):.1f} ms)")
     if values := found.samples.get("follow"):

@@ -38,11 +38,12 @@ def render_table(rows: Sequence[Row]) -> str:
     )
 
 
-def render_results(run: Run, kept: str) -> str:
-    """RESULTS.md: the run, and after it what people have written below `kept`'s marker."""
-    table = "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells(run.rows)
-    )
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---" for _ in head], *rows]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+
+
+def render_results(run: Run) -> str:
     machine = "\n".join(f"- {line}" for line in run.machine)
     notes = "".join(f"- {note}\n" for note in run.notes)
     return f"""\
@@ -50,24 +51,22 @@ def render_results(run: Run, kept: str) -> str:
 
 Written by `{run.command}`; to repeat it, run that as root on a Debian with systemd-nspawn
 (`scripts/lab` gets what is missing). Another machine has other times; the ratios, each of one run, should hold.
-A budget that is missed stands here as missed.
+A budget that is missed stands here as missed. For reading: [PERFORMANCE.md](../docs/PERFORMANCE.md).
 
 {run.date}, {run.version}, load of the whole machine while measuring: {run.load}.
 
 {machine}
 
-| what | measured | budget | |
-|---|---|---|---|
-{table}
-
+{markdown(HEAD, cells(run.rows))}
 {notes}
-{MARKER}{kept}"""
+"""
 
 
 MARKER = "<!-- below: written by people -->\n"
 
 
-def record(run: Run, path: Path) -> None:
+def keep_below(path: Path, text: str) -> None:
+    """Write `text`, and after it what people have written below the marker before."""
     before = path.read_text() if path.exists() else ""
     _, found, kept = before.partition(MARKER)
-    path.write_text(render_results(run, kept if found else ""))
+    path.write_text(text + MARKER + (kept if found else ""))

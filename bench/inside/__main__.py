@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 
 from bench.findings import Findings
-from bench.inside import answers, boots, burst, looks, podman, quadlet
+from bench.inside import answers, boots, burst, docker, looks, podman, quadlet
 
 PARTS: dict[str, Callable[..., Findings]] = {
     "answers": answers.answers,
@@ -14,9 +14,12 @@ PARTS: dict[str, Callable[..., Findings]] = {
     "check": burst.check,
     "create": podman.create,
     "starts": podman.starts,
+    "docker-creates": docker.creates,
+    "docker-runs": docker.runs,
     "quadlet": quadlet.quadlet,
     "programs": looks.programs,
     "memory": looks.memory,
+    "idle": looks.idle,
     "lists": looks.lists,
     "logs": looks.logs,
     "run-gears": boots.run_gears,

@@ -1,4 +1,4 @@
-"""Installs from eight connections at once, and whether every one of them is there afterwards."""
+"""Installs from several connections at once, and whether every one of them is there afterwards."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from typing import Any
 from bench.findings import Findings
 from bench.inside.client import Client, new_id, wish
 
-CONNECTIONS = 8
 UNITS = Path("/var/lib/containers/units")
 PORTS = Path("/var/lib/containers/ports/interfaces/1")
 
 
-def burst(first: int, count: int) -> Findings:
+def burst(first: int, count: int, connections: int) -> Findings:
     """Install gears number `first` and on, then wait until nothing of that is going on any more."""
     found = Findings()
     jobs = {f"many-{number}": new_id() for number in range(first, first + count)}
@@ -44,8 +43,8 @@ def burst(first: int, count: int) -> Findings:
                 took.append(time.perf_counter() - began)
 
     began = time.perf_counter()
-    with ThreadPoolExecutor(CONNECTIONS) as pool:
-        results = [pool.submit(install) for _ in range(CONNECTIONS)]
+    with ThreadPoolExecutor(connections) as pool:
+        results = [pool.submit(install) for _ in range(connections)]
     answered = time.perf_counter() - began
     for result in results:
         for seconds in result.result():

@@ -66,13 +66,39 @@ def memory(restart: int) -> Findings:
         with Client() as client:
             client.ask("GET", "/containers?all=true")
         time.sleep(1)
-    shown = whole(["systemctl", "show", "--property=MainPID", "--value", "geard.service"])
-    rollup = Path(f"/proc/{int(shown)}/smaps_rollup").read_text()
+    rollup = Path(f"/proc/{agent()}/smaps_rollup").read_text()
     for line in rollup.splitlines():
         name, _, value = line.partition(":")
         if name in ("Rss", "Pss"):
             found.facts[name.lower()] = int(value.split()[0]) / 1_024
     return found
+
+
+def idle(seconds: int) -> Findings:
+    """What an agent that nobody asks takes: clock ticks (hundredths of a second), and how often it wakes."""
+    found = Findings()
+    process = Path(f"/proc/{agent()}")
+    time.sleep(2)  # what was asked before has ended by then
+    before = spent(process)
+    time.sleep(seconds)
+    for name, first, last in zip(("ticks", "wakes"), before, spent(process), strict=True):
+        found.facts[name] = last - first
+    found.facts["seconds"] = seconds
+    return found
+
+
+def spent(process: Path) -> tuple[int, int]:
+    """utime + stime, and voluntary switches of all threads (proc_pid_stat(5), proc_pid_status(5))."""
+    fields = (process / "stat").read_text().rpartition(")")[2].split()
+    wakes = 0
+    for status in process.glob("task/*/status"):
+        _, _, rest = status.read_text().partition("\nvoluntary_ctxt_switches:")
+        wakes += int(rest.split()[0])
+    return int(fields[11]) + int(fields[12]), wakes
+
+
+def agent() -> int:
+    return int(whole(["systemctl", "show", "--property=MainPID", "--value", "geard.service"]))
 
 
 def lists(times: int) -> Findings:

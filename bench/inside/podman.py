@@ -39,7 +39,7 @@ def create(times: int) -> Findings:
             podman.ask("DELETE", f"{API}/containers/{name}?force=true")
             gear.ask("DELETE", f"/container/{name}", {"Purge": True})
             if number >= 3:
-                found.sample("install", ours)
+                found.sample("create-install", ours)
                 found.sample("create", theirs)
     return found
 
@@ -95,16 +95,21 @@ def timed(found: Findings, name: str, gear: str, port: int, start: Callable[[], 
     sign.unlink(missing_ok=True)
     began = time.perf_counter()
     started = start()
-    while not sign.exists():
-        if time.perf_counter() > began + PATIENCE:
-            raise Unexpected(f"{name}: no program after {PATIENCE:g} s")
-        time.sleep(POLL)
-    found.sample(f"{name}-program", time.perf_counter() - began)
+    found.sample(f"{name}-program", await_sign(name, sign, began))
     await_page(port)
     found.sample(f"{name}-page", time.perf_counter() - began)
     time.sleep(1.2)  # the report behind a start looks on for a while
     if isinstance(started, subprocess.Popen) and started.wait() != 0:
         raise Unexpected(f"{name}: podman failed")
+
+
+def await_sign(name: str, sign: Path, began: float) -> float:
+    """Seconds from `began` until a program has made the file `sign`. Raises Unexpected after a minute."""
+    while not sign.exists():
+        if time.perf_counter() > began + PATIENCE:
+            raise Unexpected(f"{name}: no program after {PATIENCE:g} s")
+        time.sleep(POLL)
+    return time.perf_counter() - began
 
 
 def run_words(gear: str) -> list[str]:

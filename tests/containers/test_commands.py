@@ -367,6 +367,23 @@ def test_purge_stops_every_gear_and_deletes_none(gear: Terminal) -> None:
 # --- boot
 
 
+def test_a_boot_puts_back_what_a_power_cut_took_of_an_install(gear: Terminal) -> None:
+    """Its answer waits for the unit on disk, not for systemd's link to it, which follows from the unit."""
+    if gear.way == "http":
+        return  # a request of this machine alone
+    for name in ("web", "still"):
+        gear.ok("install", "geard/sample", name)
+    web, still = (Folders.of(gear.host.paths, name) for name in ("web", "still"))
+    gear.ok("start", "web")
+    web.known.unlink()
+    still.known.unlink()
+    gear.host.systemd.restart_machine()
+    assert gear("boot").code == 0
+    assert (web.known.readlink(), still.known.readlink()) == (web.unit, still.unit)
+    assert gear.host.systemd.told_about("ctr-web.service") == ["start"]
+    assert gear.host.systemd.told_about("ctr-still.service") == []
+
+
 def test_a_boot_starts_what_is_to_run_whatever_becomes_of_one(gear: Terminal) -> None:
     if gear.way == "http":
         return  # a request of this machine alone

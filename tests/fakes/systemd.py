@@ -127,6 +127,11 @@ class FakeSystemd(Systemd):
             **found.settings,
         }
 
+    async def state(self, unit: str) -> UnitState:
+        self._answer()
+        found = self._load(unit)
+        return UnitState(unit, found.load, found.active, found.sub, "start" if found.job else "")
+
     async def units(self, *patterns: str) -> dict[str, UnitState]:
         """A unit that runs, has failed or is enabled by somebody stays loaded; others are forgotten."""
         self._answer()

@@ -95,6 +95,8 @@ async def a_unit_nobody_knows(ground: Ground) -> None:
     assert (found["LoadState"], found["ActiveState"], found["SubState"]) == ("not-found", "inactive", "dead"), (
         found
     )
+    known = await systemd.state(unit)
+    assert (known.load, known.active, known.sub, known.job) == ("not-found", "inactive", "dead", ""), known
     assert await systemd.units(unit) == {}
 
 
@@ -111,6 +113,7 @@ async def a_unit_that_runs(ground: Ground) -> None:
     assert running["StateChangeTimestamp"] > 0
     found = (await systemd.units(f"{PREFIX}ru*.service"))[unit]
     assert (found.load, found.active, found.sub, found.job) == ("loaded", "active", "running", ""), found
+    assert await systemd.state(unit) == found
 
     assert await systemd.start(unit, wait=10) == "done"
     assert (await systemd.properties(unit))["MainPID"] == running["MainPID"]
@@ -184,7 +187,7 @@ async def a_start_that_takes_long(ground: Ground) -> None:
     found = await systemd.properties(unit)
     assert found["ActiveState"] == "activating", found
     assert found["Job"][0] > 0, found
-    assert (await systemd.units(unit))[unit].job == "start"
+    assert (await systemd.units(unit))[unit].job == (await systemd.state(unit)).job == "start"
     assert await systemd.stop(unit, wait=10) == "done"
     found = await systemd.properties(unit)
     assert (found["ActiveState"], found["Result"], found["Job"][0]) == ("failed", "signal", 0), found

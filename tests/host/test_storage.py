@@ -10,6 +10,7 @@ import threading
 import time
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.fakes.host import tree
@@ -74,7 +75,7 @@ def test_contents_are_on_disk_before_a_name_leads_to_them_and_folders_at_the_end
         done.append(f"fsync {os.path.basename(os.readlink(f'/proc/self/fd/{fd}')).split('.')[-1] or 'folder'}")
         real_fsync(fd)
 
-    def rename(source: Path, target: Path) -> None:
+    def rename(source: str, target: Path) -> None:
         done.append(f"rename {target.name}")
         real_rename(source, target)
 
@@ -82,8 +83,38 @@ def test_contents_are_on_disk_before_a_name_leads_to_them_and_folders_at_the_end
     monkeypatch.setattr(os, "rename", rename)
     with Changes() as changes:
         changes.write(tmp_path / "a", "1")
-        changes.write(tmp_path / "b", "2")
-    assert done == ["fsync tmp", "rename a", "fsync tmp", "rename b", f"fsync {tmp_path.name}"]
+        changes.write_all([(tmp_path / "b", "2", 0o600), (tmp_path / "c", b"3", 0o644)])
+    assert done == [
+        "fsync tmp",
+        "rename a",
+        "fsync tmp",
+        "fsync tmp",
+        "rename b",
+        "rename c",
+        f"fsync {tmp_path.name}",
+    ]
+
+
+@pytest.mark.parametrize("step", ["open", "write", "fsync", "rename"])
+@pytest.mark.parametrize("count", [0, 1])
+def test_of_files_written_together_none_takes_its_place_before_all_are_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, count: int
+) -> None:
+    (tmp_path / "a").write_text("old")
+    real, left = getattr(os, step), count
+
+    def fails_later(*given: Any) -> Any:
+        nonlocal left
+        left -= 1
+        return no_space() if left < 0 else real(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, step, fails_later)
+        with pytest.raises(OSError, match="No space"):
+            Changes().write_all([(tmp_path / "a", "new", 0o600), (tmp_path / "b", "new", 0o600)])
+    named = step == "rename" and count == 1
+    assert (tmp_path / "a").read_text() == ("new" if named else "old")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_folders_are_synced_also_where_a_request_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,7 +80,8 @@ def settle_planned(
                 if before is not None:
                     _forget_old(host, folders, changes, definition.version, facets)
         changes.remove(folders.owed_update)  # a newer word has been said
-        changes.point(folders.known, folders.unit)
+        # Often on another file system, a round of its disk more; what a power cut takes of it the boot puts back.
+        changes.point(folders.known, folders.unit, derived=True)
         for facet in facets:
             asked_part = part_of(facet.part, wish.parts)
             if asked_part is not None:
@@ -306,8 +307,7 @@ def adopt_volume(draft: str) -> None:
 @contextmanager
 def _held(folders: Folders, changes: Changes) -> Generator[None]:
     """The gear's lock, with what a killed writer left put right."""
-    new = not folders.versions.is_dir()
-    changes.folder(folders.versions)
+    new = changes.folder(folders.versions)
     with locked(folders.versions):
         if not new:
             versions.mend(folders, changes)
@@ -321,7 +321,9 @@ def _claiming(
     """Claims are made before a definition records them: a file says so meanwhile, and for which version. Where a
     killed writer left it, or this one fails, what is held and not recorded is given back.
     """
-    if folders.claiming.exists():
+    try:
+        os.close(os.open(folders.claiming, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
         release_unrecorded(host, folders, changes, versions.recorded(folders), facets)
     try:
         folders.claiming.write_text("" if (folders.versions / version).exists() else version)
@@ -367,7 +369,8 @@ def release_unrecorded(
 
 
 def _slot(host: Host, folders: Folders, changes: Changes) -> int:
-    if folders.data.exists() or (folders.versions.is_dir() and any(folders.versions.iterdir())):
+    """The one it has kept is looked for among all, so only where there is something it may have been kept for."""
+    if folders.data.exists() or os.listdir(folders.versions) != [folders.claiming.name]:
         found = slots.kept(host.paths, folders.unit)
         if found is not None:
             return found

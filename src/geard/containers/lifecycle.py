@@ -104,8 +104,8 @@ async def start(work: Work, id: str, *, restart: bool = False, renew: bool = Fal
     definition = await _completed(work, id)
     if definition is None:
         return
-    state = await host.systemd.properties(unit)
-    if state["ActiveState"] == "active" and not restart:
+    found = await host.systemd.state(unit)
+    if found.active == "active" and not restart:
         newest = await work.on_disk(_up_to_date, work, folders, definition)
         if newest and renew:
             # The start that brought it in may have been cut before that.
@@ -115,7 +115,7 @@ async def start(work: Work, id: str, *, restart: bool = False, renew: bool = Fal
             work.conclude("started", f"{id} is running{older}", id)
             return
         restart = True
-    if state["ActiveState"] == "failed" or state["SubState"] == "auto-restart":
+    if found.active == "failed" or found.sub == "auto-restart":
         await host.systemd.reset_failed(unit)
     if not folders.wanted.is_symlink():
         work.conclude("canceled", f"{id} was told to stop meanwhile", id)
@@ -167,13 +167,11 @@ def _up_to_date(work: Work, folders: Folders, definition: Definition) -> bool:
 
 async def _watch(work: Work, unit: str) -> dict[str, Any]:
     """Look again until the first moments of a program have passed."""
-    state: dict[str, Any] = {}
     for _ in range(7):
         await asyncio.sleep(SETTLE_SECONDS / 7)
-        state = await work.host.systemd.properties(unit)
-        if state["ActiveState"] != "active":
+        if (await work.host.systemd.state(unit)).active != "active":
             return await _settled(work, unit)
-    return state
+    return await work.host.systemd.properties(unit)
 
 
 async def _settled(work: Work, unit: str) -> dict[str, Any]:
@@ -222,8 +220,8 @@ async def stop(work: Work, id: str, *, seconds: float = STOP_SECONDS) -> None:
         await host.systemd.stop(unit)
         folders.owed_stop.unlink(missing_ok=True)
         return
-    state = await host.systemd.properties(unit)
-    if state["ActiveState"] in ("inactive", "failed") and not state.get("Job", (0,))[0]:
+    found = await host.systemd.state(unit)
+    if found.active in ("inactive", "failed") and not found.job:
         await host.systemd.reset_failed(unit)
         folders.owed_stop.unlink(missing_ok=True)
         work.conclude("stopped", f"{id} is stopped", id)

@@ -29,6 +29,12 @@ def wanted(paths: Paths) -> list[str]:
     return sorted(id for id in _units(paths) if unit_name(id) in links)
 
 
+def not_known(paths: Paths) -> list[str]:
+    """The ids of gears whose link is missing by which systemd knows them."""
+    links = _names(paths.systemd)
+    return sorted(id for id in _units(paths) if unit_name(id) not in links)
+
+
 def combine(paths: Paths, units: Mapping[str, UnitState], *, all: bool) -> tuple[ListedContainer, ...]:
     """The installed gears with the states systemd gives them; without `all`, only those it has loaded."""
     links = _names(active_wants(paths))

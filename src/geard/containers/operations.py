@@ -366,9 +366,12 @@ async def start_wanted(request: StartWanted, work: Work) -> Accepted:
 
 
 def _make_known(work: Work, ids: list[str]) -> None:
-    """The links are the machine's, what is to run is on the disk: they may have been lost, or be another's."""
+    """The links are the machine's, what is to run is on the disk: they may have been lost, or be another's. And an
+    install's answer does not wait for them, so a power cut may have taken some.
+    """
+    paths = work.host.paths
     with Changes() as changes:
-        for folders in (Folders.of(work.host.paths, id) for id in ids):
+        for folders in (Folders(paths, id) for id in sorted({*ids, *listing.not_known(paths)})):
             changes.point(folders.known, folders.unit)
 
 

@@ -73,8 +73,7 @@ def record(
     run_text = render_run(definition, folders, facets, engine)
     unit_text = render_unit(definition, folders, facets, engine)
     # The definition last: where a version is written anew for its image, one that is whole has its whole unit.
-    changes.write(version, unit_text, 0o644)
-    changes.write(run, run_text, 0o600)
+    changes.write_all([(version, unit_text, 0o644), (run, run_text, 0o600)])
 
 
 def enforce(folders: Folders, changes: Changes, version: str) -> None:

@@ -174,7 +174,7 @@ class Api:
         self, question: Question, request: Request[Any], asker: Asker, follow: bool
     ) -> web.StreamResponse:
         running = self._dispatcher.perform(request, asker, question.id)
-        answer: Answer = await asyncio.shield(running.answer)
+        answer: Answer = await running.answer()
         patience = _patience(question.http.headers, request)
         if not follow and patience is None:
             return self._told(question, self._whole(question, answer))
@@ -307,22 +307,27 @@ class Api:
         return self._told(question, response)
 
     def _told(self, question: Question, response: web.StreamResponse) -> web.StreamResponse:
-        """One line in the journal for each request that would change something."""
-        http, asker = question.http, question.visit.asker
+        """One line in the journal for each request that would change something, written when the answer is on its
+        way: that takes as long as some requests do.
+        """
+        http = question.http
         if http.method not in ("GET", "HEAD", "OPTIONS"):
-            who = "somebody" if isinstance(asker, Failure) else asker.name
-            path = http.rel_url.raw_path[:300]
-            log.info(
-                "%s, %s: %s %s%s [%s] %d",
-                who,
-                question.visit.door,
-                http.method,
-                path,
-                f" ({question.told[:100]!r})" if question.told else "",
-                question.id,
-                response.status,
-            )
+            asyncio.get_running_loop().call_soon(_write_down, question, response.status)
         return response
+
+
+def _write_down(question: Question, status: int) -> None:
+    http, asker = question.http, question.visit.asker
+    log.info(
+        "%s, %s: %s %s%s [%s] %d",
+        "somebody" if isinstance(asker, Failure) else asker.name,
+        question.visit.door,
+        http.method,
+        http.rel_url.raw_path[:300],
+        f" ({question.told[:100]!r})" if question.told else "",
+        question.id,
+        status,
+    )
 
 
 async def _all_ended(tasks: Set[asyncio.Future[Any]]) -> None:

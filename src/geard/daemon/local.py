@@ -22,7 +22,7 @@ class LocalPerformer:
         if kind.route is not None and not kind.route.mutates:
             return await self._dispatcher.ask(request, ROOT_HERE)
         running = self._dispatcher.perform(request, ROOT_HERE, id, lasting=follow is not None)
-        answer = await running.answer
+        answer = await running.answer()
         if follow is not None:
             follow(answer)
         async for step in running.report():

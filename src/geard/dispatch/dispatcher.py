@@ -13,6 +13,7 @@ import os
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
+from itertools import islice
 from typing import Any
 
 from geard.dispatch.operation import operation_for
@@ -38,11 +39,25 @@ class Running:
         self.id = id
         self.request = request
         self.asker = asker
-        self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._answer: Any = None
+        self._answered = asyncio.Event()
         self.steps: list[Progress] = []
         self.failure: Failure | None = None
         self.ended_at: float | None = None
         self._changed = asyncio.Event()
+
+    async def answer(self) -> Any:
+        """Raises the Failure that it ended with instead. Who leaves meanwhile ends nothing."""
+        # An event, no future behind a shield: who waits goes on in the next turn of the loop, not the one after.
+        await self._answered.wait()
+        if isinstance(self._answer, Failure):
+            raise self._answer
+        return self._answer
+
+    def answered(self, answer: Any) -> None:
+        """The answer, or a Failure in its place."""
+        self._answer = answer
+        self._answered.set()
 
     @property
     def ended(self) -> bool:
@@ -147,11 +162,10 @@ class Dispatcher:
             answer = await operation_for(type(running.request)).run(running.request, work)
         except Exception as error:  # noqa: BLE001 - the edge: a bug in one operation harms no other
             failure = as_failure(error, running)
-            running.answer.set_exception(failure)
-            running.answer.exception()  # somebody may have left; asyncio would complain to nobody
+            running.answered(failure)
             running.end(failure)
             return
-        running.answer.set_result(answer)
+        running.answered(answer)
         await asyncio.sleep(0.001)  # the answer is sent first, and nothing of what follows holds it up
         try:
             for follow_up in work.follow_ups:
@@ -165,7 +179,7 @@ class Dispatcher:
         """Drop ended records past their time, or the oldest ended ones past the bound; never a running one."""
         horizon = time.monotonic() - KEEP_SECONDS
         over = len(self._records) - KEEP_RECORDS
-        for id, running in list(self._records.items())[: max(over, 0) + 16]:
+        for id, running in list(islice(self._records.items(), max(over, 0) + 16)):
             if running.ended_at is not None and (over > 0 or running.ended_at < horizon):
                 del self._records[id]
                 over -= 1

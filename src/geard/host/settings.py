@@ -6,6 +6,7 @@ gears of other concerns from being started at night.
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from dataclasses import dataclass
@@ -122,7 +123,7 @@ class Settings:
 def _signature(path: Path) -> tuple[int, int, int] | None:
     """Changes with the file; None where there is none."""
     try:
-        status = path.stat()
+        status = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     return status.st_ino, status.st_mtime_ns, status.st_size

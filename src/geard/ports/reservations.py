@@ -18,7 +18,7 @@ from pathlib import Path
 
 from geard.failures import AlreadyExists, Conflict, Invalid, Unavailable
 from geard.host.paths import Paths
-from geard.host.storage import Changes, locked, read_hint, write_hint
+from geard.host.storage import Changes, locked, read_hint, read_text, write_hint
 from geard.identifiers import DEFAULT_PORT
 from geard.ports.listening import in_use, who_holds
 
@@ -188,10 +188,7 @@ def _blocks(base: Path, span: range = SPAN) -> Iterator[int]:
 
 def _client_range() -> tuple[int, int]:
     """Where the kernel takes the ports of outgoing connections from (ip-sysctl, ip_local_port_range)."""
-    try:
-        low, high = _EPHEMERAL.read_text().split()
-    except OSError:
-        return 32_768, 60_999
+    low, high = (read_text(_EPHEMERAL) or "32768 60999").split()
     return int(low), int(high)
 
 
