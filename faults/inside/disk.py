@@ -60,10 +60,10 @@ def put_back(kept: bytes) -> None:
 # --- compared
 
 _VARYING = (
-    (re.compile(r'("(?:Version|Written|By)":)"[^"]*"'), r"\1_"),
+    (re.compile(r'("(?:Version|Written|Created|By)":)"[^"]*"'), r"\1_"),
     (re.compile(r'("(?:Slot|Uid)":)[0-9]+'), r"\1_"),
     (re.compile(r'("Cpus":[0-9]+)\.0\b'), r"\1"),
-    (re.compile(r"(GEAR_VERSION=|X-ContainerRequestId=|X-ContainerUserId=).*"), r"\1_"),
+    (re.compile(r"(GEAR_VERSION=|X-ContainerRequestId=|X-ContainerUserId=|X-ContainerCreated=).*"), r"\1_"),
 )
 
 
