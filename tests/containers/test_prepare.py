@@ -58,7 +58,7 @@ def test_what_the_last_start_left_is_gone(fake_host: FakeHost, folders: Folders)
     for name in ("pid", "cid", "failure", "permanent"):
         (folders.state / name).touch()
     lay_out(fake_host, folders)
-    assert sorted(path.name for path in folders.state.iterdir()) == ["env", "environment", "version"]
+    assert sorted(path.name for path in folders.state.iterdir()) == ["engine", "env", "environment", "version"]
 
 
 @pytest.mark.parametrize(

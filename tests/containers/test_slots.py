@@ -15,7 +15,7 @@ from tests.fakes.host import FakeHost
 from geard.containers import slots
 from geard.failures import Unavailable
 from geard.host.storage import Changes
-from geard.setup.network import CANDIDATES, choose_ipv4, choose_ipv6, render
+from geard.setup.network import CANDIDATES, choose_ipv4, choose_ipv6, plan
 
 BRIDGE = slots.Bridge(ipaddress.IPv4Network("10.183.0.0/16"), ipaddress.IPv6Network("fd67:6561:7264:1::/64"))
 
@@ -94,14 +94,24 @@ def test_many_at_once_get_a_slot_each(fake_host: FakeHost) -> None:
 def test_a_host_without_setup_says_so(fake_host: FakeHost) -> None:
     (fake_host.paths.base / "network").unlink()
     with pytest.raises(Unavailable) as caught:
-        slots.bridge(fake_host.paths)
+        slots.bridge(fake_host.paths, "podman")
     assert "gear setup" in caught.value.hint
 
 
-@pytest.mark.parametrize("ipv6", [None, ipaddress.IPv6Network("fd67:6561:7264:5::/64")])
-def test_the_network_that_setup_chose_comes_back(fake_host: FakeHost, ipv6: ipaddress.IPv6Network | None) -> None:
-    (fake_host.paths.base / "network").write_text(render(CANDIDATES[2], ipv6))
-    assert slots.bridge(fake_host.paths) == slots.Bridge(CANDIDATES[2], ipv6)
+@pytest.mark.parametrize("ipv6", [True, False])
+def test_the_networks_that_setup_chose_come_back(fake_host: FakeHost, *, ipv6: bool) -> None:
+    (fake_host.paths.base / "network").write_text(plan("", ["10.183.0.0/16"], b"seed", ipv6=ipv6))
+    podman, docker = (slots.bridge(fake_host.paths, engine) for engine in ("podman", "docker"))
+    assert (podman.ipv4, docker.ipv4) == CANDIDATES[1:3]
+    assert (podman.ipv6 is not None, docker.ipv6 is not None) == (ipv6, ipv6)
+    assert podman.ipv6 != docker.ipv6 or not ipv6
+
+
+def test_a_network_that_is_there_stays_when_another_engine_comes() -> None:
+    before = "ipv4 10.5.0.0/16\n"
+    assert plan(before, ["10.183.0.0/16"], b"seed", ipv6=True) == f"{before}docker-ipv4 {CANDIDATES[1]}\n"
+    whole = plan("", [], b"seed", ipv6=True)
+    assert plan(whole, [str(CANDIDATES[3])], b"other", ipv6=True) == whole
 
 
 def test_the_network_is_one_that_leads_nowhere_yet() -> None:
@@ -113,5 +123,6 @@ def test_the_network_is_one_that_leads_nowhere_yet() -> None:
 
 @given(st.binary(max_size=40))
 def test_the_ipv6_network_is_a_unique_local_one(seed: bytes) -> None:
-    assert choose_ipv6(seed).subnet_of(ipaddress.IPv6Network("fd67:6561:7264::/48"))
-    assert choose_ipv6(seed).prefixlen == 64
+    assert choose_ipv6(seed, 1).subnet_of(ipaddress.IPv6Network("fd67:6561:7264::/48"))
+    assert choose_ipv6(seed, 0).prefixlen == 64
+    assert choose_ipv6(seed, 0) != choose_ipv6(seed, 1)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -21,6 +22,8 @@ from geard.containers.volumes import volume_folder
 from geard.containers.wishes import check_path
 from geard.environments.requests import Environment, EnvironmentPart
 from geard.failures import Invalid
+from geard.host.engine import Engine
+from geard.host.engine.docker import Docker
 from geard.host.engine.podman import Podman
 from geard.host.paths import Paths
 from geard.ports.requests import PortPair, PublishedPorts
@@ -97,11 +100,18 @@ DEFINITIONS = {
         limits=Limits(memory=0, pids=0), restart="no",
     ),
 }  # fmt: skip
+DEFINITIONS["docker"] = msgspec.structs.replace(
+    DEFINITIONS["everything"], engine="docker", uid=None, ipv4="10.184.109.105", ipv6="fd67:6561:7264:2::6d69",
+    entrypoint=("/bin/my app", "first"),
+)  # fmt: skip
+ENGINES: dict[str, Engine] = {"podman": Podman(), "docker": Docker()}
 
 
 def render(definition: Definition, what: str) -> str:
     folders, facets = Folders.of(Paths(), definition.id), catalog.load()
-    return (render_unit if what == "service" else render_run)(definition, folders, facets, Podman())
+    return (render_unit if what == "service" else render_run)(
+        definition, folders, facets, ENGINES[definition.engine]
+    )
 
 
 @pytest.mark.parametrize("what", ["service", "run"])
@@ -130,6 +140,22 @@ def test_the_words_reach_podman_as_they_were_asked_for() -> None:
     assert "a.b/c=x=y" in words
     assert "tier=front end" in words
     assert words[:2] == ["--name", "ctr-my-sample-service.1"]
+
+
+def test_the_words_reach_docker_as_they_were_asked_for() -> None:
+    definition = DEFINITIONS["docker"]
+    words = split_variable(environment_file(render(definition, "run"))["GEAR_RUN"])
+    assert words[words.index("--entrypoint") + 1] == "/bin/my app"
+    assert words[words.index(definition.image_id) + 1 :] == ["first", *definition.command], (
+        "one word is all it takes"
+    )
+    assert not any("map" in word for word in words), "it knows no users of a container's own"
+
+
+def test_dockerd_that_goes_away_takes_no_gear_along_for_good() -> None:
+    unit = render(DEFINITIONS["docker"], "service")
+    assert "Wants=docker.service" in unit
+    assert "Requires=" not in unit and "BindsTo=" not in unit
 
 
 def test_all_versions_of_a_gear_have_one_service_section() -> None:

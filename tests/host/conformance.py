@@ -1,6 +1,6 @@
 """What geard relies on of systemd, the engine and the journal: run on the fakes by pytest, and on the real ones.
 
-    /opt/geard/bin/python3 - < tests/host/conformance.py      in a host, as root; what does not hold is told
+    /opt/geard/bin/python3 - [CHECK…] < tests/host/conformance.py    in a host, as root; what does not hold is told
 
 It imports nothing but geard and the standard library, so that it can be sent to a host as it is.
 """
@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -234,7 +234,10 @@ async def images(ground: Ground) -> None:
     found = await engine.image(IMAGE)
     assert found is not None
     assert re.fullmatch("[0-9a-f]{64}", found.id), found
-    assert re.fullmatch("sha256:[0-9a-f]{64}", found.digest), found
+    # Docker knows a digest only of what came from a registry.
+    assert re.fullmatch("sha256:[0-9a-f]{64}", found.digest) or (engine.name, found.digest) == ("docker", ""), (
+        found
+    )
     assert found.command, found
     assert IMAGE_PORT in found.ports, found
     for reference in (found.id, f"sha256:{found.id}", *found.names):
@@ -269,11 +272,13 @@ async def the_journal(ground: Ground) -> None:
     assert [e async for e in host.journal.entries(f"{PREFIX}absent.service", Span())] == []
 
 
-async def hold(ground: Ground) -> list[str]:
-    """Run every check; what does not hold."""
+async def hold(ground: Ground, names: Sequence[str] = ()) -> list[str]:
+    """Run every check, or those named; what does not hold."""
     wrong: list[str] = []
     for deed in CHECKS:
         name = getattr(deed, "__name__", str(deed))
+        if names and name not in names:
+            continue
         try:
             await deed(ground)
         except Exception:  # noqa: BLE001 - whatever it is, it is told
@@ -287,10 +292,10 @@ def main() -> int:
     from geard.host.here import this_host
 
     async def run() -> list[str]:
-        return await hold(Ground(this_host(), Path("/run/systemd/system")))
+        return await hold(Ground(this_host(), Path("/run/systemd/system")), sys.argv[1:])
 
     wrong = asyncio.run(run())
-    print("\n".join(wrong) or f"all {len(CHECKS)} hold")
+    print("\n".join(wrong) or "all hold")
     return 1 if wrong else 0
 
 

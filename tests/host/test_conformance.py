@@ -30,7 +30,16 @@ async def test_the_fake_behaves_as_the_real_one(deed: Check, ground: Ground) -> 
 
 
 # What is the same in the fake: words that are made, not told to anybody.
-PURE = {"run_words", "service_lines", "exec_argv", "pull_argv", "rename_argvs"}
+PURE = {
+    "unit_lines",
+    "facts",
+    "is_installed",
+    "run_words",
+    "service_lines",
+    "exec_argv",
+    "pull_argv",
+    "rename_argvs",
+}
 
 
 @pytest.mark.parametrize(("real", "fake"), [(Systemd, FakeSystemd), (Podman, FakeEngine), (Journal, FakeJournal)])

@@ -7,7 +7,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -16,6 +16,8 @@ from lab.machine import LabError
 
 from lab import door
 
+APP = "geard/busybox-http-app"
+
 
 @dataclass(frozen=True)
 class Shell:
@@ -23,6 +25,7 @@ class Shell:
 
     lab: Lab
     name: str
+    engine: str = "podman"
 
     def run(
         self, command: Sequence[str], *, stdin: str | bytes = b"", check: bool = True, seconds: float = 120
@@ -61,6 +64,15 @@ class Shell:
 
     def sh(self, script: str, *, check: bool = True) -> subprocess.CompletedProcess[str]:
         return self.run(["sh", "-c", script], check=check)
+
+    def inside(self, name: str, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a command in a gear, by its engine alone."""
+        return self.run([self.engine, "exec", f"ctr-{name}", *words], check=check)
+
+    @property
+    def containers(self) -> list[str]:
+        """All that the engine has, running or not."""
+        return self.run([self.engine, "ps", "-aq"]).stdout.split()
 
     def status(self, name: str) -> dict[str, Any]:
         found: list[dict[str, Any]] = json.loads(self.gear("status", "-o", "json", name).stdout)
@@ -119,12 +131,34 @@ def h1(lab: Lab) -> Shell:
     return Shell(lab, "h1")
 
 
+BOTH = pytest.mark.parametrize("engine", ["podman", "docker"], indirect=True)
+"""for tests of what depends on the engine: it is the machine's default for them"""
+SETTINGS = "/etc/geard/geard.toml"
+
+
+@pytest.fixture(scope="module")
+def engine(request: pytest.FixtureRequest, h1: Shell) -> Generator[str]:
+    name: str = getattr(request, "param", "podman")
+    if name == "podman":
+        yield name
+        return
+    # Never while gears run that rely on what it finds: dockerd changes the host's firewall as it starts.
+    h1.run(["systemctl", "start", "docker.socket", "docker.service"])
+    load = 'for file in /usr/share/geard-lab/images/*.tar; do docker load -qi "$file"; done; gear setup'
+    h1.sh(f"docker image inspect {APP} >/dev/null 2>&1 || {{ {load}; }}")
+    yield name
+    h1.run(["rm", "-f", SETTINGS])
+
+
 @pytest.fixture
-def host(h1: Shell) -> Generator[Shell]:
+def host(h1: Shell, engine: str) -> Generator[Shell]:
     """A host without gears, before and after."""
-    _clear(h1)
-    yield h1
-    _clear(h1)
+    found = replace(h1, engine=engine)
+    _clear(found)
+    if engine != "podman":
+        found.run(["tee", SETTINGS], stdin=f'[engine]\ndefault = "{engine}"\n')
+    yield found
+    _clear(found)
 
 
 def _clear(host: Shell) -> None:

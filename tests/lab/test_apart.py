@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.lab.conftest import Shell
+from tests.lab.conftest import BOTH, Shell
 
 pytestmark = pytest.mark.lab
 
@@ -11,6 +11,7 @@ APP = "geard/busybox-http-app"
 TOOLS = "geard/test-tools"
 
 
+@BOTH
 def test_only_published_ports_are_reached(host: Shell) -> None:
     host.gear("install", APP, "target", "--start", "-p", "8080:0")
     host.gear("install", TOOLS, "prober", "--start")
@@ -20,7 +21,7 @@ def test_only_published_ports_are_reached(host: Shell) -> None:
     port = host.port("target")
 
     def reached(url: str) -> bool:
-        probe = host.run(["podman", "exec", "ctr-prober", "wget", "-T2", "-qO-", url], check=False)
+        probe = host.inside("prober", "wget", "-T2", "-qO-", url, check=False)
         return "target" in probe.stdout
 
     assert reached(f"http://{host.address}:{port}/"), "a published port is a door"
@@ -28,15 +29,16 @@ def test_only_published_ports_are_reached(host: Shell) -> None:
     assert not reached(f"http://{ipv4}:8080/")
     assert not reached(f"http://[{ipv6}]:8080/")
     for place in (f"{gateway}:43273", f"{host.address}:43273", f"{host.address}:22"):
-        probe = host.run(["podman", "exec", "ctr-prober", "wget", "-T2", "-qO-", f"http://{place}/"], check=False)
+        probe = host.inside("prober", "wget", "-T2", "-qO-", f"http://{place}/", check=False)
         assert probe.returncode != 0 and "43273" not in probe.stdout
         assert "refused" not in probe.stderr, "the packet itself is rejected, whatever listens"
 
 
+@BOTH
 def test_a_gear_keeps_its_address(host: Shell) -> None:
     host.gear("install", TOOLS, "home", "--start")
-    where = ["podman", "exec", "ctr-home", "ip", "-o", "addr", "show", "eth0"]
-    link = ["podman", "exec", "ctr-home", "cat", "/sys/class/net/eth0/address"]
+    where = [host.engine, "exec", "ctr-home", "ip", "-o", "addr", "show", "eth0"]
+    link = [host.engine, "exec", "ctr-home", "cat", "/sys/class/net/eth0/address"]
     address, mac = host.run(where).stdout, host.run(link).stdout
     host.gear("restart", "home")
     assert host.run(link).stdout == mac
@@ -44,6 +46,7 @@ def test_a_gear_keeps_its_address(host: Shell) -> None:
     assert [line.split()[3] for line in host.run(where).stdout.splitlines()] == first
 
 
+@BOTH
 def test_a_neighbour_that_routes_here_reaches_published_ports_alone(host: Shell) -> None:
     host.gear("install", APP, "target", "--start", "-p", "8080:0")
     facts = host.status("target")["Facts"]

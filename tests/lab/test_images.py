@@ -6,7 +6,7 @@ from collections.abc import Generator
 from functools import partial
 
 import pytest
-from tests.lab.conftest import Shell, eventually
+from tests.lab.conftest import BOTH, Shell, eventually
 
 pytestmark = pytest.mark.lab
 
@@ -22,11 +22,13 @@ def registry(host: Shell) -> Generator[str]:
     host.run(["podman", "tag", TOOLS, name])
     host.run(["podman", "push", "-q", name])
     host.run(["podman", "untag", TOOLS, name])
+    host.run(["docker", "rmi", name], check=False)
     yield name
     host.run(["systemctl", "stop", "docker-registry"])
     host.run(["podman", "untag", TOOLS, name], check=False)
 
 
+@BOTH
 def test_an_image_is_pulled_by_a_unit_of_its_own(host: Shell, registry: str) -> None:
     done = host.gear("install", registry, "fetched", "--start")
     assert "fetched is running" in done.stdout
@@ -34,6 +36,7 @@ def test_an_image_is_pulled_by_a_unit_of_its_own(host: Shell, registry: str) -> 
     assert "pulling h1:5000/geard/pulled:1" in host.run(["journalctl", "-q", "-u", "geard-pull@*"]).stdout
 
 
+@BOTH
 def test_several_that_want_one_image_share_a_pull(host: Shell, registry: str) -> None:
     host.sh(f"for n in a b c; do gear install {registry} share-$n --start --no-wait & done; wait")
     for name in ("share-a", "share-b", "share-c"):
@@ -44,6 +47,7 @@ def _is_active(host: Shell, name: str) -> bool:
     return bool(host.status(name)["ActiveState"] == "active")
 
 
+@BOTH
 def test_an_image_that_no_registry_has_fails_for_good(host: Shell, registry: str) -> None:
     done = host.gear("install", "h1:5000/geard/never", "never", "--start", check=False)
     assert done.returncode == 5
@@ -51,10 +55,12 @@ def test_an_image_that_no_registry_has_fails_for_good(host: Shell, registry: str
     eventually(lambda: host.status("never")["ActiveState"] == "failed")
 
 
+@BOTH
 def test_pull_and_login(host: Shell, registry: str) -> None:
     assert "sha256:" in host.gear("pull", registry).stdout
     assert "logged in" in host.gear("login", "h1:5000", "-u", "me", "--password-stdin", stdin="secret\n").stdout
-    assert host.sh("stat -c %a /etc/geard/registries.json").stdout == "600\n"
+    kept = {"podman": "/etc/geard/registries.json", "docker": "/etc/geard/docker/config.json"}
+    assert host.run(["stat", "-c", "%a", kept[host.engine]]).stdout == "600\n"
 
 
 def test_an_environment_from_a_url(host: Shell) -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 
 import pytest
-from tests.lab.conftest import Shell, eventually
+from tests.lab.conftest import BOTH, Shell, eventually
 
 pytestmark = pytest.mark.lab
 
@@ -76,6 +76,7 @@ def reserved(host: Shell) -> set[str]:
     return set(host.sh("find /var/lib/containers/ports -type l -printf '%f\n'").stdout.split())
 
 
+@BOTH
 def test_a_gear_answers_udp(host: Shell) -> None:
     host.gear("install", TOOLS, "echo", "--start", "-p", "5353:4353/udp", *PYTHON, "--", "-c", ECHO)
     for address in ("127.0.0.1", host.address):
@@ -87,6 +88,7 @@ def test_a_gear_answers_udp(host: Shell) -> None:
     assert datagram(host, host.address, 4353) == ""
 
 
+@BOTH
 def test_an_address_is_the_only_door(host: Shell) -> None:
     ipv6 = host.sh("ip -6 -o addr show dev eth0 scope global | awk '{print $4}' | cut -d/ -f1").stdout.strip()
     host.gear("install", APP, "here", "--start", "-p", "8080:127.0.0.1:4100")
@@ -128,6 +130,7 @@ def test_the_admins_address_holds_where_none_is_asked_for(host: Shell) -> None:
         host.sh("rm /etc/geard/geard.toml")
 
 
+@BOTH
 def test_ports_change_while_a_gear_runs(host: Shell) -> None:
     host.gear("install", APP, "web", "--start", "-p", "8080:4100,9999:4101")
     pid = main_pid(host, "web")
@@ -155,6 +158,7 @@ def test_ports_change_while_a_gear_runs(host: Shell) -> None:
     assert reserved(host) == {"4200"}
 
 
+@BOTH
 def test_a_connection_that_is_there_goes_on(host: Shell) -> None:
     host.gear(
         "install", TOOLS, "echo", "--start", "-p", "7:4107,8:4108", "--", "nc", "-ll", "-p", "7", "-e", "cat"
@@ -177,6 +181,7 @@ with socket.create_connection(("127.0.0.1", 4207), timeout=5) as client:
     eventually(lambda: host.run(["python3", "-c", script], check=False).returncode == 0, 10)
 
 
+@BOTH
 def test_what_was_changed_while_it_ran_is_what_a_crash_and_a_boot_bring_back(host: Shell) -> None:
     host.gear("install", APP, "web", "--start", "-p", "8080:4100")
     host.gear("port", "web", "8080:4200")

@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 
 import pytest
-from tests.lab.conftest import Shell
+from tests.lab.conftest import BOTH, Shell
 
 pytestmark = pytest.mark.lab
 
@@ -109,11 +109,12 @@ def spawned(words: Sequence[bytes]) -> str:
 # --- commands
 
 
+@BOTH
 def test_a_command_given_at_the_terminal(host: Shell) -> None:
     words = strings("command, terminal", 600)
     host.gear("install", TOOLS, "argv", "--start", "--", *WAIT, *words)
     same(command_of(host, "argv"), words, "a command given at the terminal")
-    inspected = json.loads(host.run(["podman", "inspect", "ctr-argv"]).stdout)[0]
+    inspected = json.loads(host.run([host.engine, "inspect", "ctr-argv"]).stdout)[0]
     same(inspected["Config"]["Cmd"][len(WAIT) :], words, "the command in podman inspect")
     host.gear("restart", "argv")
     same(command_of(host, "argv"), words, "a command after a restart")
@@ -132,6 +133,7 @@ def test_a_command_of_more_than_the_kernel_takes_is_refused(host: Shell) -> None
     assert host.gear("list", "-a", "-q").stdout == ""
 
 
+@BOTH
 @pytest.mark.parametrize("where", ["", "localhost/"])
 def test_what_exec_is_given(host: Shell, where: str) -> None:
     host.gear("install", TOOLS, "argv", "--start")
@@ -148,6 +150,7 @@ def test_what_exec_is_given(host: Shell, where: str) -> None:
 # --- environments
 
 
+@BOTH
 def test_an_environment_by_every_way(host: Shell) -> None:
     """Install, set-env, PUT, PATCH, a file: each sets just what it says, and the next start has it."""
     whole = variables("environment", 250)
@@ -200,6 +203,7 @@ def test_what_an_environment_cannot_carry_is_refused(host: Shell) -> None:
     host.gear("delete-env", "before")
 
 
+@BOTH
 def test_dangerous_names_act_on_the_gear_alone(host: Shell) -> None:
     """PATH, LD_PRELOAD, HOME and their like are the container's, and podman never sees them."""
     values = {"PATH": "/bin:/nowhere", "LD_PRELOAD": "/evil.so", "HOME": "/x", "CONTAINERS_CONF": "/x"}
@@ -234,6 +238,7 @@ def test_bytes_that_are_no_text_are_refused_at_the_terminal(host: Shell) -> None
 # --- labels, paths, names
 
 
+@BOTH
 @pytest.mark.parametrize("way", ["terminal", "http"])
 def test_labels(host: Shell, way: str) -> None:
     values = {f"odd.label/{n}": value for n, value in enumerate(strings(f"labels {way}", 250))}
@@ -242,7 +247,7 @@ def test_labels(host: Shell, way: str) -> None:
         host.run(["gear", "install", TOOLS, "odd", "--start", *options])
     else:
         ask(host, "PUT", "/container/odd?follow=true", {"Image": TOOLS, "Started": True, "Labels": values})
-    inspected = json.loads(host.run(["podman", "inspect", "ctr-odd"]).stdout)[0]["Config"]["Labels"]
+    inspected = json.loads(host.run([host.engine, "inspect", "ctr-odd"]).stdout)[0]["Config"]["Labels"]
     same_values(inspected, values, f"labels by {way}")
 
 
@@ -251,6 +256,7 @@ PATHS = ["a,b", "c:d", 'q"uote', "quo'te", "sp ace", "ünï ☃", ".dot", "..dot
          "a" * 190]  # fmt: skip
 
 
+@BOTH
 def test_paths_of_mounts_and_volumes(host: Shell) -> None:
     """Each path on the host at the same path in the gear; a link on the host leads where it leads."""
     script = "import json, os, sys\nfor path in json.load(sys.stdin):\n os.makedirs(path, exist_ok=True)\n"
@@ -272,10 +278,10 @@ def test_paths_of_mounts_and_volumes(host: Shell) -> None:
     for gear in ("odd", "odd-2"):
         names = [*PATHS, "link"] if gear == "odd" else PATHS
         inside = 'for d in "$@"; do cat "/mnt/$d/here" || exit; printf "\\0"; done'
-        found = host.run(["podman", "exec", f"ctr-{gear}", "sh", "-c", inside, "sh", *names]).stdout.split("\0")
+        found = host.run([host.engine, "exec", f"ctr-{gear}", "sh", "-c", inside, "sh", *names]).stdout.split("\0")
         same(found[:-1], [f"/srv/odd/{'sp ace' if name == 'link' else name}" for name in names], "what is mounted")
         inside = 'for d in "$@"; do echo kept >"/kept/$d/new" || exit; done'
-        host.run(["podman", "exec", f"ctr-{gear}", "sh", "-c", inside, "sh", *PATHS])
+        host.run([host.engine, "exec", f"ctr-{gear}", "sh", "-c", inside, "sh", *PATHS])
         count = host.sh(f"find /var/lib/containers/data/od/{gear} -mindepth 2 -name new | wc -l").stdout
         assert int(count) == len(PATHS)
     host.run(["rm", "-rf", "/srv/odd"])
@@ -289,6 +295,7 @@ def test_a_mount_of_what_is_not_there_is_refused_before_anything_is_written(host
     assert host.sh("find /var/lib/containers/units /var/lib/containers/ports | sort").stdout == before
 
 
+@BOTH
 def test_a_mount_that_has_gone_is_named_by_the_start_that_fails(host: Shell) -> None:
     host.run(["mkdir", "-p", "/srv/gone"])
     host.gear("install", TOOLS, "odd", "-v", "/srv/gone:/x")
@@ -314,6 +321,7 @@ def test_names_that_look_like_something_else(host: Shell) -> None:
 # --- what it means
 
 
+@BOTH
 def test_no_value_is_readable_by_others(host: Shell) -> None:
     host.gear("install", TOOLS, "secret", "--start", "TOKEN=hunter2")
     assert host.sh("grep -ral 'hunter[2]' /proc/[0-9]*/cmdline || true").stdout == ""
@@ -331,14 +339,15 @@ def test_no_value_is_readable_by_others(host: Shell) -> None:
     assert "hunter2" not in host.gear("cat", "secret").stdout
 
 
+@BOTH
 def test_set_env_acts_at_the_next_start(host: Shell) -> None:
     host.gear("install", TOOLS, "env", "--start", "A=1", "B=2")
     host.gear("set-env", "env", "B=3", "C=4", "--remove", "A")
     host.gear("restart", "env")
-    raw = host.run(["podman", "exec", "ctr-env", "env"]).stdout.splitlines()
+    raw = host.run([host.engine, "exec", "ctr-env", "env"]).stdout.splitlines()
     assert "B=3" in raw and "C=4" in raw and not any(line.startswith("A=") for line in raw)
     host.gear("install", TOOLS, "env", "--start", "B=5")
-    raw = host.run(["podman", "exec", "ctr-env", "env"]).stdout.splitlines()
+    raw = host.run([host.engine, "exec", "ctr-env", "env"]).stdout.splitlines()
     assert "B=5" in raw and "C=4" not in raw, "installed anew, a gear's own environment is replaced, and at once"
 
 
@@ -346,19 +355,28 @@ def test_a_shared_environment(host: Shell) -> None:
     host.gear("set-env", "shared", "--reset", "S=1")
     host.gear("install", TOOLS, "one", "two", "--start", "--env-id", "shared")
     for name in ("one", "two"):
-        assert "S=1" in host.run(["podman", "exec", f"ctr-{name}", "env"]).stdout
+        assert "S=1" in host.run([host.engine, "exec", f"ctr-{name}", "env"]).stdout
     host.gear("install", TOOLS, "one", "--env-id", "shared", "T=2")
     assert host.gear("env", "shared").stdout == "S=1\nT=2\n", "attaching does not wipe it"
     host.gear("delete", "--purge", "one")
     assert host.gear("env", "shared").stdout == "S=1\nT=2\n"
 
 
+@BOTH
+def test_a_volume_begins_with_what_the_image_has_there(host: Shell) -> None:
+    host.gear("install", "geard/busybox-http-app", "filled", "--start", "-v", "/srv/www,/tmp,/nothing")
+    assert host.inside("filled", "ls", "/srv/www/cgi-bin").stdout == "index.cgi\n"
+    assert host.inside("filled", "stat", "-c", "%a %u", "/tmp").stdout == "1777 0\n"
+    assert host.inside("filled", "ls", "/nothing").stdout == ""
+
+
+@BOTH
 def test_volumes_and_bind_mounts(host: Shell) -> None:
     host.sh("rm -rf /srv/ro /srv/rw && mkdir -p /srv/ro /srv/rw && echo there > /srv/ro/file && chmod 777 /srv/rw")
     host.gear("install", TOOLS, "disk", "--start", "-v", "/data,/srv/ro:/ro:ro,/srv/rw:/rw")
 
     def inside(script: str) -> subprocess.CompletedProcess[str]:
-        return host.run(["podman", "exec", "ctr-disk", "sh", "-c", script], check=False)
+        return host.run([host.engine, "exec", "ctr-disk", "sh", "-c", script], check=False)
 
     assert inside("cat /ro/file").stdout == "there\n"
     assert inside("touch /ro/x").returncode != 0

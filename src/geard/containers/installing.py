@@ -41,6 +41,8 @@ class Settled:
     changed: bool
     reload: bool
     """what only the unit file can say has changed: systemd must read it anew if it has it loaded"""
+    new: bool = False
+    """there was no gear of that name; an earlier one's unit may be loaded still, since a boot that started it"""
 
 
 def settle(
@@ -89,7 +91,8 @@ def settle_planned(
         if wish.started:
             changes.folder(folders.wanted.parent)
             changes.point(folders.wanted, folders.unit)
-    return Settled(definition, changed, before is not None and _of_unit(before) != _of_unit(definition))
+    reload = before is not None and _of_unit(before) != _of_unit(definition)
+    return Settled(definition, changed, reload, new=before is None)
 
 
 def complete(
@@ -212,7 +215,7 @@ def _with_image(
         raise Invalid(
             f"{definition.image} names no program to run", hint="give one: gear install IMAGE NAME -- PROGRAM…"
         )
-    check_user(image.user, simple=definition.simple)
+    check_user(image.user, simple=definition.uid is None)
     gear = gear_of(folders)
     parts: list[Part] = []
     for facet in facets:
@@ -416,9 +419,9 @@ def _forget_old(host: Host, folders: Folders, changes: Changes, current: str, fa
 def _definition(
     host: Host, wish: Wish, version: str, by: str, slot: int, parts: tuple[Part, ...], before: Definition | None
 ) -> Definition:
-    ipv4, ipv6, mac = slots.addresses(slots.bridge(host.paths), slot)
     decided = decide(wish, host.settings)
-    host.engine_named(decided.engine)
+    engine = host.engine_named(decided.engine)
+    ipv4, ipv6, mac = slots.addresses(slots.bridge(host.paths, engine.name), slot)
     now = _now(before)
     return Definition(
         id=wish.id,
@@ -433,7 +436,7 @@ def _definition(
         ipv4=ipv4,
         ipv6=ipv6,
         mac=mac,
-        uid=None if wish.simple else slots.uid_base(slot),
+        uid=None if wish.simple or not engine.maps_users else slots.uid_base(slot),
         command=wish.command,
         entrypoint=wish.entrypoint,
         volume_config=wish.volume_config,
@@ -448,7 +451,7 @@ def _definition(
 
 
 def _of_unit(definition: Definition) -> tuple[object, ...]:
-    return definition.slice, definition.restart, definition.stop_timeout
+    return definition.engine, definition.slice, definition.restart, definition.stop_timeout
 
 
 def _now(before: Definition | None) -> str:

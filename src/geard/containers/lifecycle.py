@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from typing import Any
 
-from geard.containers import deleting, hooks, installing, versions
+from geard.containers import deleting, hooks, installing, networks, versions
 from geard.containers.definition import Definition
 from geard.containers.folders import Folders, unit_name
 from geard.containers.units import gear_of
@@ -43,6 +43,7 @@ async def complete(work: Work, id: str, *, renew: bool = False) -> Definition | 
         if definition is None:
             return None
         engine = host.engine_named(definition.engine)
+        await networks.make(host, engine)
 
         def say(phase: str, text: str) -> None:
             work.say(phase, text, id)
@@ -88,6 +89,11 @@ async def _fill_volumes(work: Work, definition: Definition) -> None:
         for path, draft in await work.on_disk(installing.make_volumes, work.host, definition):
             await engine.image_files(definition.image_id, path, draft)
             await work.on_disk(installing.adopt_volume, draft)
+
+
+def running_engine(folders: Folders, definition: Definition) -> str:
+    """The engine that it was started on last, which may be another than that of what is installed."""
+    return (read_text(folders.state / "engine") or definition.engine).strip()
 
 
 async def start(work: Work, id: str, *, restart: bool = False, renew: bool = False) -> None:

@@ -13,7 +13,7 @@ from geard.containers.folders import Folders, unit_name
 from geard.containers.host_files import trouble
 from geard.containers.requests import ContainerStatus, Fact
 from geard.containers.sizes import show_size
-from geard.containers.units import gear_of, mounts
+from geard.containers.units import gear_of, mounts, run_spec
 from geard.dispatch.work import Work
 from geard.failures import Invalid
 from geard.host.journal import Entry, Span
@@ -82,18 +82,9 @@ def _facts(work: Work, definition: Definition, folders: Folders) -> tuple[Fact, 
     found: list[tuple[str, str]] = []
     for facet in work.facets:
         found += facet.show(work.host, gear, part_of(facet.part, definition.parts))
-    if definition.simple:
-        found.append(("Users", "the host's own (simple)"))
-    else:
-        found.append(("Users", f"host ids from {definition.uid}, 65536 of them; root inside is nobody outside"))
     found.append(("Login", login_name(definition.id)))
     found.append(("Address", f"{definition.ipv4} {definition.ipv6}".strip() + f", {definition.mac}"))
-    found.append(
-        (
-            "Protections",
-            "no new privileges, seccomp, default capabilities, apart from other gears and the host",
-        )
-    )
+    found += work.host.engine_named(definition.engine).facts(run_spec(definition, folders, work.facets))
     found.append(("Limits", _limits(definition)))
     for mount in mounts(definition, folders):
         how = "kept volume" if mount.managed else "host files"

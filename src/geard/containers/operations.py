@@ -11,7 +11,7 @@ import msgspec
 from geard.containers import deleting, hooks, installing, lifecycle, listing, looking, versions
 from geard.containers.defaults import decide
 from geard.containers.definition import Definition
-from geard.containers.folders import Folders
+from geard.containers.folders import Folders, unit_name
 from geard.containers.history import history
 from geard.containers.host_files import trouble
 from geard.containers.requests import (
@@ -65,7 +65,8 @@ async def install_container(request: InstallContainer, work: Work) -> InstalledC
     settled = await work.on_disk(installing.settle, work.host, wish, work.id, work.asker.name, work.facets, image)
 
     async def bring_about() -> None:
-        if settled.reload:
+        unit = unit_name(request.id)
+        if settled.reload or (settled.new and unit in await work.host.systemd.units(unit)):
             await work.host.systemd.reload()
         # A start completes what is not complete; what is may mean another image by now. One that was known needs
         # nothing more, unless it has volumes to be made.

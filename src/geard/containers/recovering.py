@@ -117,6 +117,8 @@ def forget_the_gone(host: Host) -> list[str]:
 
 
 def _moved(definition: Definition, bridge: slots.Bridge) -> Definition:
+    if definition.engine != "podman":  # `bridge` is podman's
+        return definition
     ipv4, ipv6, mac = slots.addresses(bridge, definition.slot)
     return msgspec.structs.replace(definition, ipv4=ipv4, ipv6=ipv6, mac=mac)
 

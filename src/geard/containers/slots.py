@@ -29,20 +29,21 @@ _NEXT = "next"
 
 @dataclass(frozen=True)
 class Bridge:
-    """geard's network, as `gear setup` chose it for this host."""
+    """A network of geard's, as `gear setup` chose it for this host."""
 
     ipv4: ipaddress.IPv4Network
     ipv6: ipaddress.IPv6Network | None
 
 
-def bridge(paths: Paths) -> Bridge:
-    """Raises Unavailable where `gear setup` has not run."""
+def bridge(paths: Paths, engine: str) -> Bridge:
+    """The network of an engine's gears. Raises Unavailable where `gear setup` has not run."""
     text = read_text(paths.base / "network")
     found = dict(line.split(None, 1) for line in (text or "").splitlines() if " " in line)
-    if "ipv4" not in found:
+    prefix = "" if engine == "podman" else f"{engine}-"
+    if f"{prefix}ipv4" not in found:
         raise Unavailable("this host has no network for gears yet", hint="gear setup makes it")
-    ipv6 = found.get("ipv6")
-    return Bridge(ipaddress.IPv4Network(found["ipv4"]), ipaddress.IPv6Network(ipv6) if ipv6 else None)
+    ipv6 = found.get(f"{prefix}ipv6")
+    return Bridge(ipaddress.IPv4Network(found[f"{prefix}ipv4"]), ipaddress.IPv6Network(ipv6) if ipv6 else None)
 
 
 def reserve(paths: Paths, changes: Changes, unit: Path) -> int:

@@ -69,7 +69,11 @@ def render_run(definition: Definition, folders: Folders, facets: Sequence[AnyFac
     """The definition file. Without GEAR_RUN while the image is not here."""
     gear = gear_of(folders)
     facts = msgspec.json.encode(builtins_of(definition)).decode()
-    lines = [f"{MARK}{facts}\n", f'GEAR_VERSION="{definition.version}"\n']
+    lines = [
+        f"{MARK}{facts}\n",
+        f'GEAR_VERSION="{definition.version}"\n',
+        f'GEAR_ENGINE="{engine.name}"\n',
+    ]
     if definition.uid is not None:
         lines.append(f'GEAR_UID="{definition.uid}"\n')
     for facet in facets:
@@ -101,6 +105,7 @@ def render_unit(definition: Definition, folders: Folders, facets: Sequence[AnyFa
     ]
     for facet in facets:
         metadata += facet.metadata(part_of(facet.part, definition.parts))
+    wanted = "".join(f"{line}\n" for line in engine.unit_lines())
     service = "\n".join(engine.service_lines("$GEAR_ENV $GEAR_RUN"))
     return f"""\
 # Written by geard. Settings of your own belong into {folders.drop_ins}/
@@ -110,7 +115,7 @@ Documentation=man:gear(1)
 Wants=geard-host.service network-online.target
 After=geard-host.service network-online.target
 Before=geard-going-down.service
-RequiresMountsFor={folders.paths.base}
+{wanted}RequiresMountsFor={folders.paths.base}
 # geard-host.service makes this file when the rules that keep gears apart are in force.
 AssertPathExists={folders.paths.run}/host-ready
 # Never give up: an outage of a registry or of DNS may last longer than any count of tries.

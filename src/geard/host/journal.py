@@ -511,14 +511,14 @@ class Reader:
         return int(self._raw._get_realtime())
 
     def entry(self) -> Entry:
-        priority, pid = self._field("PRIORITY"), self._field("_PID")
+        priority, pid, program = self._field("PRIORITY"), self._field("_PID"), self._field("_COMM")
         return Entry(
             time=self.time,
             cursor=self.cursor,
             message=self._field("MESSAGE"),
             priority=int(priority) if priority.isdecimal() else 6,
-            # SYSLOG_IDENTIFIER is what systemd started (podman), _COMM the program that wrote
-            identifier=self._field("_COMM") or self._field("SYSLOG_IDENTIFIER"),
+            # SYSLOG_IDENTIFIER is what systemd started (podman), _COMM the program that wrote, or who did for it
+            identifier=("" if program == "gear-docker" else program) or self._field("SYSLOG_IDENTIFIER"),
             pid=int(pid) if pid.isdecimal() else 0,
         )
 

@@ -5,7 +5,7 @@
 podman passes no signal on to what it has started in a container, and leaves it running when podman itself is
 killed (podman 5.4; https://github.com/containers/podman/issues/15553 and its like). What it has started is a child
 of a conmon, which has left podman; being its nearest "subreaper" (prctl(2)) this process becomes conmon's parent,
-and so knows whom to tell.
+and so knows whom to tell. What Docker Engine has started is nobody's child here; docker_exec.py says which it is.
 
 INT, QUIT, TERM, USR1 and USR2 go on to the program. HUP says that whoever asked is gone: the program is ended, by
 TERM, after GRACE seconds by KILL; a second HUP does not wait. Standard library only: somebody waits for it.
@@ -22,6 +22,8 @@ import time
 from collections.abc import Callable
 
 GRACE = 5.0
+PROGRAM = 4
+"""the descriptor on which who started the program elsewhere may say which it is: process id and start"""
 ENV_FILE = 3
 """the descriptor on which the program finds the text of $GEARD_ENV_FILE, as an option of podman's wants it"""
 
@@ -43,6 +45,7 @@ def main(argv: list[str]) -> int:
     terminal = _terminal()
     try:
         _env_file()
+        _program_file()
         # A session of its own: what the terminal sends comes here and nowhere else; a terminal that is not
         # one's own can be read and set all the same.
         child = os.posix_spawnp(
@@ -90,6 +93,13 @@ def _env_file() -> None:
         if made != ENV_FILE:
             os.dup2(made, ENV_FILE)
             os.close(made)
+
+
+def _program_file() -> None:
+    made = os.memfd_create("program", 0)
+    if made != PROGRAM:
+        os.dup2(made, PROGRAM)
+        os.close(made)
 
 
 class _Keeper:
@@ -172,9 +182,18 @@ class _Keeper:
             _send(self._child, name)
 
     def _programs(self) -> list[int]:
-        """What podman has started: the living children of the conmons it left behind."""
+        """What podman has started: the living children of the conmons it left behind. Or what Docker has, as
+        docker_exec.py says.
+        """
         conmons = [pid for pid in _children(os.getpid()) if pid != self._child and _stat(pid)[0] == "conmon"]
-        return [pid for conmon in conmons for pid in _children(conmon) if _stat(pid)[1] not in "ZX"]
+        found = [pid for conmon in conmons for pid in _children(conmon)]
+        return [pid for pid in (*found, *_told_program()) if _stat(pid)[1] not in "ZX"]
+
+
+def _told_program() -> list[int]:
+    """Known by its start as well: another may have its number by now."""
+    pid, _, began = os.pread(PROGRAM, 64, 0).decode().strip().partition(" ")
+    return [int(pid)] if pid and _stat(int(pid))[20:21] == [began] else []
 
 
 def _send(pid: int, name: signal.Signals) -> None:

@@ -9,8 +9,7 @@ from pathlib import Path
 from geard.failures import Unavailable
 
 NFT = "/usr/sbin/nft"
-BRIDGE = "geard0"
-_LOCALNET = Path(f"/proc/sys/net/ipv4/conf/{BRIDGE}/route_localnet")
+LOCALNET = [Path(f"/proc/sys/net/ipv4/conf/{bridge}/route_localnet") for bridge in ("geard0", "geard1")]
 
 
 class Rules:
@@ -26,5 +25,6 @@ class Rules:
 
     def lead_loopback_to_gears(self) -> None:
         """Let packets for 127.0.0.0/8 be led to gears, as engines have it (ip-sysctl, route_localnet)."""
-        with suppress(OSError):
-            _LOCALNET.write_text("1")
+        for setting in LOCALNET:
+            with suppress(OSError):
+                setting.write_text("1")

@@ -108,7 +108,7 @@ def render_table(all_of_them: Iterable[Remapped]) -> str:
     set withdrawn {{ type inet_proto . inet_service; {_elements(withdrawn)}}}
     chain lead {{
         fib daddr type != local return
-        iifname "geard0" meta mark set meta mark or 0x20000000
+        iifname {{ "geard0", "geard1" }} meta mark set meta mark or 0x20000000
         meta nfproto ipv4 dnat ip to meta l4proto . ip daddr . th dport map @at4
         meta nfproto ipv4 dnat ip to meta l4proto . th dport map @all4
         ip6 daddr != ::1 dnat ip6 to meta l4proto . ip6 daddr . th dport map @at6
@@ -126,7 +126,7 @@ def render_table(all_of_them: Iterable[Remapped]) -> str:
     }}
     chain postrouting {{
         type nat hook postrouting priority 90; policy accept;
-        oifname != "geard0" accept
+        oifname != {{ "geard0", "geard1" }} accept
         ct status dnat ip saddr 127.0.0.0/8 masquerade
         ct status dnat meta mark & 0x20000000 != 0 masquerade
     }}

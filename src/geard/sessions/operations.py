@@ -36,8 +36,9 @@ async def _command_line(request: ExecInContainer, work: Work) -> tuple[list[str]
     """What is run, and what it needs in its environment. Raises NotFound, PreconditionFailed, Invalid."""
     folders = Folders.of(work.host.paths, request.id)
     _check(request)
-    await work.on_disk(versions.require, folders)
+    definition = await work.on_disk(versions.require, folders)
     await _check_running(request.id, folders, work)
+    engine = work.host.engine_named(lifecycle.running_engine(folders, definition))
     # Command lines are for everybody on the host to see, so values go another way.
     lines, several = split_for_podman(request.environment)
     spec = ExecSpec(
@@ -50,7 +51,7 @@ async def _command_line(request: ExecInContainer, work: Work) -> tuple[list[str]
         env_file=f"/proc/self/fd/{ENV_FILE}" if lines else "",
         env_names=tuple(several),
     )
-    return work.host.engine.exec_argv(spec), several | ({"GEARD_ENV_FILE": lines} if lines else {})
+    return engine.exec_argv(spec), several | ({"GEARD_ENV_FILE": lines} if lines else {})
 
 
 def _check(request: ExecInContainer) -> None:

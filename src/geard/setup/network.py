@@ -1,4 +1,4 @@
-"""Choosing the network of geard's bridge: one that nothing here leads to yet. Pure."""
+"""Choosing the networks of geard's bridges, one an engine: such as nothing here leads to yet. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from geard.failures import Unavailable
 
-BRIDGE = "geard0"
+BRIDGES = ("geard0", "geard1")
 CANDIDATES = tuple(
     ipaddress.IPv4Network(f"10.{second}.0.0/16") for second in (183, 184, 185, 186, 187, 203, 204, 205)
 )
@@ -32,11 +32,25 @@ def overlaps(network: ipaddress.IPv4Network, taken: Iterable[str]) -> bool:
     return any(network.overlaps(other) for other in known)
 
 
-def choose_ipv6(seed: bytes) -> ipaddress.IPv6Network:
-    """A /64 of a unique local prefix (RFC 4193), its own for this machine's `seed`."""
-    subnet = int.from_bytes(seed[:2].ljust(2, b"\0"), "big")
+def choose_ipv6(seed: bytes, nth: int) -> ipaddress.IPv6Network:
+    """The nth /64 (0 or 1) of a unique local prefix (RFC 4193), its own for this machine's `seed`."""
+    subnet = int.from_bytes(seed[:2].ljust(2, b"\0"), "big") ^ nth
     return ipaddress.IPv6Network((int(IPV6.network_address) | subnet << 64, 64))
 
 
 def render(ipv4: ipaddress.IPv4Network, ipv6: ipaddress.IPv6Network | None) -> str:
     return f"ipv4 {ipv4}\n" + (f"ipv6 {ipv6}\n" if ipv6 is not None else "")
+
+
+def plan(text: str, routes: Iterable[str], seed: bytes, *, ipv6: bool) -> str:
+    """The file of networks with what `text`, as it was found, does not say yet. Raises Unavailable."""
+    taken, said = list(routes), dict(line.split(None, 1) for line in text.splitlines() if " " in line)
+    ipv6 = "ipv6" in said if "ipv4" in said else ipv6
+    for nth, prefix in enumerate(("", "docker-")):
+        if f"{prefix}ipv4" not in said:
+            chosen = choose_ipv4([*taken, *(net for name, net in said.items() if name.endswith("ipv4"))])
+            said[f"{prefix}ipv4"] = str(chosen)
+            text += f"{prefix}ipv4 {chosen}\n"
+            if ipv6:
+                text += f"{prefix}ipv6 {choose_ipv6(seed, nth)}\n"
+    return text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import importlib.util
 import json
@@ -11,19 +12,22 @@ import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import msgspec
+
 from geard import __version__
-from geard.containers import slots
+from geard.containers import networks, slots
 from geard.containers.folders import ACTIVE_WANTS, active_wants
 from geard.containers.slices import SLICES, render_slice
 from geard.dispatch.operation import operation
 from geard.dispatch.work import Work
 from geard.failures import Failure
 from geard.host import Host
+from geard.host.engine import Engine
 from geard.host.paths import Paths
 from geard.host.process import run
 from geard.host.storage import Changes, read_text
 from geard.setup import recovery, settings_file
-from geard.setup.network import BRIDGE, choose_ipv4, choose_ipv6, overlaps, render
+from geard.setup.network import BRIDGES, choose_ipv4, overlaps, plan, render
 from geard.setup.requests import Finding, GetVersion, HostReport, SetUpHost, Version
 
 TARGETS = {
@@ -52,12 +56,19 @@ RestartMaxDelaySec=2min
 
 @operation
 async def get_version(request: GetVersion, work: Work) -> Version:
-    engine = work.host.engine
+    engines = await asyncio.gather(*(_version_of(engine) for engine in work.host.engines.values()))
     return Version(
         version=__version__,
-        engine=f"{engine.name} {await engine.version()}",
+        engine=", ".join(text for text in engines if text),
         systemd=await work.host.systemd.version(),
     )
+
+
+async def _version_of(engine: Engine) -> str:
+    try:
+        return f"{engine.name} {await engine.version()}"
+    except Failure:
+        return ""
 
 
 @operation
@@ -75,7 +86,8 @@ async def set_up_host(request: SetUpHost, work: Work) -> HostReport:
             return HostReport(findings=tuple(findings), gears=tuple(recovery.planned(gear) for gear in found))
     for deed in (_folders, _network, _units, _journal):
         findings += await deed(work)
-    gears = await recovery.recover(work, slots.bridge(work.host.paths)) if request.recover else ()
+    findings += await _forwarding()
+    gears = await recovery.recover(work, slots.bridge(work.host.paths, "podman")) if request.recover else ()
     return HostReport(findings=tuple(findings), gears=gears)
 
 
@@ -84,11 +96,24 @@ async def _look(host: Host) -> list[Finding]:
         await _try(
             "systemd", host.systemd.version, "boot this machine with systemd; geard runs nothing without it"
         ),
-        await _try(host.engine.name, host.engine.version, f"apt install {host.engine.name}"),
+        *await _engines(host),
         _program("nft", "apt install nftables"),
         _module("systemd", "the journal", "apt install python3-systemd"),
         *_advice(),
     ]
+
+
+async def _engines(host: Host) -> list[Finding]:
+    """The default engine must be there; another may."""
+    found: list[Finding] = []
+    for engine in host.engines.values():
+        default = engine is host.engine
+        if default or engine.is_installed():
+            finding = await _try(engine.name, engine.version, engine.remedy)
+            if finding.state == "missing" and not default:
+                finding = msgspec.structs.replace(finding, state="advice")
+            found.append(finding)
+    return found
 
 
 async def _try(what: str, ask: Callable[[], Awaitable[str]], remedy: str) -> Finding:
@@ -156,20 +181,52 @@ async def _folders(work: Work) -> list[Finding]:
 async def _network(work: Work) -> list[Finding]:
     host = work.host
     path = host.paths.base / "network"
-    made = read_text(path) is None
-    if made:
-        machine = hashlib.sha256((read_text(Path("/etc/machine-id")) or "").encode()).digest()
-        text = render(choose_ipv4(await _taken()), choose_ipv6(machine) if _has_ipv6() else None)
+    before = read_text(path) or ""
+    machine = hashlib.sha256((read_text(Path("/etc/machine-id")) or "").encode()).digest()
+    text = plan(before, await _taken(), machine, ipv6=_has_ipv6())
 
-        def write() -> None:
-            with Changes() as changes:
-                changes.write(path, text)
+    def write() -> None:
+        with Changes() as changes:
+            changes.write(path, text)
 
+    if text != before:
         await work.on_disk(write)
-    bridge = slots.bridge(host.paths)
-    await host.engine.make_network("geard", BRIDGE, str(bridge.ipv4), str(bridge.ipv6 or ""))
-    detail = f"{BRIDGE} {bridge.ipv4}" + (f" {bridge.ipv6}" if bridge.ipv6 else ", IPv4 only")
-    return [Finding(what="network", state="made" if made else "ok", detail=detail)]
+    found: list[Finding] = []
+    for engine in host.engines.values():
+        if not await _answers(engine):
+            continue
+        bridge = await networks.make(host, engine)
+        detail = f"{engine.bridge} {bridge.ipv4}" + (f" {bridge.ipv6}" if bridge.ipv6 else ", IPv4 only")
+        found.append(
+            Finding(what=f"network of {engine.name}", state="made" if text != before else "ok", detail=detail)
+        )
+    return found
+
+
+async def _answers(engine: Engine) -> bool:
+    try:
+        await engine.version()
+    except Failure:
+        return False
+    return True
+
+
+async def _forwarding() -> list[Finding]:
+    """dockerd drops what the host forwards where it was the one to turn forwarding on: podman's ports are cut."""
+    if not shutil.which("iptables", path="/usr/sbin:/usr/bin"):
+        return []
+    rules = (await run(["iptables", "-S"], check=False)).output
+    if "-P FORWARD DROP" not in rules or "-N DOCKER-USER" not in rules or "-A DOCKER-USER -o geard0" in rules:
+        return []
+    return [
+        Finding(
+            what="forwarding",
+            state="advice",
+            detail="Docker's firewall drops what this host forwards: other machines reach no gears on podman",
+            remedy="reboot, or: iptables -I DOCKER-USER -i geard0 -j ACCEPT;"
+            " iptables -I DOCKER-USER -o geard0 -j ACCEPT",
+        )
+    ]
 
 
 async def _network_of_the_disk(work: Work, *, keep: bool) -> tuple[slots.Bridge | None, Finding | None]:
@@ -179,7 +236,7 @@ async def _network_of_the_disk(work: Work, *, keep: bool) -> tuple[slots.Bridge 
     path = work.host.paths.base / "network"
     if read_text(path) is None:
         return None, None
-    bridge = slots.bridge(work.host.paths)
+    bridge = slots.bridge(work.host.paths, "podman")
     taken = await _taken()
     here = slots.Bridge(
         choose_ipv4(taken) if overlaps(bridge.ipv4, taken) else bridge.ipv4,
@@ -192,9 +249,13 @@ async def _network_of_the_disk(work: Work, *, keep: bool) -> tuple[slots.Bridge 
         remedy = "stop them (systemctl stop 'ctr-*.service'), and gear setup --recover gives them another"
         return bridge, Finding(what="network of the disk", state="advice", detail=detail, remedy=remedy)
 
+    # Docker's network is taken as it is.
+    lines = (read_text(path) or "").splitlines(keepends=True)
+    others = "".join(line for line in lines if line.startswith("docker-"))
+
     def write() -> None:
         with Changes() as changes:
-            changes.write(path, render(here.ipv4, here.ipv6))
+            changes.write(path, render(here.ipv4, here.ipv6) + others)
 
     if keep:
         await work.on_disk(write)
@@ -204,9 +265,9 @@ async def _network_of_the_disk(work: Work, *, keep: bool) -> tuple[slots.Bridge 
 
 
 async def _taken() -> list[str]:
-    """The networks that this machine has routes to, geard's own bridge aside."""
+    """The networks that this machine has routes to, geard's own bridges aside."""
     routes = json.loads((await run(["/usr/sbin/ip", "-j", "route", "show", "table", "all"])).output or "[]")
-    return [str(route["dst"]) for route in routes if route.get("dev") != BRIDGE]
+    return [str(route["dst"]) for route in routes if route.get("dev") not in BRIDGES]
 
 
 def _has_ipv6() -> bool:

@@ -17,6 +17,7 @@ import sys
 BASE = "/var/lib/containers"
 RUN = "/run/geard/gears"
 IMAGES = f"{BASE}/storage/overlay-images"
+DOCKER = "/run/docker.sock"
 REMAPPED = "/run/geard/ports"
 REMAP = "/usr/lib/geard/gear-remap"
 GOOD_RUN = 600.0  # seconds
@@ -34,7 +35,7 @@ def main(name: str) -> int:
     _forgive(name, state)
     facts = _facts(run)
     hook_owed = os.path.exists(f"{BASE}/units/{id[:2]}/{id}/hook-owed")
-    if hook_owed or "GEAR_RUN" not in facts or not _image_is_here(facts.get("GEAR_IMAGE", "")):
+    if hook_owed or "GEAR_RUN" not in facts or not _image_is_here(facts):
         status, words = _complete(id)
         if status:
             _write(f"{state}/failure", words)
@@ -54,6 +55,7 @@ def main(name: str) -> int:
     plain, others = _laid_out(path, state, secret) if secret or os.path.exists(path) else ("", "")
     _write(f"{state}/env", plain)
     _write(f"{state}/environment", others or f'GEAR_ENV="--env-file={state}/env"\n')
+    _write(f"{state}/engine", facts.get("GEAR_ENGINE", "podman"))
     _write(f"{state}/version", facts.get("GEAR_VERSION", ""))
     if os.path.exists(f"{REMAPPED}/{name}"):
         os.waitpid(os.posix_spawn(REMAP, [REMAP, name], os.environ), 0)
@@ -134,9 +136,25 @@ def _forgive(name: str, state: str) -> None:
         os.waitpid(os.posix_spawn(argv[0], argv, os.environ), 0)
 
 
-def _image_is_here(image: str) -> bool:
+def _image_is_here(facts: dict[str, str]) -> bool:
     """A look at podman's store (0.1 ms) instead of asking podman (40 ms); trust where it is laid out otherwise."""
+    image = facts.get("GEAR_IMAGE", "")
+    if facts.get("GEAR_ENGINE") == "docker":
+        return _docker_has(f"/images/{image}/json") and _docker_has("/networks/geard")
     return not os.path.isdir(IMAGES) or os.path.isdir(f"{IMAGES}/{image}")
+
+
+def _docker_has(path: str) -> bool:
+    """Whether Docker Engine knows what its API has at `path`; trust where it does not answer (1 ms)."""
+    import socket
+
+    try:
+        with socket.socket(socket.AF_UNIX) as line:
+            line.connect(DOCKER)
+            line.sendall(f"GET {path} HTTP/1.0\r\nHost: docker\r\n\r\n".encode())
+            return line.recv(16).split()[1:2] != [b"404"]
+    except OSError:
+        return True
 
 
 def _complete(id: str) -> tuple[int, str]:

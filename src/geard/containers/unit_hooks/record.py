@@ -24,6 +24,7 @@ REMAPPED = "/run/geard/ports"
 REMAP = "/usr/lib/geard/gear-remap"
 GOING_DOWN = "/run/geard/going-down"
 PODMAN = ["/usr/bin/podman", "--events-backend=none", "--noout"]
+DOCKER = ["/usr/bin/docker", "--config", "/etc/geard/docker"]
 # What the engine ends with where the program never ran; at 125 another try may do it.
 NOT_STARTED = {
     "125": "the engine could not start it",
@@ -35,10 +36,11 @@ NOT_STARTED = {
 def main(name: str) -> int:
     state = f"{RUN}/{name}"
     os.makedirs(state, mode=0o700, exist_ok=True)
+    engine = _engine(state)
     code, status = os.environ.get("EXIT_CODE", ""), os.environ.get("EXIT_STATUS", "")
     going_down = os.path.exists(GOING_DOWN)
     # 50 ms, spent only where the answer may be yes: the program was killed, and by somebody else than us.
-    oom = "yes" if status in ("137", "KILL") and not going_down and _killed_for_memory(name) else "no"
+    oom = "yes" if status in ("137", "KILL") and not going_down and _killed_for_memory(name, engine) else "no"
     result = os.environ.get("SERVICE_RESULT", "")
     _write(f"{state}/ended", f"result={result} code={code} status={status} oom={oom} at={time.time():.3f}\n")
     _forget_secrets(state)
@@ -55,6 +57,8 @@ def main(name: str) -> int:
         _run(["/usr/bin/systemctl", "--no-block", "stop", f"{name}.service"])
     if going_down:
         return 0  # nothing of it outlasts the machine but podman's own record, which the next start replaces
+    if engine == "docker":
+        return _run(["/usr/lib/geard/gear-docker", "remove", name])
     remove = [*PODMAN, "rm", "--force", "--volumes", "--ignore", "--time=0", name]
     # Where conmon was killed the first rm ends with 125, and the second does it.
     return _run(remove) and _run(remove)
@@ -112,7 +116,16 @@ def _taken_port(name: str) -> str:
     return ""
 
 
-def _killed_for_memory(name: str) -> bool:
+def _engine(state: str) -> str:
+    """Whose container it was. The unit may be another engine's by now: the gear was installed anew meanwhile."""
+    try:
+        with open(f"{state}/engine", encoding="ascii") as file:
+            return file.read()
+    except FileNotFoundError:
+        return "podman"
+
+
+def _killed_for_memory(name: str, engine: str) -> bool:
     """What the engine knows of it; on unified cgroups the unit's own count tells as well, without asking."""
     try:
         with open("/proc/self/cgroup", encoding="ascii") as file:
@@ -123,7 +136,14 @@ def _killed_for_memory(name: str) -> bool:
                 return True
     except (FileNotFoundError, StopIteration):
         pass
-    asked = [PODMAN[0], "container", "inspect", "--format", "{{.State.OOMKilled}}", name]
+    asked = [
+        *(DOCKER if engine == "docker" else PODMAN[:1]),
+        "container",
+        "inspect",
+        "--format",
+        "{{.State.OOMKilled}}",
+        name,
+    ]
     return _output(asked).strip() == "true"
 
 

@@ -1,4 +1,4 @@
-"""What a container engine must offer; podman.py (the default) and, later, docker.py say it in their tongue.
+"""What a container engine must offer; podman.py (the default) and docker.py say it in their tongue.
 
 The engine's own name of a gear's container is `ctr-ID`, never the bare id: `podman rm -f d` was seen to remove
 another container whose hexadecimal id began with d.
@@ -97,6 +97,12 @@ class ExecSpec:
 
 class Engine(Protocol):
     name: str
+    remedy: str
+    """what brings it here"""
+    bridge: str
+    """the interface of its network for gears: two engines cannot share one"""
+    maps_users: bool
+    """whether a gear can have a range of the host's ids to itself"""
 
     async def image(self, reference: str) -> Image | None:
         """The image of that name or id, if it is here; a name without a registry finds local ones first."""
@@ -108,6 +114,10 @@ class Engine(Protocol):
 
     def run_words(self, spec: RunSpec) -> list[str]:
         """The arguments that stand in the definition, behind the constant ones of the unit."""
+        ...
+
+    def unit_lines(self) -> list[str]:
+        """Lines of `[Unit]`: what must be there before a gear starts."""
         ...
 
     def service_lines(self, run_words: str) -> list[str]:
@@ -143,3 +153,9 @@ class Engine(Protocol):
         ...
 
     async def version(self) -> str: ...
+
+    def is_installed(self) -> bool: ...
+
+    def facts(self, spec: RunSpec) -> list[tuple[str, str]]:
+        """Label and text for `gear status`: what of the gear's isolation depends on the engine."""
+        ...

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from geard.failures import Denied, Unavailable
-from geard.host.engine import ExecSpec, Image, IpProtocol, RunSpec
+from geard.host.engine import ExecSpec, Image, RunSpec
+from geard.host.engine.words import exposed, mount_word, publish_word
 from geard.host.process import ProgramFailed, run
 from geard.host.storage import Changes
 
@@ -34,6 +35,9 @@ AUTH_FILE = "/etc/geard/registries.json"
 
 class Podman:
     name = "podman"
+    remedy = "apt install podman"
+    bridge = "geard0"
+    maps_users = True
 
     def __init__(self) -> None:
         self._images: dict[str, Image] = {}
@@ -96,18 +100,18 @@ class Podman:
         if spec.pids:
             words += ["--pids-limit", str(spec.pids)]
         for port in spec.publish:
-            address = f"[{port.address}]:" if ":" in port.address else f"{port.address}:" if port.address else ""
-            words += ["--publish", f"{address}{port.external}:{port.internal}/{port.protocol}"]
+            words += ["--publish", publish_word(port)]
         for mount in spec.mounts:
-            words += [
-                "--mount",
-                _mount(mount.source, mount.target, mount.read_only, mount.managed and spec.uid_base),
-            ]
+            mapped = ["idmap"] if mount.managed and spec.uid_base is not None else []
+            words += ["--mount", mount_word(mount, *mapped)]
         for name, value in spec.labels:
             words += ["--label", f"{name}={value}"]
         if spec.entrypoint is not None:
             words += ["--entrypoint", json.dumps(list(spec.entrypoint))]
         return [*words, spec.image, *spec.command]
+
+    def unit_lines(self) -> list[str]:
+        return []
 
     def service_lines(self, run_words: str) -> list[str]:
         state = "/run/geard/gears/%N"
@@ -201,6 +205,22 @@ class Podman:
     async def version(self) -> str:
         return (await run([PODMAN, "version", "--format", "{{.Client.Version}}"])).output.strip()
 
+    def is_installed(self) -> bool:
+        return Path(PODMAN).exists()
+
+    def facts(self, spec: RunSpec) -> list[tuple[str, str]]:
+        if spec.uid_base is None:
+            users = "the host's own (simple)"
+        else:
+            users = f"host ids from {spec.uid_base}, {RANGE} of them; root inside is nobody outside"
+        return [
+            ("Users", users),
+            (
+                "Protections",
+                "no new privileges, seccomp, default capabilities, apart from other gears and the host",
+            ),
+        ]
+
 
 def _store_signature() -> tuple[int, int] | None:
     """Changes with podman's list of images; None where the store is laid out otherwise: nothing is remembered."""
@@ -244,20 +264,6 @@ def _write_network(name: str, bridge: str, subnets: Sequence[str]) -> None:
         changes.write(NETWORKS / f"{name}.json", json.dumps(facts, indent=4) + "\n")
 
 
-def _mount(source: str, target: str, read_only: bool, mapped: int | bool | None) -> str:
-    """One --mount value. It is read as CSV, so a field with a comma or a quote is quoted (RFC 4180)."""
-    fields = ["type=bind", f"source={source}", f"target={target}"]
-    if read_only:
-        fields.append("readonly=true")
-    if mapped:
-        fields.append("idmap")
-    return ",".join(_csv(field) for field in fields)
-
-
-def _csv(field: str) -> str:
-    return '"' + field.replace('"', '""') + '"' if any(c in field for c in ',"\n\r') else field
-
-
 def _beneath(root: str, path: str) -> str | None:
     """The folder `path` inside `root`, with no link on the way leading out; None where there is none."""
     found = os.path.realpath(os.path.join(root, path.lstrip("/")))
@@ -271,22 +277,8 @@ def _image(found: Mapping[str, Any]) -> Image:
         id=str(found["Id"]).removeprefix("sha256:"),
         digest=str(found.get("Digest", "")),
         names=tuple(found.get("RepoTags") or ()),
-        ports=tuple(_exposed(config.get("ExposedPorts") or {})),
+        ports=tuple(exposed(config.get("ExposedPorts") or {})),
         volumes=tuple(sorted(config.get("Volumes") or {})),
         user=str(config.get("User") or ""),
         command=(*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())),
     )
-
-
-def _exposed(ports: Mapping[str, Any]) -> list[tuple[int, IpProtocol]]:
-    """8080, 8080/tcp, 53/udp, 8000-8002/tcp: the OCI image configuration's ExposedPorts. Others are left out."""
-    found: set[tuple[int, IpProtocol]] = set()
-    for text in ports:
-        numbers, _, protocol = text.partition("/")
-        first, _, last = numbers.partition("-")
-        if protocol not in ("", "tcp", "udp") or not first.isdigit() or (last and not last.isdigit()):
-            continue
-        span = range(int(first), int(last or first) + 1)
-        if len(span) <= 100 and span.stop <= 65_536:
-            found |= {(number, "udp" if protocol == "udp" else "tcp") for number in span if number}
-    return sorted(found)

@@ -19,28 +19,38 @@ READY = "/run/geard/host-ready"
 PORTS = "/var/lib/containers/ports/interfaces"
 SYSCTL = "/proc/sys/net/ipv4"
 
+# geard0 is podman's bridge for gears, geard1 Docker's: for what passes they are one.
+#
 # Where bridges call netfilter (br_netfilter), a packet that a published port leads back to the bridge goes from
 # port to port as a frame: the mark, set where the connection is known, lets it through. No gear can set it: marks
 # do not leave a network namespace.
 # 02:67:65 begins every gear's MAC (containers/slots.py). What is dropped or rejected here stays so, whatever
 # other tables say.
+# `published`: Docker leads what comes from its own bridge to a published port through docker-proxy, a program of
+# the host's; gear-docker keeps the ports of gears that run in there.
 RULES = """
+define gears = { "geard0", "geard1" }
 table inet geard
 delete table inet geard
 table inet geard {
+    set published {
+        type inet_proto . inet_service
+        PUBLISHED
+    }
     chain input {
         type filter hook input priority -10; policy accept;
-        iifname != "geard0" accept
+        iifname != $gears accept
         ct state established,related accept
         icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert } accept
+        iifname "geard1" meta l4proto . th dport @published accept
         reject with icmpx type admin-prohibited
     }
     chain forward {
         type filter hook forward priority -10; policy accept;
-        iifname "geard0" oifname "geard0" ct status dnat meta mark set meta mark or 0x10000000 accept
-        iifname "geard0" oifname "geard0" reject with icmpx type admin-prohibited
-        oifname "geard0" ct status dnat accept
-        oifname "geard0" ct state new reject with icmpx type admin-prohibited
+        iifname $gears oifname $gears ct status dnat meta mark set meta mark or 0x10000000 accept
+        iifname $gears oifname $gears reject with icmpx type admin-prohibited
+        oifname $gears ct status dnat accept
+        oifname $gears ct state new reject with icmpx type admin-prohibited
     }
 }
 table bridge geard
@@ -57,28 +67,32 @@ table bridge geard {
 
 
 def main() -> int:
-    finished = subprocess.run(["/usr/sbin/nft", "-f", "-"], input=RULES, text=True, check=False)
+    reserved = _reserved_ports()
+    ports = ", ".join(f"{protocol} . {port}" for protocol, port in sorted(reserved))
+    rules = RULES.replace("PUBLISHED", f"elements = {{ {ports} }}" if ports else "")
+    finished = subprocess.run(["/usr/sbin/nft", "-f", "-"], input=rules, text=True, check=False)
     if finished.returncode:
         _remove(READY)
         return 1
     _sysctl("ip_forward", "1")
-    _keep_ports_from_clients()
+    _keep_from_clients({port for _, port in reserved})
     os.makedirs(os.path.dirname(READY), exist_ok=True)
     with open(READY, "w", encoding="ascii"):
         pass
     return 0
 
 
-def _keep_ports_from_clients() -> None:
+def _reserved_ports() -> set[tuple[str, int]]:
+    """Protocol and number of the host's ports that belong to gears: 4900 is for TCP, 4900.udp for UDP."""
+    names = {name.partition(".")[::2] for _, _, names in os.walk(PORTS) for name in names}
+    return {(protocol or "tcp", int(port)) for port, protocol in names if port.isdigit() and int(port) < 65_536}
+
+
+def _keep_from_clients(reserved: set[int]) -> None:
     """Keep reserved ports out of the kernel's range for outgoing connections, beside an admin's own."""
     with open(f"{SYSCTL}/ip_local_port_range", encoding="ascii") as file:
         low, high = map(int, file.read().split())
-    ports = {
-        int(name.partition(".")[0])
-        for _, _, names in os.walk(PORTS)
-        for name in names
-        if name.partition(".")[0].isdigit() and low <= int(name.partition(".")[0]) <= high
-    }
+    ports = {port for port in reserved if low <= port <= high}
     if ports:
         # What is written replaces what was there: one writer at a time, as in ports/reservations.py.
         lock = os.open(f"{PORTS}/1", os.O_RDONLY | os.O_DIRECTORY)

@@ -1,0 +1,256 @@
+"""Docker Engine: a daemon whose containers are no children of their units, so that a hook stands in for each.
+
+What the unit does and why: docs/ARCHITECTURE.md, "A gear on Docker Engine". Questions go to the engine's socket
+(Docker Engine API, https://docs.docker.com/reference/api/engine/), deeds to its client. The client is given a
+folder of settings of geard's own: root's may name proxies, which would end up in gears, or another host's engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import sys
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import quote
+
+from geard.failures import Denied, Unavailable
+from geard.host.engine import ExecSpec, Image, RunSpec, docker_exec
+from geard.host.engine.words import exposed, mount_word, publish_word
+from geard.host.process import ProgramFailed, run
+
+SETTINGS = Path("/etc/geard/docker")
+DOCKER = ("/usr/bin/docker", "--config", str(SETTINGS))
+SOCKET = "/run/docker.sock"
+HOOK = "/usr/lib/geard/gear-docker"
+STORE = Path("/var/lib/docker/image/overlay2")
+ANSWER_SECONDS = 60
+
+
+class Docker:
+    name = "docker"
+    remedy = "apt install docker.io docker-cli; systemctl start docker"
+    bridge = "geard1"
+    maps_users = False
+
+    def __init__(self) -> None:
+        self._images: dict[str, Image] = {}
+        self._images_of: tuple[int, ...] | None = None
+
+    def known(self, reference: str) -> Image | None:
+        now = _store_signature()
+        if now is None or now != self._images_of:
+            self._images, self._images_of = {}, now
+        return self._images.get(reference)
+
+    async def image(self, reference: str) -> Image | None:
+        """Raises Unavailable where the engine does not answer."""
+        found = self.known(reference)
+        if found is not None:
+            return found
+        answer = await _ask(f"/images/{quote(_whole(reference), safe='/:@')}/json")
+        if answer is None:
+            return None
+        found = _image(answer)
+        if self._images_of is not None:
+            self._images[reference] = found
+        return found
+
+    def run_words(self, spec: RunSpec) -> list[str]:
+        words = [
+            "--name", spec.name,
+            "--hostname", spec.hostname or spec.name,
+            "--stop-timeout", str(spec.stop_seconds),
+        ]  # fmt: skip
+        if spec.network is not None:
+            words += [
+                "--network",
+                spec.network.name,
+                "--ip",
+                spec.network.ipv4,
+                "--mac-address",
+                spec.network.mac,
+            ]
+            if spec.network.ipv6:
+                words += ["--ip6", spec.network.ipv6]
+        if spec.memory:
+            words += ["--memory", str(spec.memory)]
+        if spec.cpus:
+            words += ["--cpus", f"{spec.cpus:g}"]
+        if spec.pids:
+            words += ["--pids-limit", str(spec.pids)]
+        for port in spec.publish:
+            words += ["--publish", publish_word(port)]
+        for mount in spec.mounts:
+            words += ["--mount", mount_word(mount)]
+        for name, value in spec.labels:
+            words += ["--label", f"{name}={value}"]
+        command = spec.command
+        if spec.entrypoint is not None:
+            # Its client takes one word; the others stand before the command, where the engine looks for them.
+            words += ["--entrypoint", *(spec.entrypoint[:1] or ("",))]
+            command = (*spec.entrypoint[1:], *command)
+        return [*words, spec.image, *command]
+
+    def unit_lines(self) -> list[str]:
+        # Never Requires=: a new dockerd (an upgrade) must not stop gears for good.
+        return ["Wants=docker.service", "After=docker.service docker.socket"]
+
+    def service_lines(self, run_words: str) -> list[str]:
+        return [
+            f"ExecStart={HOOK} run %N {run_words}",
+            f"ExecStop={HOOK} stop %N",
+            "ExecStopPost=/usr/lib/geard/gear-record %N",
+        ]
+
+    def exec_argv(self, spec: ExecSpec) -> list[str]:
+        facts: dict[str, object] = {
+            "AttachStdin": spec.stdin,
+            "AttachStdout": True,
+            "AttachStderr": True,
+            "Tty": spec.tty,
+            # Not its Ctrl-P Ctrl-Q, which shells and editors use: the first of these keys is held back.
+            "DetachKeys": ",".join(["ctrl-^"] * 8),
+            "User": spec.user,
+            "WorkingDir": spec.folder,
+            "Cmd": spec.command,
+        }
+        program = str(Path(docker_exec.__file__))
+        return [sys.executable, "-IS", program, spec.container, json.dumps(facts), spec.env_file, *spec.env_names]
+
+    def pull_argv(self, reference: str, *, insecure: bool = False) -> list[str]:
+        # dockerd alone says which registries it speaks to without TLS: "insecure-registries" of its daemon.json.
+        return [*DOCKER, "pull", "--quiet", "--", reference]
+
+    def rename_argvs(self, old: str, new: str) -> list[list[str]]:
+        if "@" in new:  # a digest is no name that could be given; the image is found by its id
+            return []
+        return [[*DOCKER, "tag", old, new], [*DOCKER, "rmi", "--no-prune", "--", old]]
+
+    async def image_files(self, image: str, path: str, target: str) -> None:
+        made = (await run([*DOCKER, "create", "--pull=never", "--", image, "-"])).output.strip()
+        try:
+            folder = await _first_entry(f"/containers/{made}/archive?path={quote(path.rstrip('/'))}/.")
+            if folder is not None and folder.isdir():
+                await run([*DOCKER, "cp", "--archive", f"{made}:{path.rstrip('/')}/.", target], timeout=3600)
+                os.chown(target, folder.uid, folder.gid)
+                os.chmod(target, folder.mode)
+        finally:
+            await run([*DOCKER, "rm", "--force", "--volumes", made], check=False)
+
+    async def login(self, registry: str, user: str, password: str, *, insecure: bool = False) -> None:
+        argv = [*DOCKER, "login", "--username", user, "--password-stdin", "--", registry]
+        SETTINGS.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            await run(argv, stdin=password.encode())
+        except ProgramFailed as error:
+            if "unauthorized" in error.errors.lower() or "incorrect username" in error.errors.lower():
+                raise Denied(f"{registry} does not accept this user and password") from None
+            raise
+
+    async def make_network(self, name: str, bridge: str, ipv4: str, ipv6: str) -> None:
+        if await _ask(f"/networks/{name}") is not None:
+            return
+        dual = ["--ipv6", "--subnet", ipv6] if ipv6 else []
+        await run([*DOCKER, "network", "create", "--driver", "bridge", "--subnet", ipv4, *dual,
+            "--opt", f"com.docker.network.bridge.name={bridge}", name])  # fmt: skip
+
+    async def version(self) -> str:
+        """Raises Unavailable where it is not installed, or does not run."""
+        return str((await _ask("/version") or {}).get("Version", ""))
+
+    def is_installed(self) -> bool:
+        return any(Path(folder, "dockerd").exists() for folder in ("/usr/sbin", "/usr/bin", "/usr/local/bin"))
+
+    def facts(self, spec: RunSpec) -> list[tuple[str, str]]:
+        return [
+            (
+                "Users",
+                "the host's own: Docker Engine has no range for each container; root inside is root outside",
+            ),
+            (
+                "Protections",
+                "no new privileges, seccomp, default capabilities, apart from other gears and the host; no users"
+                " of its own, and Docker's name service tells it the names and addresses of other gears",
+            ),
+        ]
+
+
+async def _ask(path: str) -> dict[str, Any] | None:
+    """What the engine's API has at `path`; None where it has nothing. Raises Unavailable.
+
+    Version 1.0 of HTTP, so that an answer ends with the connection.
+    """
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            reader, writer = await asyncio.open_unix_connection(SOCKET)
+            try:
+                writer.write(f"GET {path} HTTP/1.0\r\nHost: docker\r\n\r\n".encode())
+                head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+            finally:
+                writer.close()
+    except (OSError, TimeoutError) as error:
+        raise Unavailable(
+            f"Docker Engine does not answer: {error}",
+            hint=Docker.remedy,
+        ) from None
+    status = int((head.split(None, 2)[1:2] or [b"500"])[0])
+    if status == 404:
+        return None
+    if status >= 400:
+        raise Unavailable(f"Docker Engine failed: {body.decode(errors='replace').strip()[:500]}")
+    return cast("dict[str, Any]", json.loads(body))
+
+
+async def _first_entry(path: str) -> tarfile.TarInfo | None:
+    """Of the archive that the engine's API has at `path`; None where there is none.
+
+    `docker cp` takes over modes and owners of what is in a folder, but not of the folder itself.
+    """
+    reader, writer = await asyncio.open_unix_connection(SOCKET)
+    try:
+        writer.write(f"GET {path} HTTP/1.0\r\nHost: docker\r\n\r\n".encode())
+        head = await reader.readuntil(b"\r\n\r\n")
+        begin = await reader.read(64 * 1024)
+        while len(begin) < 64 * 1024 and (more := await reader.read(64 * 1024)):
+            begin += more
+    finally:
+        writer.close()
+    if head.split(None, 2)[1] != b"200":
+        return None
+    with tarfile.open(fileobj=io.BytesIO(begin), mode="r|") as archive:
+        return archive.next()
+
+
+def _store_signature() -> tuple[int, ...] | None:
+    """Changes with Docker's names of images and with the images; None where its store is laid out otherwise."""
+    try:
+        names, images = os.stat(STORE / "repositories.json"), os.stat(STORE / "imagedb/content/sha256")
+    except FileNotFoundError:
+        return None
+    return names.st_ino, names.st_mtime_ns, images.st_mtime_ns
+
+
+def _whole(reference: str) -> str:
+    """A name that cannot be taken for the beginning of an id, which the engine would complete."""
+    if len(reference.removeprefix("sha256:")) == 64 or any(mark in reference for mark in "/:@"):
+        return reference
+    return f"{reference}:latest"
+
+
+def _image(found: Mapping[str, Any]) -> Image:
+    config = cast("Mapping[str, Any]", found.get("Config") or {})
+    digests = [str(text).rpartition("@")[2] for text in found.get("RepoDigests") or ()]
+    return Image(
+        id=str(found["Id"]).removeprefix("sha256:"),
+        digest=digests[0] if digests else "",
+        names=tuple(found.get("RepoTags") or ()),
+        ports=tuple(exposed(config.get("ExposedPorts") or {})),
+        volumes=tuple(sorted(config.get("Volumes") or {})),
+        user=str(config.get("User") or ""),
+        command=(*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())),
+    )

@@ -1,0 +1,40 @@
+"""Words that podman's and Docker's command lines share, and what both call an image's ports. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from geard.host.engine import IpProtocol, Mount, Publish
+
+
+def publish_word(port: Publish) -> str:
+    """One --publish value."""
+    address = f"[{port.address}]:" if ":" in port.address else f"{port.address}:" if port.address else ""
+    return f"{address}{port.external}:{port.internal}/{port.protocol}"
+
+
+def mount_word(mount: Mount, *more: str) -> str:
+    """One --mount value. It is read as CSV, so a field with a comma or a quote is quoted (RFC 4180)."""
+    fields = ["type=bind", f"source={mount.source}", f"target={mount.target}"]
+    if mount.read_only:
+        fields.append("readonly=true")
+    return ",".join(_csv(field) for field in (*fields, *more))
+
+
+def exposed(ports: Mapping[str, Any]) -> list[tuple[int, IpProtocol]]:
+    """8080, 8080/tcp, 53/udp, 8000-8002/tcp: the OCI image configuration's ExposedPorts. Others are left out."""
+    found: set[tuple[int, IpProtocol]] = set()
+    for text in ports:
+        numbers, _, protocol = text.partition("/")
+        first, _, last = numbers.partition("-")
+        if protocol not in ("", "tcp", "udp") or not first.isdigit() or (last and not last.isdigit()):
+            continue
+        span = range(int(first), int(last or first) + 1)
+        if len(span) <= 100 and span.stop <= 65_536:
+            found |= {(number, "udp" if protocol == "udp" else "tcp") for number in span if number}
+    return sorted(found)
+
+
+def _csv(field: str) -> str:
+    return '"' + field.replace('"', '""') + '"' if any(c in field for c in ',"\n\r') else field
