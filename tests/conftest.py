@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Generator
@@ -22,6 +23,10 @@ from geard.request import Request
 settings.register_profile("geard", deadline=None, max_examples=60, print_blob=True)
 settings.register_profile("ci", settings.get_profile("geard"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") or os.environ.get("GEARD_CI") else "geard")
+
+# Started in the background by a shell, INT is ignored here and in every child; tests of signals are of the other case.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Pools of threads that a process keeps: they end with it.
 LASTING = ("disk", "journal page", "ThreadPoolExecutor", "asyncio")
