@@ -24,7 +24,7 @@ settings.register_profile("geard", deadline=None, max_examples=60, print_blob=Tr
 settings.register_profile("ci", settings.get_profile("geard"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") or os.environ.get("GEARD_CI") else "geard")
 
-# Started in the background by a shell, INT is ignored here and in every child; tests of signals are of the other case.
+# Started by a shell in the background, INT is ignored here and in every child, which no test of signals means.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

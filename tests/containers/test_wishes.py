@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.fakes.engine import FakeEngine
+from tests.fakes.host import FakeHost
 
+from geard import catalog
 from geard.containers.requests import InstallContainer, Limits, Volume, VolumeConfig, VolumeMount
 from geard.containers.sizes import parse_size, show_size
 from geard.containers.volumes import volume_folder
@@ -20,6 +23,7 @@ from geard.containers.wishes import (
     check_user,
     check_wish,
 )
+from geard.dispatch.dispatcher import Dispatcher
 from geard.failures import Denied, Failure, Invalid
 from geard.request import ROOT_HERE, Asker
 
@@ -194,3 +198,20 @@ def test_every_number_of_bytes_is_read_exactly(size: int) -> None:
 @given(st.integers(1, 1 << 42))
 def test_a_size_that_is_shown_is_right_to_a_tenth(size: int) -> None:
     assert abs(parse_size(show_size(size)) - size) <= max(size // 10, 0)
+
+
+async def test_an_engine_without_users_of_a_gears_own_is_the_admins_choice(fake_host: FakeHost) -> None:
+    docker = FakeEngine()
+    docker.name, docker.maps_users = "docker", False
+    host = FakeHost(fake_host.paths, fake_host.systemd, {**fake_host.engines, "docker": docker}, fake_host.journal)
+    dispatcher = Dispatcher(host, catalog.load())
+    network = host.paths.base / "network"
+    network.write_text(network.read_text() + "docker-ipv4 10.184.0.0/16\n")
+    asked = InstallContainer(id="web", image="geard/sample", engine="docker")
+    with pytest.raises(Denied, match="shares the host's users"):
+        await dispatcher.perform(asked, OPERATOR).answer()
+    settings = host.paths.settings / "geard.toml"
+    for text in ('[engine]\ndefault = "docker"\n', "[allow]\nsimple = true\n"):
+        settings.write_text(text)
+        await dispatcher.perform(asked, OPERATOR).answer()
+    await dispatcher.drain()

@@ -44,7 +44,7 @@ from geard.containers.updating import only_asks_anew, updated, wish_of
 from geard.containers.wishes import check_sources, check_wish
 from geard.dispatch.operation import operation
 from geard.dispatch.work import Work
-from geard.failures import Failure, Invalid, NotFound, Unavailable, no_such_gear
+from geard.failures import Denied, Failure, Invalid, NotFound, Unavailable, no_such_gear
 from geard.host.engine import Image
 from geard.host.storage import Changes, locked
 from geard.identifiers import check_id
@@ -104,8 +104,19 @@ async def preview_install(request: PreviewInstall, work: Work) -> Preview:
     return await work.on_disk(installing.preview, work.host, request, work.id, work.asker.name, work.facets)
 
 
+def _check(wish: Wish, work: Work) -> None:
+    allowed = work.host.settings.section(Allowances)
+    check_wish(wish, work.asker, allowed)
+    engine, default = work.host.engine_named(wish.engine), work.host.engine
+    if not (engine.maps_users or engine is default or allowed.simple or work.asker.may("admin")):
+        raise Denied(
+            f"on {engine.name} a gear shares the host's users: to choose that takes the scope admin",
+            hint="[allow] simple in /etc/geard/geard.toml permits it for others; or leave out --engine",
+        )
+
+
 async def _checked(wish: Wish, work: Work) -> tuple[Part, ...]:
-    check_wish(wish, work.asker, work.host.settings.section(Allowances))
+    _check(wish, work)
     if wish.volume_config.volume_mounts:
         await work.on_disk(check_sources, wish)
     return await _checked_parts(wish.parts, work, fetch=isinstance(wish, InstallContainer))
@@ -139,7 +150,7 @@ async def update_container(request: UpdateContainer, work: Work) -> InstalledCon
         facets = {facet.part: facet for facet in work.facets}
         parts = tuple(facets[type(p)].amend(p, part_of(type(p), before.parts)) for p in asked)
         wish = updated(wish_of(before), request, parts)
-        check_wish(wish, work.asker, host.settings.section(Allowances))
+        _check(wish, work)
         if request.volume_config is not None:
             check_sources(wish)
         return wish
