@@ -24,9 +24,10 @@ settings.register_profile("geard", deadline=None, max_examples=60, print_blob=Tr
 settings.register_profile("ci", settings.get_profile("geard"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") or os.environ.get("GEARD_CI") else "geard")
 
-# Started by a shell in the background, INT is ignored here and in every child, which no test of signals means.
-if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# Started in the background, or by nohup, these are ignored here and in every child; no test of signals means that.
+for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 # Pools of threads that a process keeps: they end with it.
 LASTING = ("disk", "journal page", "ThreadPoolExecutor", "asyncio")
