@@ -138,7 +138,8 @@ class Changes:
             except FileExistsError:
                 if os.path.isdir(path):
                     return False
-                raise
+                if os.path.lexists(path) and not os.path.isdir(path):
+                    raise  # it is something else; what is gone by now is made in the next round
             except FileNotFoundError:  # also where somebody tidied the folder above away just now
                 self.folder(path.parent, mode)
         with suppress(FileNotFoundError):
