@@ -13,9 +13,12 @@ from tests.fakes.terminal import Terminal
 from geard import catalog
 from geard.containers import recovering, slots, versions
 from geard.containers.folders import Folders
-from geard.containers.recovering import Found
+from geard.containers.recovering import Bridges, Found
 
-HERE = slots.Bridge(ipaddress.IPv4Network("10.185.0.0/16"), None)
+HERE = {
+    "podman": slots.Bridge(ipaddress.IPv4Network("10.185.0.0/16"), None),
+    "docker": slots.Bridge(ipaddress.IPv4Network("10.186.0.0/16"), None),
+}
 
 
 @pytest.fixture
@@ -28,8 +31,8 @@ def web(gear: Terminal) -> Folders:
     return folders
 
 
-def look(gear: Terminal, bridge: slots.Bridge = HERE) -> Found:
-    return recovering.look(gear.host, bridge, "web", running=False)
+def look(gear: Terminal, bridges: Bridges = HERE) -> Found:
+    return recovering.look(gear.host, bridges, "web", running=False)
 
 
 def take_over(gear: Terminal) -> None:

@@ -15,7 +15,7 @@ from tests.fakes.host import FakeHost
 from geard.containers import slots
 from geard.failures import Unavailable
 from geard.host.storage import Changes
-from geard.setup.network import CANDIDATES, choose_ipv4, choose_ipv6, plan
+from geard.setup.network import CANDIDATES, choose_ipv4, choose_ipv6, moved, plan
 
 BRIDGE = slots.Bridge(ipaddress.IPv4Network("10.183.0.0/16"), ipaddress.IPv6Network("fd67:6561:7264:1::/64"))
 
@@ -112,6 +112,19 @@ def test_a_network_that_is_there_stays_when_another_engine_comes() -> None:
     assert plan(before, ["10.183.0.0/16"], b"seed", ipv6=True) == f"{before}docker-ipv4 {CANDIDATES[1]}\n"
     whole = plan("", [], b"seed", ipv6=True)
     assert plan(whole, [str(CANDIDATES[3])], b"other", ipv6=True) == whole
+
+
+def test_on_another_machine_only_what_leads_elsewhere_becomes_another_and_none_overlap() -> None:
+    first, second, third, fourth = (str(net) for net in CANDIDATES[:4])
+    whole = f"ipv4 {first}\nipv6 fd67::/64\ndocker-ipv4 {second}\ndocker-ipv6 fd67:0:0:1::/64\n"
+    assert moved(whole, ["default"], ipv6=True) == whole
+    assert moved("", [first], ipv6=True) == ""
+    assert moved(whole, [first], ipv6=True) == whole.replace(first, third)
+    assert moved(whole, [second], ipv6=True) == whole.replace(second, third)
+    assert moved(whole, [first, second, third], ipv6=False) == f"ipv4 {fourth}\ndocker-ipv4 {CANDIDATES[4]}\n"
+    assert moved(f"ipv4 {second}\ndocker-ipv4 {second}\n", [], ipv6=True) == (
+        f"ipv4 {second}\ndocker-ipv4 {first}\n"
+    ), "as an earlier version left it"
 
 
 def test_the_network_is_one_that_leads_nowhere_yet() -> None:

@@ -8,7 +8,7 @@ which systemd knows the units, the bridge, and perhaps images, folders that gear
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -26,6 +26,9 @@ from geard.ports.requests import PortPair, PublishedPorts
 from geard.ports.reservations import owner, reserve
 from geard.words import part_of
 
+Bridges = Mapping[str, slots.Bridge]
+"""the networks of this machine, by their engine"""
+
 
 @dataclass(frozen=True)
 class Found:
@@ -39,7 +42,7 @@ class Found:
     troubles: tuple[str, ...] = ()
 
 
-def look(host: Host, bridge: slots.Bridge, id: str, *, running: bool) -> Found:
+def look(host: Host, bridges: Bridges, id: str, *, running: bool) -> Found:
     """What is to be changed for it, and what will not work here. Changes nothing."""
     folders = Folders.of(host.paths, id)
     wanted = folders.wanted.is_symlink()
@@ -53,7 +56,7 @@ def look(host: Host, bridge: slots.Bridge, id: str, *, running: bool) -> Found:
     changed: list[str] = []
     if not folders.known.exists():
         changed.append("made known to systemd")
-    if (moved := _moved(definition, bridge)) != definition:
+    if (moved := _moved(definition, bridges)) != definition:
         changed.append(f"address {moved.ipv4} in place of {definition.ipv4}")
     changed += [
         f"port {pair.external}/{pair.protocol} reserved again"
@@ -81,7 +84,7 @@ def _troubles(host: Host, folders: Folders, definition: Definition, running: boo
             yield f"{mount.path}, which it mounts, is not on this machine"
 
 
-def take_over(host: Host, bridge: slots.Bridge, id: str, facets: Sequence[AnyFacet]) -> None:
+def take_over(host: Host, bridges: Bridges, id: str, facets: Sequence[AnyFacet]) -> None:
     """Make known to systemd, reserve its ports, give every version the address its slot has here."""
     folders = Folders.of(host.paths, id)
     with locked(folders.versions), Changes() as changes:
@@ -89,11 +92,11 @@ def take_over(host: Host, bridge: slots.Bridge, id: str, facets: Sequence[AnyFac
         now = versions.current(folders)
         if now is None:
             return
-        moved = _moved(now, bridge)
+        moved = _moved(now, bridges)
         if moved != now:
             versions.write(folders, changes, moved, facets, host.engine_named(now.engine))
         for earlier in versions.recorded(folders):
-            moved = _moved(earlier, bridge)
+            moved = _moved(earlier, bridges)
             if moved != earlier:
                 versions.record(folders, changes, moved, facets, host.engine_named(earlier.engine))
         for pair in _published(now):
@@ -116,10 +119,10 @@ def forget_the_gone(host: Host) -> list[str]:
     return gone
 
 
-def _moved(definition: Definition, bridge: slots.Bridge) -> Definition:
-    if definition.engine != "podman":  # `bridge` is podman's
+def _moved(definition: Definition, bridges: Bridges) -> Definition:
+    if definition.engine not in bridges:
         return definition
-    ipv4, ipv6, mac = slots.addresses(bridge, definition.slot)
+    ipv4, ipv6, mac = slots.addresses(bridges[definition.engine], definition.slot)
     return msgspec.structs.replace(definition, ipv4=ipv4, ipv6=ipv6, mac=mac)
 
 

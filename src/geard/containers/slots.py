@@ -37,13 +37,23 @@ class Bridge:
 
 def bridge(paths: Paths, engine: str) -> Bridge:
     """The network of an engine's gears. Raises Unavailable where `gear setup` has not run."""
-    text = read_text(paths.base / "network")
-    found = dict(line.split(None, 1) for line in (text or "").splitlines() if " " in line)
-    prefix = "" if engine == "podman" else f"{engine}-"
-    if f"{prefix}ipv4" not in found:
+    found = bridges(read_text(paths.base / "network") or "")
+    if engine not in found:
         raise Unavailable("this host has no network for gears yet", hint="gear setup makes it")
-    ipv6 = found.get(f"{prefix}ipv6")
-    return Bridge(ipaddress.IPv4Network(found[f"{prefix}ipv4"]), ipaddress.IPv6Network(ipv6) if ipv6 else None)
+    return found[engine]
+
+
+def bridges(text: str) -> dict[str, Bridge]:
+    """The networks that the file `network` names, by their engine."""
+    said = {name: net.strip() for name, _, net in (line.partition(" ") for line in text.splitlines())}
+    found: dict[str, Bridge] = {}
+    for name, net in said.items():
+        if name.endswith("ipv4"):
+            ipv6 = said.get(name.replace("ipv4", "ipv6"))
+            found[name.removesuffix("ipv4").rstrip("-") or "podman"] = Bridge(
+                ipaddress.IPv4Network(net), ipaddress.IPv6Network(ipv6) if ipv6 else None
+            )
+    return found
 
 
 def reserve(paths: Paths, changes: Changes, unit: Path) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from geard.failures import Unavailable
 
 BRIDGES = ("geard0", "geard1")
+PREFIXES = ("", "docker-")
 CANDIDATES = tuple(
     ipaddress.IPv4Network(f"10.{second}.0.0/16") for second in (183, 184, 185, 186, 187, 203, 204, 205)
 )
@@ -38,19 +39,39 @@ def choose_ipv6(seed: bytes, nth: int) -> ipaddress.IPv6Network:
     return ipaddress.IPv6Network((int(IPV6.network_address) | subnet << 64, 64))
 
 
-def render(ipv4: ipaddress.IPv4Network, ipv6: ipaddress.IPv6Network | None) -> str:
-    return f"ipv4 {ipv4}\n" + (f"ipv6 {ipv6}\n" if ipv6 is not None else "")
-
-
 def plan(text: str, routes: Iterable[str], seed: bytes, *, ipv6: bool) -> str:
     """The file of networks with what `text`, as it was found, does not say yet. Raises Unavailable."""
-    taken, said = list(routes), dict(line.split(None, 1) for line in text.splitlines() if " " in line)
+    taken, said = list(routes), _read(text)
     ipv6 = "ipv6" in said if "ipv4" in said else ipv6
-    for nth, prefix in enumerate(("", "docker-")):
+    more: dict[str, str] = {}
+    for nth, prefix in enumerate(PREFIXES):
         if f"{prefix}ipv4" not in said:
-            chosen = choose_ipv4([*taken, *(net for name, net in said.items() if name.endswith("ipv4"))])
-            said[f"{prefix}ipv4"] = str(chosen)
-            text += f"{prefix}ipv4 {chosen}\n"
+            more[f"{prefix}ipv4"] = str(choose_ipv4([*taken, *_ipv4(said), *_ipv4(more)]))
             if ipv6:
-                text += f"{prefix}ipv6 {choose_ipv6(seed, nth)}\n"
-    return text
+                more[f"{prefix}ipv6"] = str(choose_ipv6(seed, nth))
+    return text + _render(more)
+
+
+def moved(text: str, routes: Iterable[str], *, ipv6: bool) -> str:
+    """The file of networks for a machine that cannot have all that `text` says: each network that leads elsewhere
+    here becomes another, and none of them overlaps with a second. Raises Unavailable.
+    """
+    said, decided = _read(text), list(routes)
+    for name in [name for name in said if name.endswith("ipv4")]:
+        if overlaps(ipaddress.IPv4Network(said[name]), decided):
+            others = _ipv4({other: net for other, net in said.items() if other != name})
+            said[name] = str(choose_ipv4([*decided, *others]))
+        decided.append(said[name])
+    return _render({name: net for name, net in said.items() if ipv6 or not name.endswith("ipv6")})
+
+
+def _read(text: str) -> dict[str, str]:
+    return {name: net.strip() for name, _, net in (line.partition(" ") for line in text.splitlines()) if net}
+
+
+def _render(said: dict[str, str]) -> str:
+    return "".join(f"{name} {net}\n" for name, net in said.items())
+
+
+def _ipv4(said: dict[str, str]) -> list[str]:
+    return [net for name, net in said.items() if name.endswith("ipv4")]

@@ -27,7 +27,7 @@ from geard.host.paths import Paths
 from geard.host.process import run
 from geard.host.storage import Changes, read_text
 from geard.setup import recovery, settings_file
-from geard.setup.network import BRIDGES, choose_ipv4, overlaps, plan, render
+from geard.setup.network import BRIDGES, moved, plan
 from geard.setup.requests import Finding, GetVersion, HostReport, SetUpHost, Version
 
 TARGETS = {
@@ -79,16 +79,18 @@ async def set_up_host(request: SetUpHost, work: Work) -> HostReport:
     if request.check or any(finding.state == "missing" for finding in findings):
         return HostReport(findings=tuple(findings))
     if request.recover:
-        bridge, finding = await _network_of_the_disk(work, keep=not request.dry_run)
+        networks_here, finding = await _networks_of_the_disk(work, keep=not request.dry_run)
         findings += [finding] if finding is not None else []
         if request.dry_run:
-            found = await recovery.plan(work, bridge) if bridge is not None else []
+            found = await recovery.plan(work, slots.bridges(networks_here)) if networks_here else []
             return HostReport(findings=tuple(findings), gears=tuple(recovery.planned(gear) for gear in found))
     for deed in (_folders, _network, _units, _journal):
         findings += await deed(work)
     findings += await _forwarding()
-    gears = await recovery.recover(work, slots.bridge(work.host.paths, "podman")) if request.recover else ()
-    return HostReport(findings=tuple(findings), gears=gears)
+    if not request.recover:
+        return HostReport(findings=tuple(findings))
+    bridges = slots.bridges(read_text(work.host.paths.base / "network") or "")
+    return HostReport(findings=tuple(findings), gears=await recovery.recover(work, bridges))
 
 
 async def _look(host: Host) -> list[Finding]:
@@ -229,38 +231,29 @@ async def _forwarding() -> list[Finding]:
     ]
 
 
-async def _network_of_the_disk(work: Work, *, keep: bool) -> tuple[slots.Bridge | None, Finding | None]:
-    """The bridge's networks that the disk names, or others where this machine cannot have those; with `keep`,
-    that is written down. None where the disk names none.
+async def _networks_of_the_disk(work: Work, *, keep: bool) -> tuple[str, Finding | None]:
+    """The file of networks that the disk has, with others where this machine cannot have those; with `keep`,
+    that is written down. Empty where the disk has none.
     """
     path = work.host.paths.base / "network"
-    if read_text(path) is None:
-        return None, None
-    bridge = slots.bridge(work.host.paths, "podman")
-    taken = await _taken()
-    here = slots.Bridge(
-        choose_ipv4(taken) if overlaps(bridge.ipv4, taken) else bridge.ipv4,
-        bridge.ipv6 if _has_ipv6() else None,
-    )
-    if here == bridge:
-        return bridge, None
+    text = read_text(path) or ""
+    here = moved(text, await _taken(), ipv6=_has_ipv6())
+    gone = [line for line in text.splitlines() if line not in here.splitlines()]
+    come = [line for line in here.splitlines() if line not in text.splitlines()]
+    if not gone:
+        return text, None
     if any(unit.active == "active" for unit in (await work.host.systemd.units("ctr-*.service")).values()):
-        detail = f"{bridge.ipv4} leads elsewhere on this machine too, but gears run on it"
+        detail = f"{', '.join(gone)}: this machine cannot have that, but gears run on it"
         remedy = "stop them (systemctl stop 'ctr-*.service'), and gear setup --recover gives them another"
-        return bridge, Finding(what="network of the disk", state="advice", detail=detail, remedy=remedy)
-
-    # Docker's network is taken as it is.
-    lines = (read_text(path) or "").splitlines(keepends=True)
-    others = "".join(line for line in lines if line.startswith("docker-"))
+        return text, Finding(what="network of the disk", state="advice", detail=detail, remedy=remedy)
 
     def write() -> None:
         with Changes() as changes:
-            changes.write(path, render(here.ipv4, here.ipv6) + others)
+            changes.write(path, here)
 
     if keep:
         await work.on_disk(write)
-    detail = f"this machine cannot have {bridge.ipv4} {bridge.ipv6 or ''}".rstrip()
-    detail += f": {here.ipv4} {here.ipv6 or '(IPv4 only)'}"
+    detail = f"{', '.join(gone)}: this machine cannot have that; here it is {', '.join(come) or 'without'}"
     return here, Finding(what="network of the disk", state="made", detail=detail)
 
 

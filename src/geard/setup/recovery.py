@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from geard.containers import deleting, lifecycle, listing, recovering, slots
+from geard.containers import deleting, lifecycle, listing, recovering
 from geard.containers.folders import Folders, unit_name
-from geard.containers.recovering import Found
+from geard.containers.recovering import Bridges, Found
 from geard.dispatch.work import Work
 from geard.failures import Failure, TimedOut
 from geard.setup.requests import RecoveredGear
@@ -16,7 +16,7 @@ STARTS_SECONDS = 180.0
 """how long the report waits for the gears to have been tried; they are started all the same"""
 
 
-async def plan(work: Work, bridge: slots.Bridge) -> list[Found]:
+async def plan(work: Work, bridges: Bridges) -> list[Found]:
     """What recovery would do. Changes nothing."""
     host = work.host
     units = await host.systemd.units("ctr-*.service")
@@ -24,24 +24,24 @@ async def plan(work: Work, bridge: slots.Bridge) -> list[Found]:
     def look() -> list[Found]:
         running = {name for name, unit in units.items() if unit.active not in ("inactive", "failed")}
         return [
-            recovering.look(host, bridge, id, running=unit_name(id) in running)
+            recovering.look(host, bridges, id, running=unit_name(id) in running)
             for id in listing.installed(host.paths)
         ]
 
     return await work.on_disk(look)
 
 
-async def recover(work: Work, bridge: slots.Bridge) -> tuple[RecoveredGear, ...]:
+async def recover(work: Work, bridges: Bridges) -> tuple[RecoveredGear, ...]:
     """Take over every gear and start those that are to run; what runs already is left alone."""
     host = work.host
     for id in await work.on_disk(lambda: list(deleting.left_over(host))):
         await lifecycle.clear(work, id)
-    found = await plan(work, bridge)
+    found = await plan(work, bridges)
     troubles: dict[str, list[str]] = {gear.id: [] for gear in found}
     for gear in found:
         work.say("recovering", f"taking over {gear.id}", gear.id)
         try:
-            await work.on_disk(recovering.take_over, host, bridge, gear.id, work.facets)
+            await work.on_disk(recovering.take_over, host, bridges, gear.id, work.facets)
         except Failure as failure:
             troubles[gear.id].append(failure.message)
     await work.on_disk(recovering.forget_the_gone, host)

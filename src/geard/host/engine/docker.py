@@ -153,8 +153,11 @@ class Docker:
             raise
 
     async def make_network(self, name: str, bridge: str, ipv4: str, ipv6: str) -> None:
-        if await _ask(f"/networks/{name}") is not None:
-            return
+        if (found := await _ask(f"/networks/{name}")) is not None:
+            there = {net["Subnet"] for net in found["IPAM"]["Config"] or ()}
+            if there == {net for net in (ipv4, ipv6) if net}:
+                return
+            await run([*DOCKER, "network", "rm", name])  # refused while containers run on it
         dual = ["--ipv6", "--subnet", ipv6] if ipv6 else []
         await run([*DOCKER, "network", "create", "--driver", "bridge", "--subnet", ipv4, *dual,
             "--opt", f"com.docker.network.bridge.name={bridge}", name])  # fmt: skip
