@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.lab.conftest import BOTH, Shell
+from tests.lab.conftest import BOTH, Shell, eventually
 
 pytestmark = pytest.mark.lab
 
@@ -53,7 +53,8 @@ def test_a_neighbour_that_routes_here_reaches_published_ports_alone(host: Shell)
     address = next(fact["Text"] for fact in facts if fact["Label"] == "Address").split()[0].rstrip(",")
     host.lab_does("outside", "ip", "route", "replace", f"{address}/32", "via", host.address)
     try:
-        assert "target" in host.from_outside(f"http://{host.address}:{host.port('target')}/")
+        url = f"http://{host.address}:{host.port('target')}/"
+        eventually(lambda: "target" in host.from_outside(url))
         assert host.from_outside(f"http://{address}:8080/") == ""
     finally:
         host.lab_does("outside", "ip", "route", "del", f"{address}/32")

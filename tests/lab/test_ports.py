@@ -94,12 +94,12 @@ def test_an_address_is_the_only_door(host: Shell) -> None:
     host.gear("install", APP, "here", "--start", "-p", "8080:127.0.0.1:4100")
     host.gear("install", APP, "there", "--start", "-p", f"8080:{host.address}:4101")
     host.gear("install", APP, "six", "--start", "-p", f"8080:[{ipv6}]:4102")
-    assert "here" in page(host, "127.0.0.1:4100")
+    eventually(lambda: "here" in page(host, "127.0.0.1:4100"))
     assert page(host, f"{host.address}:4100") == ""
     assert host.from_outside(f"http://{host.address}:4100/") == ""
     assert page(host, "127.0.0.1:4101") == ""
-    assert "there" in host.from_outside(f"http://{host.address}:4101/")
-    assert "six" in page(host, f"[{ipv6}]:4102")
+    eventually(lambda: "there" in host.from_outside(f"http://{host.address}:4101/"))
+    eventually(lambda: "six" in page(host, f"[{ipv6}]:4102"))
     assert page(host, "127.0.0.1:4102") == ""
     lines = [line.split() for line in host.gear("ports", "here", "six").stdout.splitlines()[1:]]
     assert lines == [["here", "8080", "4100", "tcp", "127.0.0.1"], ["six", "8080", "4102", "tcp", ipv6]]
@@ -136,7 +136,7 @@ def test_ports_change_while_a_gear_runs(host: Shell) -> None:
     pid = main_pid(host, "web")
     said = host.gear("port", "web", "8080:4200", "--remove", "9999").stdout
     assert said == "PortMapping: 8080 -> 4200\nweb is changed, without a restart\n"
-    assert "web" in page(host, "127.0.0.1:4200")
+    eventually(lambda: "web" in page(host, "127.0.0.1:4200"))
     assert "web" in host.from_outside(f"http://{host.address}:4200/")
     for place in (f"127.0.0.1:{port}" for port in (4100, 4101)):
         assert page(host, place) == ""
@@ -221,7 +221,7 @@ def test_a_port_that_another_program_has_is_refused_with_its_name(host: Shell) -
         assert reserved(host) == set()
     with listener(host, 4101, "127.0.0.1"):
         host.gear("install", APP, "web", "--start", "-p", f"8080:{host.address}:4101")
-        assert "web" in host.from_outside(f"http://{host.address}:4101/")
+        eventually(lambda: "web" in host.from_outside(f"http://{host.address}:4101/"))
 
 
 def test_a_port_taken_between_install_and_start_is_told_and_waited_for(host: Shell) -> None:
