@@ -166,7 +166,9 @@ async def a_program_that_ends_by_itself(ground: Ground) -> None:
         ("false", "/bin/false", "failed", "exit-code"),
     ):
         unit = ground.unit(name, f"Type=exec\nExecStart={program}")
-        assert await systemd.start(unit, wait=10) == "done"
+        started = await systemd.start(unit, wait=10)
+        # It was executed, which is what Type=exec waits for; systemd 252 may see the end before it tells so.
+        assert started == "done" or (state, started) == ("failed", "failed"), started
         ended = partial(_is, state)
         found = await until(partial(systemd.properties, unit), ended)
         assert found["Result"] == result, found
