@@ -87,7 +87,10 @@ def test_images_that_are_not_allowed_are_refused(settled: Shell, registry: str) 
     refused = host.gear("install", f"{registry}/geard/only-there:1", "refused", "--start", check=False)
     assert refused.returncode == 4
     assert "[registries] allow in /etc/geard/geard.toml" in refused.stderr
-    eventually(lambda: host.status("refused")["ActiveState"] == "failed")
+    assert host.gear("status", "refused", check=False).returncode == 5, "nothing was installed"
+    host.gear("install", "geard/test-tools", "here")  # an image that is here is not pulled
+    refused = host.gear("update", "here", "--image", f"{registry}/geard/only-there:1", check=False)
+    assert refused.returncode == 4
     assert host.gear("pull", f"{registry}/acme/app:1").returncode == 0
 
 

@@ -48,7 +48,7 @@ from geard.failures import Denied, Failure, Invalid, NotFound, Unavailable, no_s
 from geard.host.engine import Image
 from geard.host.storage import Changes, locked
 from geard.identifiers import check_id
-from geard.images.pulling import bring
+from geard.images.pulling import bring, check_obtainable
 from geard.ports.pairs import changed_ports, check_change
 from geard.ports.requests import ChangedPorts, ChangePorts, PublishedPorts
 from geard.words import Part, encode, part_of
@@ -117,6 +117,7 @@ def _check(wish: Wish, work: Work) -> None:
 
 async def _checked(wish: Wish, work: Work) -> tuple[Part, ...]:
     _check(wish, work)
+    await check_obtainable(work.host, work.host.engine_named(wish.engine), wish.image)
     if wish.volume_config.volume_mounts:
         await work.on_disk(check_sources, wish)
     return await _checked_parts(wish.parts, work, fetch=isinstance(wish, InstallContainer))
@@ -163,6 +164,8 @@ async def update_container(request: UpdateContainer, work: Work) -> InstalledCon
     wish = plan(now)
     renew = request.renew or only_asks_anew(request)
     engine = host.engine_named(decide(wish, host.settings).engine)
+    if request.image:
+        await check_obtainable(host, engine, wish.image)
     known = engine.known(wish.image) if request.image else None
     same_image = (wish.image, engine.name) == (now.image, now.engine)
     if not renew and (same_image or known is not None):

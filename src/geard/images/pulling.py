@@ -41,6 +41,20 @@ async def bring(host: Host, engine: Engine, reference: str, say: Say, *, fresh: 
     return found
 
 
+async def check_obtainable(host: Host, engine: Engine, reference: str) -> None:
+    """Raises Denied where that image is not here, and the admin lets it not be pulled. The engine is asked only
+    before a refusal.
+    """
+    settings = host.settings.section(RegistrySettings)
+    if not settings.allow or engine.known(reference) is not None:
+        return
+    try:
+        permitted(settings, complete_name(reference, settings.default))
+    except Denied:
+        if await engine.image(reference) is None:
+            raise
+
+
 async def bring_pinned(host: Host, engine: Engine, name: str, id: str, digest: str, say: Say) -> Image:
     """The very image `id`, though others may bear its name by now. Raises as `bring`."""
     found = await engine.image(id)
