@@ -249,12 +249,20 @@ def unit_hooks(target: Path) -> None:
         if source.name.startswith("_"):
             continue
         program = target / f"gear-{source.stem.replace('_', '-')}"
+        short_cut = source.with_suffix(".sh")  # a shell's way through the usual case, which calls the other
+        if short_cut.exists():
+            _write_program(program, short_cut.read_text())
+            program = program.with_suffix(".py")
         if program.exists():
             raise SystemExit(f"scripts/package: two hooks named {source.name}")
-        target.mkdir(parents=True, exist_ok=True)
         text = re.sub(r"\A#!.*\n", "", source.read_text())
-        program.write_text(f"#!/usr/bin/python3 -IS\n{text}")
-        program.chmod(0o755)
+        _write_program(program, f"#!/usr/bin/python3 -IS\n{text}")
+
+
+def _write_program(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
 
 
 def man_pages(target: Path, date: int) -> None:

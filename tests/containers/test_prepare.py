@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -15,7 +18,9 @@ from geard.containers import versions
 from geard.containers.folders import Folders
 from geard.containers.unit_hooks import prepare
 from geard.environments import store
+from geard.environments.requests import Environment, EnvironmentPart
 from geard.host.storage import Changes
+from geard.secrets.requests import SecretsPart, SecretUse
 
 
 @pytest.fixture
@@ -76,3 +81,90 @@ def test_a_word_of_the_command_is_no_line_of_the_definition(
     env, environment, version = lay_out(fake_host, folders, f"one\n{line}\n")
     assert "swordfish" not in env + environment
     assert version == PLAIN.version
+
+
+class ShortCut:
+    """gear-prepare of a shell, on the folders of a test; what it calls for the rest says so and does nothing."""
+
+    def __init__(self, host: FakeHost, folder: Path) -> None:
+        self.rest, self.program = folder / "rest", folder / "gear-prepare"
+        self.rest.write_text('#!/bin/sh\necho "the rest of $1"\n')
+        self.rest.chmod(0o755)
+        text = Path(prepare.__file__).with_suffix(".sh").read_text()
+        for name, path in (
+            ("base=/var/lib/containers", f"base={host.paths.base}"),
+            ("run=/run/geard", f"run={host.paths.run}"),
+            ("prepare=/usr/lib/geard/gear-prepare.py", f"prepare={self.rest}"),
+        ):
+            assert name in text
+            text = text.replace(name, path)
+        self.program.write_text(text)
+
+    def __call__(self, name: str = "ctr-web") -> str:
+        done = subprocess.run(["sh", self.program, name], capture_output=True, text=True, check=True)
+        assert done.stderr == ""
+        return done.stdout
+
+
+IMAGE = "ab" * 32
+
+
+@pytest.fixture
+def short_cut(fake_host: FakeHost, folders: Folders, tmp_path: Path) -> ShortCut:
+    """All is as usual: a whole definition, whose image is here."""
+    (fake_host.paths.run / "gears").mkdir()
+    (fake_host.paths.base / "storage/overlay-images" / IMAGE).mkdir(parents=True)
+    define(fake_host, folders)
+    return ShortCut(fake_host, tmp_path)
+
+
+def define(host: FakeHost, folders: Folders, **changed: Any) -> None:
+    with Changes() as changes:
+        definition = msgspec.structs.replace(PLAIN, image_id=IMAGE, **changed)
+        versions.write(folders, changes, definition, catalog.load(), host.engine)
+
+
+@pytest.mark.parametrize("command", [(), ("sh", "-c", 'GEAR_SECRETS=\nGEAR_VERSION="no"\n\\')])
+def test_the_short_cut_leaves_the_same_as_the_whole_program(
+    fake_host: FakeHost, folders: Folders, short_cut: ShortCut, command: tuple[str, ...]
+) -> None:
+    define(fake_host, folders, command=command)
+    assert short_cut() == ""
+    found = {path.name: (path.read_text(), path.stat().st_mode) for path in folders.state.iterdir()}
+    assert folders.state.stat().st_mode & 0o777 == 0o700
+    shutil.rmtree(folders.state)
+    assert prepare.main("ctr-web") == 0
+    assert {path.name: (path.read_text(), path.stat().st_mode) for path in folders.state.iterdir()} == found
+
+
+def test_the_short_cut_leaves_alone_what_is_not_usual(
+    fake_host: FakeHost, folders: Folders, short_cut: ShortCut
+) -> None:
+    rest = "the rest of ctr-web\n"
+    base = fake_host.paths.base
+    assert short_cut("ctr-absent") == "the rest of ctr-absent\n"
+    for path in (folders.state, fake_host.paths.run / "ports/ctr-web", folders.versions / "hook-owed"):
+        path.mkdir(parents=True)
+        assert short_cut() == rest, path
+        path.rmdir()
+    with Changes() as changes:
+        store.replace(fake_host.paths, changes, "web", {"A": "b"})
+    assert short_cut() == rest
+    store.place(fake_host.paths, "web").unlink()
+    for change in (
+        {"parts": (SecretsPart(value=(SecretUse(name="db"),)),)},
+        {"parts": (EnvironmentPart(value=Environment(id="shared")),)},
+    ):
+        (base / "env/contents/sh").mkdir(parents=True, exist_ok=True)
+        (base / "env/contents/sh/shared").touch()
+        define(fake_host, folders, **change)
+        assert short_cut() == rest, change
+    define(fake_host, folders)
+    usual = folders.run.read_text()
+    folders.run.write_text(usual.replace('GEAR_ENGINE="podman"', 'GEAR_ENGINE="docker"'))
+    assert short_cut() == rest
+    folders.run.write_text(usual)
+    (base / "storage/overlay-images" / IMAGE).rmdir()
+    assert short_cut() == rest
+    (base / "storage/overlay-images" / IMAGE).mkdir()
+    assert short_cut() == ""

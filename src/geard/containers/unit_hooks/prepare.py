@@ -1,11 +1,11 @@
 #!/usr/bin/python3 -IS
 """Before a gear starts: see that its image is here, and lay out its environment and secrets for the engine.
 
-    gear-prepare ctr-ID
+    gear-prepare.py ctr-ID
 
-systemd waits for this, at every start of every gear: it imports what it needs where it needs it, and in the usual
-case next to nothing. Only where the image is missing, or a program of the admin's is to be run first, it calls the
-whole of geard (`gear complete ID`), and asks systemd for more time while that pulls.
+gear-prepare (prepare.sh) does the usual case and calls this for every other. systemd waits for it: it imports
+what it needs where it needs it, mostly next to nothing. Only where the image is missing, or a program of the
+admin's is to be run first, it calls all of geard (`gear complete ID`), and asks systemd for more time meanwhile.
 """
 
 from __future__ import annotations
