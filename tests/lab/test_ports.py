@@ -224,6 +224,16 @@ def test_a_port_that_another_program_has_is_refused_with_its_name(host: Shell) -
         eventually(lambda: "web" in host.from_outside(f"http://{host.address}:4101/"))
 
 
+@BOTH
+def test_who_asks_localhost_is_not_left_waiting_on_ipv6(host: Shell) -> None:
+    host.gear("install", APP, "web", "--start", "-p", "8080:4100")
+    eventually(lambda: answers(host, "web", 4100))
+    for port in (4100, 4101):
+        host.gear("port", "web", f"8080:{port}")
+        asked = host.run(["curl", "-gs", "--max-time", "60", f"http://[::1]:{port}/"], check=False)
+        assert asked.returncode in (0, 7), "answered (by docker-proxy) or refused, and not waited for"
+
+
 def test_a_port_taken_between_install_and_start_is_told_and_waited_for(host: Shell) -> None:
     host.gear("install", APP, "web", "-p", "8080:4100")
     with listener(host, 4100):
