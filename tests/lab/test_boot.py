@@ -117,7 +117,8 @@ def test_many_come_back_after_a_reboot_and_some_that_hang_hold_up_nobody(host: S
     assert [names[0] in host.page(ports[0]), names[-1] in host.page(ports[1])] == [True, True]
     restarts = host.sh("systemctl show -P NRestarts 'ctr-many-*.service' | sort -u | xargs").stdout
     assert restarts == "0\n", "each came up at its first try"
-    assert host.run(["systemctl", "is-active", "geard-boot"], check=False).stdout == "activating\n"
+    boot = host.run(["systemctl", "is-active", "geard-boot"], check=False).stdout
+    assert boot in ("activating\n", "failed\n"), "it waits for those that hang, or has told of one by now"
     assert {host.status(name)["ActiveState"] for name in stuck} == {"activating"}, "they ask their registry still"
     assert len(host.run(["podman", "ps", "-aq"]).stdout.split()) == MANY, "nothing of the time before is left"
     last_words = host.sh("journalctl -q -b -1 -u 'ctr-many-*' | grep -c 'Failed with result'", check=False).stdout
