@@ -35,10 +35,12 @@ def daemon(verbose: bool, has_env_file: bool) -> None:
 
     from geard.daemon.server import serve
     from geard.host.here import this_host
+    from geard.host.journal_writing import handler
 
     if os.geteuid() != 0:
         raise Denied("the agent runs as root: it has systemd and the engine do things", hint="sudo gear daemon")
-    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format="%(message)s", stream=sys.stderr)
+    level = logging.DEBUG if verbose else logging.INFO
+    logging.basicConfig(level=level, format="%(message)s", handlers=[handler()])
 
     async def run() -> None:
         await serve(this_host())

@@ -48,6 +48,7 @@ from geard.failures import (
     Unauthenticated,
     Unavailable,
 )
+from geard.host import fields
 from geard.identifiers import new_request_id, parse_request_id
 from geard.request import Answer, Asker, Request, answer_type, stream_item
 from geard.transport.frames import PROTOCOL
@@ -116,6 +117,16 @@ class Question:
     def headers(self) -> dict[str, str]:
         return {REQUEST_ID: self.id, "Server": "geard"}
 
+    def fields(self, in_path: Mapping[str, str]) -> dict[str, str]:
+        """Of whatever the journal is told while this is answered."""
+        asker = "somebody" if isinstance(self.visit.asker, Failure) else self.visit.asker.name
+        found = {fields.REQUEST_ID: self.id, fields.ASKER: asker, fields.DOOR: self.visit.door}
+        if self.entry is not None:
+            found[fields.ROUTE] = self.entry.name
+            found[fields.REQUEST] = self.entry.request.__name__
+            found |= fields.about(self.entry.route.path, in_path.get("id", ""))
+        return found
+
 
 class Api:
     def __init__(self, dispatcher: Dispatcher, requests: Iterable[type[Request[Any]]]) -> None:
@@ -128,6 +139,7 @@ class Api:
 
     async def answer(self, http: web.BaseRequest, visit: Visit) -> web.StreamResponse:
         question = Question(http, visit, new_request_id())
+        fields.with_fields(question.fields({}))
         try:
             return await self._answer(question)
         except Failure as failure:
@@ -147,11 +159,13 @@ class Api:
         check_manners(http.headers, self._own_names if visit.door == "loopback" else None)
         if given := http.headers.get(REQUEST_ID):
             question.id = parse_request_id(given)
+            fields.with_fields(question.fields({}))
         path = http.rel_url.raw_path
         if path == "/" and http.method == "GET":
             listing = render_table(self._table.entries) + "\n"
             return _respond(question, 200, TEXT_TYPE, listing.encode())
         question.entry, in_path = self._table.find(http.method, path)
+        fields.with_fields(question.fields(in_path))
         route = question.entry.route
         if not visit.asker.may(route.scope):
             raise Denied(f"{visit.asker.name} may not {http.method} {path}", hint=f"it takes scope {route.scope}")
@@ -327,6 +341,7 @@ def _write_down(question: Question, status: int) -> None:
         f" ({question.told[:100]!r})" if question.told else "",
         question.id,
         status,
+        extra=fields.extra({fields.STATUS: str(status)}),
     )
 
 

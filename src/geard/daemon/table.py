@@ -31,6 +31,11 @@ class Entry:
     route: Route
 
     @property
+    def name(self) -> str:
+        """The same for all ids: `PUT /container/{id}`."""
+        return f"{self.method} {self.route.path}"
+
+    @property
     def segments(self) -> tuple[str, ...]:
         return tuple(self.route.path.split("/")[1:])
 
