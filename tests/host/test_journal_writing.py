@@ -71,7 +71,7 @@ async def test_what_is_logged_for_a_request_has_its_fields_in_its_tasks_too(
         await asyncio.create_task(inner())
 
     async def inner() -> None:
-        log.info("done", extra=fields.extra({fields.STATUS: "200"}))
+        log.info("done", extra=fields.also({fields.STATUS: "200"}))
 
     await asyncio.gather(one("A"), one("B"))
     told = [read(journald.recv(65536)) for _ in range(2)]

@@ -341,7 +341,7 @@ def _write_down(question: Question, status: int) -> None:
         f" ({question.told[:100]!r})" if question.told else "",
         question.id,
         status,
-        extra=fields.extra({fields.STATUS: str(status)}),
+        extra=fields.also({fields.STATUS: str(status)}),
     )
 
 

@@ -44,6 +44,7 @@ class LocalPerformer:
         """The line in the journal that the agent would write. Where no journal is kept, there is none."""
         kind, named = type(request), str(getattr(request, "id", ""))
         outcome = failure.kind if failure is not None else "accepted"
+        asked = f"{kind.__name__} {named}".rstrip()
         about = {fields.KIND: failure.kind} if failure is not None else {}
         if kind.route is not None:
             about |= {fields.ROUTE: f"{kind.route.method} {kind.route.path}"}
@@ -52,7 +53,7 @@ class LocalPerformer:
             about |= {fields.GEAR: named}
         self._journal.send(
             {
-                "MESSAGE": f"{ROOT_HERE.name}, terminal: {kind.__name__}{' ' if named else ''}{named} [{id}] {outcome}",
+                "MESSAGE": f"{ROOT_HERE.name}, terminal: {asked} [{id}] {outcome}",
                 "PRIORITY": "6",
                 "SYSLOG_IDENTIFIER": IDENTIFIER,
                 fields.REQUEST_ID: id,

@@ -4,7 +4,7 @@ Values that hold for all that is done for one request stand in a context (contex
 whatever is logged on its behalf, in tasks too; further ones go with a single line:
 
     with_fields({REQUEST_ID: id, ASKER: "uid 0 (root)"})
-    log.info("…", extra=extra({STATUS: "200"}))
+    log.info("…", extra=also({STATUS: "200"}))
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def current() -> Mapping[str, str]:
     return _current.get()
 
 
-def extra(fields: Mapping[str, str]) -> dict[str, Any]:
+def also(fields: Mapping[str, str]) -> dict[str, Any]:
     """`fields` for one line, as `logging` takes them along."""
     return {"fields": fields}
 

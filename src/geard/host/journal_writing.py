@@ -1,7 +1,6 @@
 """Entries in the journal with fields of their own, by journald's socket (systemd.io/JOURNAL_NATIVE_PROTOCOL).
 
-Never waits: what journald does not take at once goes to stderr as a plain line, as everything does where no journald
-listens.
+Never waits: what journald does not take at once goes to stderr as a plain line, as all does where none listens.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from geard.host import fields
 
 SOCKET = "/run/systemd/journal/socket"
 IDENTIFIER = "gear"
-# syslog(3)
+# of syslog(3), by Python's levels
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (0, 7))
 _LENGTH = struct.Struct("<Q")
 
