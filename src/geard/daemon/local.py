@@ -9,7 +9,7 @@ from geard.dispatch.dispatcher import Dispatcher
 from geard.dispatch.operation import operation_for
 from geard.failures import Failure
 from geard.host import Host, fields
-from geard.host.journal_writing import IDENTIFIER, JournalWriter
+from geard.host.journal_writing import IDENTIFIER
 from geard.identifiers import new_request_id
 from geard.request import ROOT_HERE, Follow, Request
 
@@ -17,7 +17,7 @@ from geard.request import ROOT_HERE, Follow, Request
 class LocalPerformer:
     def __init__(self, host: Host) -> None:
         self._dispatcher = Dispatcher(host, catalog.load())
-        self._journal = JournalWriter()
+        self._journal = host.journal_writer
 
     async def answer(self, request: Request[Any], id: str, follow: Follow | None) -> Any:
         kind = type(request)
