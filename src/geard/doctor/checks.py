@@ -82,15 +82,22 @@ def module(name: str, remedy: str) -> Finding:
     return Finding(what=what, state="ok" if found else "missing", remedy="" if found else remedy)
 
 
-async def storage(engine: Engine) -> Finding:
+async def storage(host: Host, engine: Engine) -> list[Finding]:
     """How the engine keeps images: a driver that copies whole images makes each start slow."""
-    what, driver = f"storage of {engine.name}", await engine.storage_driver()
+    if not engine.is_installed():
+        return []
+    try:
+        driver = await engine.storage_driver()
+    except Failure:
+        if engine is host.engine:
+            raise
+        return []  # engines() says that it does not answer
+    what = f"storage of {engine.name}"
     if driver != "vfs":
-        return Finding(what=what, state="ok", detail=driver)
+        return [Finding(what=what, state="ok", detail=driver)]
     costs = "each gear is a whole copy of its image: slow to start, and large"
-    return Finding(
-        what=what, state="advice", detail=driver, costs=costs, remedy="apt install fuse-overlayfs, or another disk"
-    )
+    remedy = "apt install fuse-overlayfs, or another disk"
+    return [Finding(what=what, state="advice", detail=driver, costs=costs, remedy=remedy)]
 
 
 async def firewalls(host: Host) -> list[Finding]:

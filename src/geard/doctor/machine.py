@@ -129,7 +129,7 @@ def disk(path: Path) -> list[Finding]:
 
 def space(path: Path, free: int, total: int) -> Finding:
     detail = f"{free / GIB:.1f} of {total / GIB:.1f} GiB free at {path}"
-    remedy = "gear pull's old images: podman image prune -a; df -h; larger disk"
+    remedy = "podman image prune -a removes images that nothing runs; df -h; a larger disk"
     if free < 200 * MIB:
         costs = "installs and pulls fail, and programs that write"
         return Finding(what="disk", state="broken", detail=detail, costs=costs, remedy=remedy)

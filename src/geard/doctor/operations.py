@@ -24,10 +24,9 @@ SYSTEMD_SECONDS = 3.0
 @operation
 async def diagnose(request: Diagnose, work: Work) -> Diagnosis:
     host = work.host
-    engines = [engine for engine in host.engines.values() if engine.is_installed()]
     here = await asyncio.gather(
         _looked("what geard needs", checks.needed(host)),
-        *(_looked(f"storage of {each.name}", _one(checks.storage(each))) for each in engines),
+        *(_looked(f"storage of {each.name}", checks.storage(host, each)) for each in host.engines.values()),
         _looked("rules that keep gears apart", _one(checks.apart(host))),
         _looked("firewalls", checks.firewalls(host)),
         _looked("forwarding", checks.forwarding()),
