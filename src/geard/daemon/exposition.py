@@ -107,7 +107,7 @@ def render(measures: Iterable[Measure], tally: Tally) -> bytes:
             yield from map(_family, measures)
 
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(Collected())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    registry.register(Collected())
     return generate_latest(registry)
 
 

@@ -23,7 +23,7 @@ from geard.daemon.forms import JSON_TYPE, TEXT_TYPE
 from geard.daemon.table import Entry
 from geard.exchange import Session
 from geard.failures import KINDS, Failure
-from geard.request import Answer, Nothing, Progress, Request, answer_type, stream_item
+from geard.request import Answer, Nothing, Progress, Request, Scope, answer_type, stream_item
 from geard.transport.frames import PROTOCOL
 from geard.transport.wire import NDJSON, REQUEST_ID, path_fields
 from geard.words import Part, Word
@@ -54,7 +54,7 @@ class PageEntry:
     path: str
     type: str
     about: str
-    scope: str = "read"
+    scope: Scope = "read"
 
 
 def document(entries: Sequence[Entry], pages: Iterable[PageEntry], statuses: Statuses) -> Document:
@@ -124,8 +124,8 @@ def _schemas(entries: Iterable[Entry]) -> dict[str, Document]:
             schema["description"] = inspect.cleandoc(schema["description"])
         if issubclass(kinds[name], Request):
             schema["additionalProperties"] = False
-    for kind in (Part, *known.values()):
-        found.pop(kind.__name__, None)
+    for name in ("Part", *(kind.__name__ for kind in known.values())):
+        found.pop(name, None)
     found["Failure"] = FAILURE
     return found
 

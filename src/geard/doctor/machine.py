@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from geard.containers.slots import FIRST_UID, RANGE, SLOTS
-from geard.doctor.requests import Finding
+from geard.doctor.requests import Finding, State
 from geard.host.storage import read_text
 
 MIB, GIB = 1 << 20, 1 << 30
@@ -145,7 +145,7 @@ def inodes(path: Path, free: int, total: int) -> list[Finding]:
     detail = f"{free} of {total} free at {path}"
     if free >= total * LOW_SHARE:
         return [Finding(what="inodes", state="ok", detail=detail)]
-    state = "broken" if free < 1_000 else "advice"
+    state: State = "broken" if free < 1_000 else "advice"
     costs = "no file can be made, however much room there is" if state == "broken" else "they are used up soon"
     return [Finding(what="inodes", state=state, detail=detail, costs=costs, remedy="podman image prune -a; df -i")]
 
@@ -237,7 +237,7 @@ def certificates(files: Iterable[Path], now: float) -> list[Finding]:
         if days > EXPIRES_SOON_DAYS:
             well += 1
             continue
-        state = "broken" if days < 0 else "advice"
+        state: State = "broken" if days < 0 else "advice"
         word = "expired" if days < 0 else "expires"
         costs = "whoever checks it refuses" + ("" if days < 0 else ", from then on")
         detail = f"{path} {word} {when}"

@@ -7,10 +7,12 @@ from typing import Literal
 from geard.request import Answer, Request, Route
 from geard.words import Word
 
+State = Literal["ok", "made", "advice", "missing", "broken"]
+
 
 class Finding(Word):
     what: str
-    state: Literal["ok", "made", "advice", "missing", "broken"]
+    state: State
     """`advice`: it works, and could be better; `missing`, `broken`: gears do not run, or not as they should"""
     detail: str = ""
     costs: str = ""

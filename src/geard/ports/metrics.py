@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from geard.host import Host
+from geard.identifiers import DEFAULT_PORT
 from geard.measures import Measure
 from geard.ports import reservations
 from geard.ports.settings import PortSettings
@@ -17,10 +18,8 @@ async def measure(host: Host) -> Sequence[Measure]:
     reserved = await asyncio.to_thread(lambda: list(reservations.all_reserved(host.paths)))
     used = Counter(protocol for _, protocol in reserved)
     inside = Counter(protocol for port, protocol in reserved if port in span)
-    free = {
-        "tcp": len(span) - inside["tcp"] - (reservations.DEFAULT_PORT in span),
-        "udp": len(span) - inside["udp"],
-    }
+    own = DEFAULT_PORT in span  # the agent's, which no gear is given
+    free = {"tcp": len(span) - inside["tcp"] - own, "udp": len(span) - inside["udp"]}
     return [
         Measure(
             "geard_ports_reserved",
