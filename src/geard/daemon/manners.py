@@ -20,8 +20,8 @@ _OF_BROWSERS = ("Accept-Language", "Sec-Fetch-Site", "Origin")
 
 
 def check_manners(headers: CIMultiDictProxy[str], own_names: frozenset[str] | None, *, link: bool = False) -> None:
-    """Raises Denied. Without `own_names` a program may name any Host: there is none on a unix socket. A browser gets
-    there by a port that somebody forwards to the socket (ssh -L), and names its own machine.
+    """Raises Denied. Without `own_names` a program may name any Host: there is none on a unix socket. A browser
+    gets there by a port that somebody forwards to the socket (ssh -L), and names its own machine.
 
     `link` says that what is asked for holds nothing of this machine: a link to it on a page of another site may be
     followed. Neither may that page read it, nor show it inside itself.
