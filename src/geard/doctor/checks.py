@@ -152,7 +152,7 @@ async def apart(host: Host) -> Finding:
     gone = [table for table in TABLES if f"table {table}\n" not in tables]
     if gone:
         costs = "gears that run reach each other and this host"
-        detail = f"{' and '.join(gone)} were removed since"
+        detail = f"removed since: {', '.join(gone)}"
         return Finding(what=what, state="broken", detail=detail, costs=costs, remedy=remedy)
     return Finding(what=what, state="ok", detail="in force")
 
