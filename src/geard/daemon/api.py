@@ -28,9 +28,8 @@ from geard.daemon.forms import (
     whole,
 )
 from geard.daemon.manners import check_manners
-from geard.daemon.openapi import PageEntry
 from geard.daemon.pages import HEADERS, Pages, harmless
-from geard.daemon.table import Entry, Table, WrongMethod
+from geard.daemon.table import Entry, PageEntry, Table, WrongMethod
 from geard.daemon.tally import OTHER, Name, Tally
 from geard.daemon.upgrade import AskersLine, UpgradeRequired, upgraded, wants_session
 from geard.dispatch.dispatcher import RUNNING_LIMIT, Dispatcher, Running

@@ -11,7 +11,6 @@ import inspect
 import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from http import HTTPStatus
 from typing import Any
@@ -20,10 +19,10 @@ import msgspec
 
 from geard import __version__
 from geard.daemon.forms import JSON_TYPE, TEXT_TYPE
-from geard.daemon.table import Entry
+from geard.daemon.table import Entry, PageEntry
 from geard.exchange import Session
 from geard.failures import KINDS, Failure
-from geard.request import Answer, Nothing, Progress, Request, Scope, answer_type, stream_item
+from geard.request import Answer, Nothing, Progress, Request, answer_type, stream_item
 from geard.transport.frames import PROTOCOL
 from geard.transport.wire import NDJSON, REQUEST_ID, path_fields
 from geard.words import Part, Word
@@ -45,16 +44,6 @@ Runs container images as systemd services. docs/API.md tells how joining, follow
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{1,63}$"
 REQUEST_ID_PATTERN = r"^([A-Za-z0-9_-]{22}(==)?|[0-9a-fA-F]{32})$"
 ID = "AAECAwQFBgcICQoLDA0ODw"
-
-
-@dataclass(frozen=True)
-class PageEntry:
-    """Something beside the requests that is answered at a path."""
-
-    path: str
-    type: str
-    about: str
-    scope: Scope = "read"
 
 
 def document(entries: Sequence[Entry], pages: Iterable[PageEntry], statuses: Statuses) -> Document:

@@ -10,13 +10,13 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from geard.daemon.exposition import TYPE as METRICS_TYPE
 from geard.daemon.exposition import Exposition
 from geard.daemon.forms import JSON_TYPE, TEXT_TYPE
-from geard.daemon.openapi import Document, PageEntry, Statuses, document
-from geard.daemon.reading import render_page
-from geard.daemon.table import Entry, render_table
+from geard.daemon.table import Entry, PageEntry, render_table
+from geard.failures import Failure
 
 HTML = "text/html; charset=utf-8"
 CSS = "text/css; charset=utf-8"
@@ -42,10 +42,12 @@ HEADERS = {
 
 
 class Pages:
-    def __init__(self, entries: Sequence[Entry], statuses: Statuses, exposition: Exposition) -> None:
+    def __init__(
+        self, entries: Sequence[Entry], statuses: Mapping[type[Failure], int], exposition: Exposition
+    ) -> None:
         self._entries = entries
         self._statuses = statuses
-        self._document: asyncio.Task[Document] | None = None
+        self._document: asyncio.Task[dict[str, Any]] | None = None
         self.known: Mapping[str, PageEntry] = {page.path: page for page in PAGES}
         self._render: dict[str, Callable[[], Awaitable[bytes]]] = {
             "/": self._table,
@@ -58,12 +60,16 @@ class Pages:
     async def body(self, page: PageEntry) -> bytes:
         return await self._render[page.path]()
 
-    async def _described(self) -> Document:
+    async def _described(self) -> dict[str, Any]:
         """Made once, in a thread: half a second."""
         if self._document is None:
-            made = asyncio.to_thread(document, self._entries, PAGES, self._statuses)
-            self._document = asyncio.create_task(made)
+            self._document = asyncio.create_task(asyncio.to_thread(self._describe))
         return await asyncio.shield(self._document)
+
+    def _describe(self) -> dict[str, Any]:
+        from geard.daemon.openapi import document  # noqa: PLC0415 - most agents are never asked for it
+
+        return document(self._entries, PAGES, self._statuses)
 
     async def _table(self) -> bytes:
         return (render_table(self._entries) + "\n").encode()
@@ -72,6 +78,8 @@ class Pages:
         return render_json(await self._described())
 
     async def _docs(self) -> bytes:
+        from geard.daemon.reading import render_page  # noqa: PLC0415 - as above
+
         return await asyncio.to_thread(render_page, await self._described(), STYLE)
 
     async def _style(self) -> bytes:
@@ -83,5 +91,5 @@ def harmless(path: str) -> bool:
     return any(page.path == path for page in DESCRIPTION)
 
 
-def render_json(found: Document) -> bytes:
+def render_json(found: dict[str, Any]) -> bytes:
     return (json.dumps(found, indent=1, ensure_ascii=False) + "\n").encode()
