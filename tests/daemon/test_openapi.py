@@ -8,6 +8,7 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
+from schemathesis.specs.openapi.definitions import OPENAPI_31
 
 from geard import catalog
 from geard.daemon.api import STATUS
@@ -66,6 +67,13 @@ def test_every_schema_is_one(described: dict[str, Any]) -> None:
     for name, schema in described["components"]["schemas"].items():
         jsonschema_rs.meta.validate({**schema, "$schema": "https://json-schema.org/draft/2020-12/schema"})
         validator(described, {"$ref": f"#/components/schemas/{name}"})
+
+
+def test_the_official_schema_of_openapi_3_1_has_nothing_to_say(described: dict[str, Any]) -> None:
+    official = jsonschema_rs.Draft202012Validator(OPENAPI_31)
+    assert [str(error) for error in official.iter_errors(described)] == []
+    broken = {**described, "paths": {"/docs": {"get": {"parameters": [{"name": "x"}]}}}}
+    assert not official.is_valid(broken)
 
 
 def test_it_has_what_openapi_3_1_asks_of_a_document(described: dict[str, Any]) -> None:
