@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from tests.daemon.questions import ask
 from tests.lab.conftest import APP, Shell, eventually
 
-from geard.identifiers import new_request_id
+from geard.identifiers import DEFAULT_PORT, new_request_id
 
 pytestmark = pytest.mark.lab
 
@@ -129,3 +130,16 @@ def test_healthz_when_systemds_bus_is_away(host: Shell) -> None:
     assert answer.endswith(" 503")
     assert "systemd does not answer" in answer
     eventually(lambda: host.agent("GET", "/healthz").stdout == "ok\n")
+
+
+def test_every_answer_of_a_real_host_is_one_that_the_description_has(host: Shell, tmp_path: Path) -> None:
+    """schemathesis stands in the host's network, where root is root; systemd and podman are behind the agent."""
+    agent = host.run(["systemctl", "show", "-P", "MainPID,InvocationID", "geard.service"]).stdout
+    since = host.run(["date", "+@%s"]).stdout.strip()
+    through = ("ip", "netns", "exec", host.lab.host(host.name).namespace)
+    ask(DEFAULT_PORT, tmp_path, through=through, phases="examples,coverage")
+    assert host.run(["systemctl", "show", "-P", "MainPID,InvocationID", "geard.service"]).stdout == agent
+    told = entries(host, "-u", "geard", "-p", "warning", "--since", since)
+    assert [entry["MESSAGE"] for entry in told] == []
+    for secret in json.loads(host.agent("GET", "/secrets").stdout)["Secrets"]:
+        host.agent("DELETE", f"/secret/{secret['Id']}?force=1")
