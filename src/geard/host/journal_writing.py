@@ -36,15 +36,23 @@ def encode(entry: Mapping[str, str]) -> bytes:
 class JournalWriter:
     def __init__(self, path: str = SOCKET) -> None:
         self._path = path
+        self._line: socket.socket | None = None
 
     def send(self, entry: Mapping[str, str]) -> bool:
         """Whether journald has it."""
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as line:
-                line.sendto(encode(entry), self._path)
+            if self._line is None:
+                self._line = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+                self._line.setblocking(False)
+            self._line.sendto(encode(entry), self._path)
         except OSError:  # nobody listens, its queue is full, or the entry is too large for one datagram
             return False
         return True
+
+    def close(self) -> None:
+        if self._line is not None:
+            self._line.close()
+            self._line = None
 
 
 class JournalHandler(logging.Handler):
@@ -61,6 +69,10 @@ class JournalHandler(logging.Handler):
                 print(text, file=sys.stderr, flush=True)
         except Exception:  # noqa: BLE001 - as every handler of logging's
             self.handleError(record)
+
+    def close(self) -> None:
+        self._writer.close()
+        super().close()
 
 
 def entry_of(record: logging.LogRecord, text: str) -> dict[str, str]:
