@@ -182,6 +182,15 @@ def test_metrics_of_the_machine(rooms: RoomsAgent, monkeypatch: pytest.MonkeyPat
     assert not any(value for (name, _), value in found.items() if name == "geard_measure_failed")
 
 
+def test_figures_that_cannot_be_had_take_no_others_away(rooms: RoomsAgent) -> None:
+    rooms.host.systemd.broken = "the bus is away"
+    found = figures(rooms.there.ask("GET", "/metrics").text)
+    failed = {labels[0][1] for (name, labels), value in found.items() if name == "geard_measure_failed" and value}
+    assert failed == {"containers", "images"}
+    assert found["geard_ports_free", (("protocol", "tcp"),)] > 0
+    assert ("geard_gears_wanted", ()) not in found
+
+
 def test_promtool_has_nothing_to_say(rooms: RoomsAgent) -> None:
     promtool = shutil.which("promtool", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     if promtool is None:

@@ -181,6 +181,21 @@ class KeptVersion(Word):
 class History(Answer):
     """The kept versions of a gear, the newest first."""
 
+    example = {
+        "Id": "web-1",
+        "Versions": [
+            {
+                "Version": "W84-0qbWlQoXPRVUOIVzYg",
+                "Written": "2026-11-24T02:26:34+00:00",
+                "By": "uid 0 (root)",
+                "Installed": True,
+                "Running": True,
+                "Image": "docker.io/library/nginx:1.29",
+                "Changes": ["memory 256M, was 512M"],
+            }
+        ],
+    }
+
     id: str
     versions: tuple[KeptVersion, ...]
 
@@ -310,6 +325,20 @@ class Fact(Word):
 
 class ContainerStatus(Answer):
     """One gear in full."""
+
+    example = {
+        "Id": "web-1",
+        "Unit": "ctr-web-1.service",
+        "LoadState": "loaded",
+        "ActiveState": "active",
+        "SubState": "running",
+        "Since": "2026-11-24T02:26:35+00:00",
+        "Pid": 4711,
+        "Started": True,
+        "Image": "docker.io/library/nginx:1.29",
+        "Facts": [{"Label": "Ports", "Text": "80 -> 8080"}],
+        "Log": ["2026-11-24T02:26:35.102+00:00 systemd[1]: Started ctr-web-1.service - Container web-1."],
+    }
 
     id: str
     unit: str

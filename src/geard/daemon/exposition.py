@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from types import ModuleType
 from typing import Any
 
 from geard import __version__, catalog
@@ -24,6 +25,8 @@ from geard.measures import Measure, single
 log = logging.getLogger(__name__)
 
 TYPE = "text/plain; version=0.0.4; charset=utf-8"
+ROOM_SECONDS = 4.0
+"""a scrape has ten in all, where nothing else is said"""
 KEPT_SECONDS = 1.0
 """several who scrape at once share one look"""
 
@@ -54,18 +57,22 @@ class Exposition:
 
 async def _of_rooms(host: Host) -> list[Measure]:
     """What cannot be had just now (systemd does not answer) is left out, and said by one figure."""
-    found: list[Measure] = []
-    failed = dict[str, float]()
-    for module in catalog.doors("metrics"):
-        room = module.__name__.split(".")[-2]
-        try:
-            found += await module.measure(host)
-            failed[room] = 0
-        except (Failure, OSError) as error:
-            log.warning("no figures of %s: %s", room, error)
-            failed[room] = 1
+    modules = {module.__name__.split(".")[-2]: module for module in catalog.doors("metrics")}
+    found = await asyncio.gather(*(_of_room(room, module, host) for room, module in modules.items()))
+    failed = {room: float(measures is None) for room, measures in zip(modules, found, strict=True)}
     about = "Whether the figures of a part could not be had at this scrape."
-    return [*found, Measure("geard_measure_failed", about, failed, "part")]
+    together = [measure for measures in found for measure in measures or ()]
+    return [*together, Measure("geard_measure_failed", about, failed, "part")]
+
+
+async def _of_room(room: str, module: ModuleType, host: Host) -> Sequence[Measure] | None:
+    try:
+        async with asyncio.timeout(ROOM_SECONDS):
+            measures: Sequence[Measure] = await module.measure(host)
+            return measures
+    except (Failure, OSError, TimeoutError) as error:
+        log.warning("no figures of %s: %s", room, error or f"none within {ROOM_SECONDS:g} s")
+        return None
 
 
 def _process() -> list[Measure]:

@@ -37,6 +37,8 @@ class HostReport(Answer):
 
 
 class Version(Answer):
+    example = {"Version": "0.1.0", "Engine": "podman 5.4.2", "Systemd": "257.13-1~deb13u1"}
+
     version: str
     engine: str
     systemd: str
