@@ -141,18 +141,22 @@ def test_ports(made: Make) -> None:
 
 
 def test_certificates_that_expire(tmp_path: Path) -> None:
-    authority = trustme.CA()
+    authority, settings = trustme.CA(), tmp_path / "etc"
+    settings.mkdir()
     now = dt.datetime.now(dt.UTC)
     for name, days in (("old", -1), ("soon", 10), ("fine", 300)):
         made = authority.issue_cert(
             "h1", not_after=now + dt.timedelta(days=days), not_before=now.replace(year=2000)
         )
-        made.cert_chain_pems[0].write_to_path(tmp_path / f"{name}.crt")
-    (tmp_path / "other.pem").write_text("no certificate")
-    files = [path for path in machine.certificate_files(tmp_path) if path.is_relative_to(tmp_path)]
-    found = machine.certificates(files, now.timestamp())
+        made.cert_chain_pems[0].write_to_path(settings / f"{name}.crt")
+    keyed = authority.issue_cert("h2", not_after=now + dt.timedelta(days=5), not_before=now.replace(year=2000))
+    (tmp_path / "root/var/lib/geard").mkdir(parents=True)
+    keyed.private_key_and_cert_chain_pem.write_to_path(tmp_path / "root/var/lib/geard/server.pem")
+    (settings / "other.pem").write_text("no certificate")
+    found = machine.certificates(machine.certificate_files(tmp_path / "root", settings), now.timestamp())
     assert [(each.what, told(each)[0]) for each in found] == [
         ("certificate", "broken"),
+        ("certificate", "advice"),
         ("certificate", "advice"),
         ("certificates", "ok"),
     ]

@@ -19,7 +19,8 @@ from geard.host.storage import read_text
 
 MIB, GIB = 1 << 20, 1 << 30
 LOW_SHARE = 0.10
-EXPIRES_SOON_DAYS = 30
+EXPIRES_SOON_DAYS = 14  # those that are renewed by themselves are, before that
+CERTIFICATES = ("var/lib/geard", "etc/containers/certs.d", "etc/docker/certs.d")
 _TIME_ERROR = 5  # adjtimex(2)
 
 
@@ -243,13 +244,13 @@ def certificates(files: Iterable[Path], now: float) -> list[Finding]:
         detail = f"{path} {word} {when}"
         found.append(Finding(what="certificate", state=state, detail=detail, costs=costs, remedy="renew it"))
     if well:
-        found.append(Finding(what="certificates", state="ok", detail=f"{well}, valid for longer than a month"))
+        found.append(Finding(what="certificates", state="ok", detail=f"{well}, valid for longer than {EXPIRES_SOON_DAYS} days"))
     return found
 
 
-def certificate_files(settings: Path) -> Sequence[Path]:
+def certificate_files(root: Path, settings: Path) -> Sequence[Path]:
     """What geard and the engines present or trust here."""
-    places = (settings, Path("/etc/containers/certs.d"), Path("/etc/docker/certs.d"))
+    places = (settings, *(root / place for place in CERTIFICATES))
     return sorted(
         path
         for place in places

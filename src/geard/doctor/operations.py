@@ -48,7 +48,7 @@ def _of_machine(host: Host) -> list[Finding]:
         *machine.disk(host.paths.base),
         *machine.journal(ROOT),
         machine.here_now(),
-        *machine.certificates(machine.certificate_files(host.paths.settings), time.time()),
+        *machine.certificates(machine.certificate_files(ROOT, host.paths.settings), time.time()),
         *gears.units(host),
     ]
     if found[0].state == "ok":
