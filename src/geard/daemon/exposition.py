@@ -71,7 +71,7 @@ async def _of_room(room: str, module: ModuleType, host: Host) -> Sequence[Measur
             measures: Sequence[Measure] = await module.measure(host)
             return measures
     except (Failure, OSError, TimeoutError) as error:
-        log.warning("no figures of %s: %s", room, error or f"none within {ROOM_SECONDS:g} s")
+        log.warning("no figures of %s: %s", room, str(error) or f"none within {ROOM_SECONDS:g} s")
         return None
 
 

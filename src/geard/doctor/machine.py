@@ -244,7 +244,11 @@ def certificates(files: Iterable[Path], now: float) -> list[Finding]:
         detail = f"{path} {word} {when}"
         found.append(Finding(what="certificate", state=state, detail=detail, costs=costs, remedy="renew it"))
     if well:
-        found.append(Finding(what="certificates", state="ok", detail=f"{well}, valid for longer than {EXPIRES_SOON_DAYS} days"))
+        found.append(
+            Finding(
+                what="certificates", state="ok", detail=f"{well}, valid for longer than {EXPIRES_SOON_DAYS} days"
+            )
+        )
     return found
 
 
