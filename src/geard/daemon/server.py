@@ -24,7 +24,7 @@ from typing import Any
 
 from aiohttp import web
 
-from geard import catalog
+from geard import __version__, catalog
 from geard.daemon.api import Api, Visit
 from geard.daemon.doors import GROUP, Doors, door_of, group_id, verdict
 from geard.daemon.forms import JSON_TYPE, encode_json, failure_body
@@ -89,7 +89,7 @@ async def run(host: Host, sockets: Sequence[socket.socket], stop: asyncio.Event,
             gc.collect()
             gc.freeze()
             gc.set_threshold(50_000, 50, 1_000)
-            notifier.say("READY=1")
+            notifier.say(f"READY=1\nSTATUS=geard {__version__}")
             await stop.wait()
             notifier.say("STOPPING=1")
             for listener in listeners:
