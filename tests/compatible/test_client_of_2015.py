@@ -1,7 +1,7 @@
-"""The original's own client, as it was: what it put on the wire for each of its commands, and the answer it needs.
+"""The original's own client, as it was: what it put on the wire for each command, and the answer it needs.
 
-A file of `golden/` is one exchange. `after:` names those that come before it on the same agent; then the request as
-that client wrote it, a line of `---`, and the answer: its status, the headers that client reads, its text. `…`
+A file of `golden/` is one exchange. `after:` names those that come before it on the same agent; then the request
+as that client wrote it, a line of `---`, and the answer: its status, the headers that client reads, its text. `…`
 stands for whatever is there. A body is sent as Go sent it, in chunks, the first of one byte.
 
 What the client does with an answer: 202 is text to be printed, 204 is success, any other 2xx must be JSON and a
@@ -116,7 +116,7 @@ def body(answer: BinaryIO, headers: list[str]) -> Iterator[bytes]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_its_exchange(door: Path, name: str) -> None:
-    """A question is asked until it is answered so: what systemd does comes behind the answer of what asked for it."""
+    """A question is asked until it is answered so: what systemd does comes behind the answer to who asked."""
     exchange = read(name)
     for earlier in exchange.after:
         assert ask(door, read(earlier).request).status.split()[1] in ("202", "204"), earlier

@@ -1,4 +1,4 @@
-"""Connections that keep to no manners: what they are told, when they are cut off, and that others do not notice."""
+"""Connections that keep to no manners: what they are told, when they are cut off, that others do not notice."""
 
 from __future__ import annotations
 
