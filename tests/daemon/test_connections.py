@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import logging
 import os
 import resource
 import socket
@@ -95,6 +96,16 @@ def test_what_cannot_be_read_in_one_way_is_not_read(agent: RunningAgent, text: b
     assert answer.startswith(b"HTTP/1.0 400 Bad Request\r\n")
     assert told(answer)["Kind"] == "Invalid"
     assert agent.ask("GET", "/bell/a").text == "a rang 0 times\n"
+
+
+def test_a_flood_of_them_is_no_flood_in_the_journal(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    unreadable = connections.Unreadable()
+    with mock.patch.object(time, "monotonic", side_effect=[10 + number / 400 for number in range(1000)]):
+        for _ in range(1000):
+            unreadable.tell("nonsense")
+    told = [record.getMessage() for record in caplog.records]
+    assert told == ["this is no HTTP: nonsense", *["this is no HTTP: nonsense, and 399 more"] * 2]
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,13 @@ What a connection may take, and who is cut off:
 
 - there are `CONNECTIONS` at once, half as many as files may be open where that is less; one more is told 503;
 - `STRANGERS` of them may be those of askers who will be refused, each for `STRANGER_SECONDS`;
-- a head has come `KEEP_ALIVE_SECONDS` after the last answer (or the beginning), a body `BODY_SECONDS` after its head;
+- a head has come `KEEP_ALIVE_SECONDS` after the last answer (or the beginning), a body `BODY_SECONDS` after it;
 - who is sent something and reads nothing of it for `STALL_SECONDS` is let go;
 - a head has at most `HEADERS` lines of `HEADER_SIZE` bytes, its first line 8,190.
 
-A connection that is closed with something unread in it is reset, and the answer that was on its way may be lost with
-that (RFC 9112, 9.6). So who is refused for what cannot be read as HTTP is told so first, then read on without a look
-until he ends, for `LINGER_SECONDS`.
+A connection that is closed with something unread in it is reset, and the answer that was on its way may be lost
+with that (RFC 9112, 9.6). So who is refused for what cannot be read as HTTP is told so first, and what he still sends is
+read without a look until he ends, for `LINGER_SECONDS`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import resource
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -68,6 +69,25 @@ def check_version(http: web.BaseRequest) -> None:
     """Raises OtherVersion."""
     if http.version not in (HttpVersion11, HttpVersion10):
         raise OtherVersion("this agent speaks HTTP/1.1", hint="curl --http1.1")
+
+
+class Unreadable:
+    """What the journal is told of it: a line a second at most, since anyone can send such things to loopback."""
+
+    def __init__(self) -> None:
+        self._until = 0.0
+        self._untold = 0
+
+    def tell(self, why: str) -> None:
+        now = time.monotonic()
+        if now < self._until:
+            self._untold += 1
+            return
+        log.info("this is no HTTP: %s%s", why, f", and {self._untold} more" if self._untold else "")
+        self._until, self._untold = now + 1, 0
+
+
+_unreadable = Unreadable()
 
 
 class Handler(web.RequestHandler):
@@ -143,12 +163,14 @@ class Handler(web.RequestHandler):
         """What cannot be read as HTTP, before anybody here has seen it: anyone may send that to loopback, so the
         journal is told in one line, and the answer has the form of every other.
         """
-        if isinstance(exc, ConnectionError):  # it left in the middle of its question: nobody reads this
-            status, message = 400, "it ended before its end"
-        elif status >= 500:
+        left = isinstance(exc, ConnectionError)  # in the middle of its question: nobody reads this
+        if status >= 500 and not left:
             return super().handle_error(request, status, exc, message)
-        why = ((message or "").strip().splitlines() or [type(exc).__name__])[0][:120].rstrip(":")
-        log.info("this is no HTTP: %s", why)
+        lines = (message or "").strip().splitlines() or [type(exc).__name__]
+        why = "it ended before its end" if left else lines[0][:120].rstrip(":")
+        status = 400 if left else status
+        if not left:
+            _unreadable.tell(why)
         headers, body = _refusal(Invalid(f"this cannot be read as HTTP: {why}"))
         response = web.Response(status=status, body=body, headers=headers)
         response.force_close()
