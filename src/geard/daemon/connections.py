@@ -9,8 +9,8 @@ What a connection may take, and who is cut off:
 - a head has at most `HEADERS` lines of `HEADER_SIZE` bytes, its first line 8,190.
 
 A connection that is closed with something unread in it is reset, and the answer that was on its way may be lost
-with that (RFC 9112, 9.6). So who is refused for what cannot be read as HTTP is told so first, and what he still sends is
-read without a look until he ends, for `LINGER_SECONDS`.
+with that (RFC 9112, 9.6). So who is refused for what cannot be read as HTTP is told so first, and what he still
+sends is read without a look until he ends, for `LINGER_SECONDS`.
 """
 
 from __future__ import annotations
