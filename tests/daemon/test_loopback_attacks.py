@@ -1,7 +1,7 @@
 """A connection that somebody else made, or made for somebody else: who it counts for.
 
-What the kernel tells is who *made* the socket. docs/SECURITY.md says what follows from that, and which of it is not
-defended; those are here as well, so that the page stays true.
+What the kernel tells is who *made* the socket. docs/SECURITY.md says what follows from that, and which of it is
+not defended; those are here as well, so that the page stays true.
 """
 
 from __future__ import annotations

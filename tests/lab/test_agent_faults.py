@@ -38,7 +38,8 @@ def line(unix):
 def install(number):
     body = json.dumps({"Image": "geard/test-tools"}).encode()
     with line(False) as asked:
-        asked.sendall(b"PUT /container/crowd-%d" % number + HOST + b"Content-Length: %d\\r\\n\\r\\n" % len(body) + body)
+        head = b"PUT /container/crowd-%d" % number + HOST + b"Content-Length: %d\\r\\n\\r\\n" % len(body)
+        asked.sendall(head + body)
         return int(asked.recv(65536).split()[1])
 HOST = b" HTTP/1.1\\r\\nHost: localhost\\r\\n"
 KINDS = (b"", b"GET /contai", b"PUT /container/x-y" + HOST + b"Content-Length: 90\\r\\n\\r\\n{",
