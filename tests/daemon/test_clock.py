@@ -19,13 +19,13 @@ def test_a_clock_that_jumps(agent: RunningAgent, jump: float) -> None:
     """Amid a request that is waited for: it is neither given up nor waited for longer, it is joined, and others
     are answered.
     """
-    true, id = time.time, new_request_id()
+    id = new_request_id()
     with ThreadPoolExecutor(2) as pool:
         begun = time.monotonic()
         waiting = pool.submit(agent.ask, "PUT", "/bell/a", {"Hold": True}, Prefer="wait=1", X_Request_Id=id)
         following = pool.submit(agent.ask, "PUT", "/bell/b?follow=true", {"Hold": True})
         time.sleep(0.1)
-        with mock.patch.object(time, "time", lambda: true() + jump):
+        with mock.patch.object(time, "time", return_value=time.time() + jump):
             assert agent.ask("PUT", "/bell/c").status == 200
             assert "still going on after 1 s" in waiting.result().text
             assert 1 <= time.monotonic() - begun < 30
