@@ -134,6 +134,28 @@ def test_strangers_do_not_keep_root_out(host: Shell) -> None:
     assert "stolen" not in host.gear("list", "-a", "-q").stdout
 
 
+@pytest.mark.parametrize("expect", ["", "100-continue"])
+@pytest.mark.parametrize(
+    ("target", "status"), [("container/web", 413), ("nothing", 404), ("container/" + "y" * 9000, 400)]
+)
+def test_curl_reads_why_its_large_body_is_refused(host: Shell, target: str, status: int, expect: str) -> None:
+    host.sh("head -c 20000000 /dev/zero >/root/large")
+    words = ["curl", "-sS", "-T", "/root/large", "-H", f"Expect: {expect}", "-w", "\n%{http_code}"]
+    for where in (["--unix-socket", "/run/geard/geard.sock", "http://x/"], ["http://localhost:43273/"]):
+        done = host.run([*words, *where[:-1], where[-1] + target])
+        text, _, code = done.stdout.rpartition("\n")
+        assert int(code) == status, done.stdout
+        assert {"Kind", "Message", "RequestId"} <= json.loads(text).keys()
+
+
+def test_an_end_that_vanishes_is_noticed(host: Shell) -> None:
+    """A machine that lost its power says nothing more: TCP asks, half a minute after the last word."""
+    hold = "exec 3<>/dev/tcp/127.0.0.1/43273; ss -Htno state established sport = :43273"
+    said = host.run(["bash", "-c", hold]).stdout
+    assert "timer:(keepalive," in said
+    assert "min" not in said.partition("timer:(keepalive,")[2]
+
+
 def test_a_disk_that_can_only_be_read(host: Shell) -> None:
     host.gear("install", APP, "web", "--start", "-p", "8080:4000")
     base = (
