@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from aiohttp import HttpVersion11, web
 
-from geard.daemon.connections import BODY_SECONDS, OtherVersion, TooSlow, check_version
+from geard.daemon.connections import BODY_SECONDS, OtherVersion, TooSlow, check_head
 from geard.daemon.exposition import Exposition
 from geard.daemon.forms import (
     JSON_TYPE,
@@ -181,7 +181,7 @@ class Api:
         http, visit = question.http, question.visit
         if isinstance(visit.asker, Failure):
             raise visit.asker
-        check_version(http)
+        check_head(http)
         path = http.rel_url.raw_path
         own_names = self._own_names if visit.door == "loopback" else None
         check_manners(http.headers, own_names, link=http.method == "GET" and harmless(path))

@@ -65,10 +65,15 @@ def bound() -> int:
     return CONNECTIONS if files == resource.RLIM_INFINITY else min(CONNECTIONS, files // 2)
 
 
-def check_version(http: web.BaseRequest) -> None:
-    """Raises OtherVersion."""
+def check_head(http: web.BaseRequest) -> None:
+    """Raises OtherVersion; Invalid for a target with a host of its own (`GET http://…`) that Host does not name."""
     if http.version not in (HttpVersion11, HttpVersion10):
         raise OtherVersion("this agent speaks HTTP/1.1", hint="curl --http1.1")
+    target = http.raw_path
+    if not target.startswith("/") and "://" in target:
+        named, hosts = target.partition("://")[2].split("/")[0], http.headers.getall("Host", [])
+        if [named.lower()] != [host.lower() for host in hosts]:
+            raise Invalid(f"the target is of {named[:80]}, the header Host is not", hint="say a path alone")
 
 
 class Unreadable:
