@@ -19,7 +19,7 @@ from tests.daemon.belfry import RunningAgent, belfry, running_agent
 from tests.daemon.test_api import eventually
 from tests.daemon.test_loopback import NOBODY, as_user, caller, needs_root
 
-from geard.daemon import api, connections, server
+from geard.daemon import api, connections
 
 HOST = b"Host: localhost\r\n"
 GET = b"GET /bell/a HTTP/1.1\r\n" + HOST
@@ -329,7 +329,7 @@ def test_there_are_fewer_where_few_files_may_be_open() -> None:
 def test_strangers_leave_room_for_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Anyone may connect to loopback. Of those who will be refused a few are kept at a time, and not for long."""
     monkeypatch.setattr(connections, "CONNECTIONS", 20)
-    monkeypatch.setattr(server, "STRANGERS", 4)
+    monkeypatch.setattr(connections, "STRANGERS", 4)
     monkeypatch.setattr(connections, "STRANGER_SECONDS", 0.5)
     tmp_path.chmod(0o755)
     with running_agent(tmp_path) as agent:

@@ -66,7 +66,7 @@ def bound() -> int:
 
 
 def check_head(http: web.BaseRequest) -> None:
-    """Raises OtherVersion; Invalid for a target with a host of its own (`GET http://…`) that Host does not name."""
+    """Raises OtherVersion; Invalid for a target with another host (`GET http://…`) than Host names."""
     if http.version not in (HttpVersion11, HttpVersion10):
         raise OtherVersion("this agent speaks HTTP/1.1", hint="curl --http1.1")
     target = http.raw_path
@@ -180,6 +180,33 @@ class Handler(web.RequestHandler):
         response = web.Response(status=status, body=body, headers=headers)
         response.force_close()
         return response
+
+
+class Strangers:
+    """Connections of those who will be refused as things stand: a few at a time, and not for long."""
+
+    def __init__(self) -> None:
+        self._kept = set[web.RequestHandler]()
+        self._turned_away = set[web.RequestHandler]()
+
+    @property
+    def leaving(self) -> int:
+        """How many have been turned away and are not quite gone yet."""
+        return len(self._turned_away)
+
+    def take(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        """To be called before aiohttp knows the connection."""
+        if len(self._kept) >= STRANGERS:
+            self._turned_away.add(handler)
+            asyncio.get_running_loop().call_soon(transport.abort)  # not at once: aiohttp is about to begin with it
+            return
+        self._kept.add(handler)
+        if isinstance(handler, Handler):
+            handler.hurry()
+
+    def forget(self, handler: web.RequestHandler) -> None:
+        self._kept.discard(handler)
+        self._turned_away.discard(handler)
 
 
 class Overflow(asyncio.Protocol):

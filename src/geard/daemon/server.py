@@ -26,7 +26,7 @@ from aiohttp import web
 
 from geard import __version__, catalog
 from geard.daemon.api import Api, Visit
-from geard.daemon.connections import STRANGERS, Handler, Overflow, bound
+from geard.daemon.connections import Handler, Overflow, Strangers, bound
 from geard.daemon.doors import GROUP, Doors, door_of, group_id, verdict
 from geard.daemon.notify import Notifier
 from geard.dispatch.dispatcher import Dispatcher
@@ -128,29 +128,25 @@ class Reception(web.Server):
         self._api = api
         self._doors = doors
         self._visits = dict[web.RequestHandler, Visit]()
-        self._strangers = set[web.RequestHandler]()
+        self._strangers = Strangers()
         self._bound = bound()
 
     def __call__(self) -> Any:
         """A protocol for a connection that has just been accepted."""
-        if len(self._visits) >= self._bound:
+        if len(self._visits) - self._strangers.leaving >= self._bound:
             return Overflow()
         return Handler(self, loop=self._loop, **self._kwargs)
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         connection = transport.get_extra_info("socket")
         asker = verdict(self._doors, connection)
-        if isinstance(asker, Failure) and len(self._strangers) >= STRANGERS:
-            self._loop.call_soon(transport.abort)  # not at once: aiohttp is about to begin with it
-        else:
-            self._visits[handler] = Visit(door_of(connection), asker, asyncio.Event())
-            if isinstance(asker, Failure) and isinstance(handler, Handler):
-                self._strangers.add(handler)
-                handler.hurry()
+        self._visits[handler] = Visit(door_of(connection), asker, asyncio.Event())
+        if isinstance(asker, Failure):
+            self._strangers.take(handler, transport)
         super().connection_made(handler, transport)
 
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
-        self._strangers.discard(handler)
+        self._strangers.forget(handler)
         if visit := self._visits.pop(handler, None):
             visit.gone.set()
         super().connection_lost(handler, exc)
