@@ -6,6 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from bench.findings import Findings
@@ -109,6 +110,24 @@ def lists(times: int) -> Findings:
             found.sample("list", reply.seconds)
             found.facts["listed"] = len(reply.json()["Containers"])
             time.sleep(0.02)
+    return found
+
+
+def load(questions: int, connections: int) -> Findings:
+    """So many questions of each kind, over so many connections at once; this client is on the same cores."""
+    found = Findings()
+    for name, path in (("status", "/container/many-0/status"), ("listing", "/containers?all=true")):
+
+        def ask(path: str = path) -> list[float]:
+            with Client() as client:
+                return [client.ask("GET", path).seconds for _ in range(questions // connections)]
+
+        began = time.perf_counter()
+        with ThreadPoolExecutor(connections) as pool:
+            for asked in [pool.submit(ask) for _ in range(connections)]:
+                for seconds in asked.result():
+                    found.sample(name, seconds)
+        found.facts[f"{name}-per-second"] = len(found.samples[name]) / (time.perf_counter() - began)
     return found
 
 

@@ -128,7 +128,7 @@ def test_an_agent_that_is_killed_loses_nothing_it_has_accepted(host: Shell) -> N
     )
     accepted = {line.split()[0] for line in done.stdout.splitlines() if line.endswith((" 200", " 202"))}
     eventually(lambda: host.run(["curl", "-sf", "http://localhost:43273/version"], check=False).returncode == 0)
-    eventually(lambda: wrong_on_disk(host) == [])
+    eventually(lambda: wrong_on_disk(host) == [], 60)
     assert accepted <= set(host.gear("list", "-a", "-q").stdout.split())
 
 

@@ -42,6 +42,15 @@ class Limits(Word):
     pids: int | None = None
 
 
+class NetworkLink(Word):
+    """What the original's client asks for with `-n`; see `check_wish`."""
+
+    from_host: str = ""
+    from_port: int = 0
+    to_host: str = ""
+    to_port: int = 0
+
+
 class InstalledContainer(Answer):
     example = {
         "Id": "web-1",
@@ -64,7 +73,8 @@ class InstalledContainer(Answer):
     """what its asker should know"""
 
     def headers(self) -> dict[str, str]:
-        return {"X-PortMapping": render_mapping(self.ports)} if self.ports else {}
+        pairs = [pair for pair in self.ports if pair.protocol == "tcp"]  # the original's client reads no others
+        return {"X-PortMapping": render_mapping(pairs)} if pairs else {}
 
     def text(self) -> str:
         lines = list[str]()
@@ -91,6 +101,7 @@ class Wish(Word):
     """the default, said aloud"""
     socket_activation: bool = False
     skip_socket_proxy: bool = False
+    network_links: tuple[NetworkLink, ...] = ()
     command: tuple[str, ...] = ()
     entrypoint: tuple[str, ...] | None = None
     volume_config: VolumeConfig = VolumeConfig()

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from aiohttp import HttpVersion11, web
 
+from geard.daemon.connections import BODY_SECONDS, OtherVersion, TooSlow, check_head
 from geard.daemon.exposition import Exposition
 from geard.daemon.forms import (
     JSON_TYPE,
@@ -67,6 +68,8 @@ STATUS: dict[type[Failure], int] = {
     NotAcceptable: 406,
     WrongMethod: 405,
     UpgradeRequired: 426,
+    TooSlow: 408,
+    OtherVersion: 505,
     Unauthenticated: 401,
     Denied: 403,
     NotFound: 404,
@@ -178,6 +181,7 @@ class Api:
         http, visit = question.http, question.visit
         if isinstance(visit.asker, Failure):
             raise visit.asker
+        check_head(http)
         path = http.rel_url.raw_path
         own_names = self._own_names if visit.door == "loopback" else None
         check_manners(http.headers, own_names, link=http.method == "GET" and harmless(path))
@@ -370,7 +374,7 @@ class Api:
             response.headers["Allow"] = ", ".join(failure.allowed)
         if isinstance(failure, UpgradeRequired):
             response.headers["Upgrade"] = PROTOCOL
-        if isinstance(question.visit.asker, Failure):
+        if isinstance(question.visit.asker, Failure) or isinstance(failure, TooSlow | OtherVersion):
             response.force_close()
         return self._told(question, response)
 
@@ -437,17 +441,21 @@ def _with_charset(type: str) -> str:
 
 
 async def _body(http: web.BaseRequest) -> bytes:
-    """Raises TooLarge."""
+    """Raises TooLarge, TooSlow."""
     if (http.content_length or 0) > BODY_LIMIT:
         raise _too_large()
     if http.headers.get("Expect", "").lower() == "100-continue" and http.version == HttpVersion11:
         await http.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         http.writer.output_size = 0  # what counts is the answer
     body = bytearray()
-    async for chunk in http.content.iter_any():
-        body += chunk
-        if len(body) > BODY_LIMIT:
-            raise _too_large()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in http.content.iter_any():
+                body += chunk
+                if len(body) > BODY_LIMIT:
+                    raise _too_large()
+    except TimeoutError:
+        raise TooSlow(f"the body has not come within {BODY_SECONDS:g} s of its head") from None
     return bytes(body)
 
 

@@ -83,7 +83,8 @@ def whole(answer: Answer, route: Route, form: Form) -> Whole:
     if form is Form.NDJSON:
         return Whole(200, NDJSON, NdjsonLines("").answer(answer) + NdjsonLines("").done())
     if form is Form.ORIGINAL:
-        if route.text and (text := text_of(answer)):
+        # of what it deleted it says so itself
+        if route.text and route.method != "DELETE" and (text := text_of(answer)):
             return Whole(202, TEXT_TYPE, text)
         if route.text or isinstance(answer, Nothing):
             return Whole(204, "", b"")

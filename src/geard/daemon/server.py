@@ -26,22 +26,21 @@ from aiohttp import web
 
 from geard import __version__, catalog
 from geard.daemon.api import Api, Visit
+from geard.daemon.connections import Handler, Overflow, Strangers, bound
 from geard.daemon.doors import GROUP, Doors, door_of, group_id, verdict
-from geard.daemon.forms import JSON_TYPE, encode_json, failure_body
 from geard.daemon.notify import Notifier
 from geard.dispatch.dispatcher import Dispatcher
 from geard.dispatch.operation import all_operations
-from geard.failures import Invalid, Unavailable
+from geard.failures import Failure, Unavailable
 from geard.host import Host
-from geard.identifiers import DEFAULT_PORT, new_request_id
-from geard.transport.wire import REQUEST_ID
+from geard.identifiers import DEFAULT_PORT
+from geard.transport.session import keep_watch
 
 log = logging.getLogger(__name__)
 
 SOCKET = Path("/run/geard/geard.sock")
 DRAIN_SECONDS = 25.0
 GOODBYE_SECONDS = 2.0
-KEEP_ALIVE_SECONDS = 75.0
 SERVICE_PAUSE_SECONDS = 5.0
 BACKLOG = 1024
 _FIRST_FD = 3
@@ -125,27 +124,29 @@ class Reception(web.Server):
     """Sees who comes in before anything of theirs is read, and has each request know it."""
 
     def __init__(self, api: Api, doors: Doors) -> None:
-        super().__init__(
-            self._answer,
-            request_factory=self._request,
-            access_log=None,
-            auto_decompress=False,  # a body is as large as it says
-            keepalive_timeout=KEEP_ALIVE_SECONDS,
-        )
+        super().__init__(self._answer, request_factory=self._request, access_log=None)
         self._api = api
         self._doors = doors
         self._visits = dict[web.RequestHandler, Visit]()
+        self._strangers = Strangers()
+        self._bound = bound()
 
-    def __call__(self) -> web.RequestHandler:
-        return _Handler(self, loop=self._loop, **self._kwargs)
+    def __call__(self) -> Any:
+        """A protocol for a connection that has just been accepted."""
+        if len(self._visits) - self._strangers.leaving >= self._bound:
+            return Overflow()
+        return Handler(self, loop=self._loop, **self._kwargs)
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         connection = transport.get_extra_info("socket")
         asker = verdict(self._doors, connection)
         self._visits[handler] = Visit(door_of(connection), asker, asyncio.Event())
+        if isinstance(asker, Failure):
+            self._strangers.take(handler, transport)
         super().connection_made(handler, transport)
 
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
+        self._strangers.forget(handler)
         if visit := self._visits.pop(handler, None):
             visit.gone.set()
         super().connection_lost(handler, exc)
@@ -158,30 +159,6 @@ class Reception(web.Server):
     async def _answer(self, http: web.BaseRequest) -> web.StreamResponse:
         assert isinstance(http, _VisitorsRequest)
         return await self._api.answer(http, http.visit)
-
-
-class _Handler(web.RequestHandler):
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """What cannot be read as HTTP, before anybody here has seen it: anyone may send that to loopback, so the
-        journal is told in one line, and the answer has the form of every other.
-        """
-        if isinstance(exc, ConnectionError):  # it left in the middle of its question: nobody reads this
-            status, message = 400, "it ended before its end"
-        elif status >= 500:
-            return super().handle_error(request, status, exc, message)
-        why = ((message or "").strip().splitlines() or [type(exc).__name__])[0][:120]
-        log.info("this is no HTTP: %s", why)
-        failure, id = Invalid(f"this cannot be read as HTTP: {why}"), new_request_id()
-        headers = {REQUEST_ID: id, "Server": "geard", "Content-Type": JSON_TYPE}
-        response = web.Response(status=status, body=encode_json(failure_body(failure, id)), headers=headers)
-        response.force_close()
-        return response
 
 
 class _VisitorsRequest(web.BaseRequest):
@@ -216,6 +193,7 @@ def name_of(listener: socket.socket) -> str:
 async def _listen(reception: Reception, listener: socket.socket) -> asyncio.Server:
     loop = asyncio.get_running_loop()
     if listener.family != socket.AF_UNIX:
+        keep_watch(listener)  # what is accepted has it from there
         return await loop.create_server(reception, sock=listener, backlog=BACKLOG)
     create: Callable[..., Any] = loop.create_unix_server
     # Since Python 3.13 closing it would remove the file, which is systemd's where that made the socket.
