@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 
 from aiohttp import HttpVersion11, web
 
+from geard.daemon.admission import Admission, Visit, check_reach, check_scope
+from geard.daemon.audit import Audit
 from geard.daemon.forms import (
     JSON_TYPE,
     TEXT_TYPE,
@@ -93,21 +95,13 @@ WAIT_SECONDS = 15.0
 
 
 @dataclass
-class Visit:
-    """One connection: who it is (settled once), through which door, and whether it is still there."""
-
-    door: str
-    asker: Asker | Failure
-    gone: asyncio.Event
-
-
-@dataclass
 class Question:
     """One HTTP request on its way to an answer; what is not known yet is empty."""
 
     http: web.BaseRequest
     visit: Visit
     id: str
+    asker: Asker | None = None
     entry: Entry | None = None
     form: Form = Form.PLAIN
     told: str = ""
@@ -118,8 +112,16 @@ class Question:
 
 
 class Api:
-    def __init__(self, dispatcher: Dispatcher, requests: Iterable[type[Request[Any]]]) -> None:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        requests: Iterable[type[Request[Any]]],
+        admission: Admission | None = None,
+        audit: Audit | None = None,
+    ) -> None:
         self._dispatcher = dispatcher
+        self._admission = admission or Admission(None)
+        self._audit = audit or Audit()
         self._table = Table(requests)
         self._own_names = frozenset((socket.gethostname().lower(),))
         self._sessions = 0
@@ -142,8 +144,7 @@ class Api:
 
     async def _answer(self, question: Question) -> web.StreamResponse:
         http, visit = question.http, question.visit
-        if isinstance(visit.asker, Failure):
-            raise visit.asker
+        asker = question.asker = self._admission.asker(visit, http.headers.getall("Authorization", ()))
         check_manners(http.headers, self._own_names if visit.door == "loopback" else None)
         if given := http.headers.get(REQUEST_ID):
             question.id = parse_request_id(given)
@@ -153,8 +154,7 @@ class Api:
             return _respond(question, 200, TEXT_TYPE, listing.encode())
         question.entry, in_path = self._table.find(http.method, path)
         route = question.entry.route
-        if not visit.asker.may(route.scope):
-            raise Denied(f"{visit.asker.name} may not {http.method} {path}", hint=f"it takes scope {route.scope}")
+        check_scope(asker, route, f"{http.method} {path}")
         question.form = parse_accept(http.headers.get("Accept", ""))
         query = dict(http.rel_url.query)
         if len(query) != len(http.rel_url.query):
@@ -162,13 +162,14 @@ class Api:
         follow = route.mutates and _truth(query.pop("follow", ""))
         request = parse(question.entry.request, in_path, query, await _body(http))
         question.told = request.told()
+        check_reach(asker, route, request)
         if answer_type(type(request)) is Session:
-            return await self._session(question, request, visit.asker)
+            return await self._session(question, request, asker)
         if route.mutates:
-            return await self._perform(question, request, visit.asker, follow)
+            return await self._perform(question, request, asker, follow)
         if stream_item(answer_type(type(request))) is not None:
-            return await self._stream(question, self._dispatcher.stream(request, visit.asker))
-        return self._whole(question, await self._dispatcher.ask(request, visit.asker))
+            return await self._stream(question, self._dispatcher.stream(request, asker))
+        return self._whole(question, await self._dispatcher.ask(request, asker))
 
     async def _perform(
         self, question: Question, request: Request[Any], asker: Asker, follow: bool
@@ -297,13 +298,17 @@ class Api:
         body = encode_json(failure_body(failure, question.id))
         response = _respond(question, status_of(failure, question), JSON_TYPE, body)
         if isinstance(failure, Full | TooMany):
-            response.headers["Retry-After"] = str(RETRY_SECONDS)
+            response.headers["Retry-After"] = str(getattr(failure, "retry_after", RETRY_SECONDS))
         if isinstance(failure, WrongMethod):
             response.headers["Allow"] = ", ".join(failure.allowed)
         if isinstance(failure, UpgradeRequired):
             response.headers["Upgrade"] = PROTOCOL
-        if isinstance(question.visit.asker, Failure):
+        if question.asker is None:
+            if isinstance(failure, Unauthenticated):
+                response.headers["WWW-Authenticate"] = "Bearer"
             response.force_close()
+            self._audit.refused(*_line(question, response.status), failure.message)
+            return response
         return self._told(question, response)
 
     def _told(self, question: Question, response: web.StreamResponse) -> web.StreamResponse:
@@ -312,22 +317,16 @@ class Api:
         """
         http = question.http
         if http.method not in ("GET", "HEAD", "OPTIONS"):
-            asyncio.get_running_loop().call_soon(_write_down, question, response.status)
+            asyncio.get_running_loop().call_soon(lambda: self._audit.tell(*_line(question, response.status)))
         return response
 
 
-def _write_down(question: Question, status: int) -> None:
-    http, asker = question.http, question.visit.asker
-    log.info(
-        "%s, %s: %s %s%s [%s] %d",
-        "somebody" if isinstance(asker, Failure) else asker.name,
-        question.visit.door,
-        http.method,
-        http.rel_url.raw_path[:300],
-        f" ({question.told[:100]!r})" if question.told else "",
-        question.id,
-        status,
-    )
+def _line(question: Question, status: int) -> tuple[str, str, str, str, int]:
+    """Who, by which door, what, the request's id, the status: a line of the journal."""
+    http, asker = question.http, question.asker
+    told = f" ({question.told[:100]!r})" if question.told else ""
+    what = f"{http.method} {http.rel_url.raw_path[:300]}{told}"
+    return asker.name if asker is not None else "somebody", question.visit.door, what, question.id, status
 
 
 async def _all_ended(tasks: Set[asyncio.Future[Any]]) -> None:

@@ -25,16 +25,23 @@ from typing import Any
 from aiohttp import web
 
 from geard import catalog
-from geard.daemon.api import Api, Visit
-from geard.daemon.doors import GROUP, Doors, door_of, group_id, verdict
+from geard.daemon.admission import Admission, Visit
+from geard.daemon.api import Api
+from geard.daemon.audit import Audit
+from geard.daemon.doors import GROUP, Doors, group_id
 from geard.daemon.forms import JSON_TYPE, encode_json, failure_body
 from geard.daemon.notify import Notifier
+from geard.daemon.renewing import keep_renewed
+from geard.daemon.tls import TlsDoor
 from geard.dispatch.dispatcher import Dispatcher
 from geard.dispatch.operation import all_operations
+from geard.dispatch.peers import reach_peers_by
 from geard.failures import Invalid, Unavailable
 from geard.host import Host
-from geard.identifiers import DEFAULT_PORT, new_request_id
+from geard.identifiers import DEFAULT_PORT, new_request_id, parse_place
+from geard.transport.http import HttpTransport
 from geard.transport.wire import REQUEST_ID
+from geard.trust.grants import Grants
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +50,7 @@ DRAIN_SECONDS = 25.0
 GOODBYE_SECONDS = 2.0
 KEEP_ALIVE_SECONDS = 75.0
 SERVICE_PAUSE_SECONDS = 5.0
+EXPEL_SECONDS = 1.0
 BACKLOG = 1024
 _FIRST_FD = 3
 
@@ -53,6 +61,8 @@ class Listen:
 
     socket: Path = SOCKET
     port: int | None = DEFAULT_PORT
+    afar: tuple[str, ...] = ()
+    """ADDRESS[:PORT] each: for other machines, by TLS, beside those of geard.toml, and whoever made the others"""
 
 
 async def serve(host: Host, *, listen: Listen | None = None) -> None:
@@ -64,24 +74,38 @@ async def serve(host: Host, *, listen: Listen | None = None) -> None:
         loop.add_signal_handler(name, stop.set)
     sockets = inherited_sockets() or bound_sockets(listen or Listen())
     try:
-        await run(host, sockets, stop, notifier)
+        await run(host, sockets, stop, notifier, afar=listen.afar if listen is not None else ())
     finally:
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(name)
 
 
-async def run(host: Host, sockets: Sequence[socket.socket], stop: asyncio.Event, notifier: Notifier) -> None:
-    """Serve on `sockets`, which are closed in the end, until `stop`."""
-    dispatcher, doors = Dispatcher(host, catalog.load()), Doors()
+async def run(
+    host: Host,
+    sockets: Sequence[socket.socket],
+    stop: asyncio.Event,
+    notifier: Notifier,
+    *,
+    afar: Sequence[str] = (),
+) -> None:
+    """Serve on `sockets`, which are closed in the end, until `stop`; and where `afar` and the settings say."""
+    grants = Grants(host.paths) if host is not None else None  # pyright: ignore[reportUnnecessaryComparison]
+    dispatcher, doors = Dispatcher(host, catalog.load()), Doors(grants=grants)
     with contextlib.ExitStack() as closing:
         closing.callback(doors.close)
         for each in sockets:
             closing.callback(each.close)
-        api = Api(dispatcher, all_operations())
+        reach_peers_by(lambda name: HttpTransport(parse_place(name)))
+        audit = Audit()
+        api = Api(dispatcher, all_operations(), Admission(grants), audit)
         reception = Reception(api, doors)
         listeners = [await _listen(reception, each) for each in _open_ones(sockets, doors)]
         async with asyncio.TaskGroup() as group:
             lasting = [group.create_task(notifier.beat(), name="watchdog")]
+            lasting.append(group.create_task(reception.expel(), name="expelling"))
+            if grants is not None:
+                lasting.append(group.create_task(TlsDoor(host, reception, audit, afar).keep(), name="TLS door"))
+                lasting.append(group.create_task(keep_renewed(), name="own certificates"))
             lasting += [
                 group.create_task(_keep(service, host, dispatcher), name=service.__name__)
                 for service in catalog.doors("services")
@@ -141,9 +165,16 @@ class Reception(web.Server):
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         connection = transport.get_extra_info("socket")
-        asker = verdict(self._doors, connection)
-        self._visits[handler] = Visit(door_of(connection), asker, asyncio.Event())
+        caller = self._doors.caller(connection, transport.get_extra_info("ssl_object"))
+        self._visits[handler] = Visit(caller, abort=transport.abort)
         super().connection_made(handler, transport)
+
+    async def expel(self) -> None:
+        """For ever: end connections whose token or certificate does not hold any more, whatever they are at."""
+        while True:
+            await asyncio.sleep(EXPEL_SECONDS)
+            for visit in list(self._visits.values()):
+                visit.expel()
 
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
         if visit := self._visits.pop(handler, None):

@@ -16,7 +16,7 @@ class Pulled(Answer):
 class PullImage(Request[Pulled]):
     """Bring the newest image of that name here. The pull goes on behind the answer."""
 
-    route = Route("POST", "/images/pull")
+    route = Route("POST", "/images/pull", reach="shown")
 
     image: str
     engine: str = ""
@@ -26,7 +26,7 @@ class PullImage(Request[Pulled]):
 class LogIn(Request[Nothing]):
     """Prove credentials to a registry and keep them for pulls."""
 
-    route = Route("POST", "/registries/login", scope="admin")
+    route = Route("POST", "/registries/login", scope="admin", reach="machine")
 
     registry: str
     user: str
