@@ -42,8 +42,8 @@ class Route:
     given text rather than JSON; every answer of a mutating request is text to it anyway. `also` are further
     methods that are accepted: README and original disagree here and there.
 
-    `reach` is for askers who are bounded to some ids (`Asker.only`). `ids`: they may ask it of those, where it names
-    any; `shown`: they may ask it, since it concerns no gear, or shows only what they reach; `machine`: never.
+    `reach` is for askers who are bounded to some ids (`Asker.only`). `ids`: they may ask it of those, and it names
+    some; `shown`: they may ask it, since it concerns no gear, or shows only what they reach; `machine`: never.
     """
 
     method: str

@@ -37,7 +37,7 @@ def free_port() -> int:
 
 @dataclass(frozen=True)
 class Afar:
-    """The agent, as another machine sees it; `gear` is the terminal there, `root` the one on the agent's machine."""
+    """The agent, as another machine sees it; `gear` is the terminal there, `root` the one on the agent's own."""
 
     host: FakeHost
     port: int
@@ -52,14 +52,17 @@ class Afar:
 
     def gear(self, *words: str, stdin: str = "") -> Said:
         """On the other machine, by a user whose hosts are in `away`."""
-        with mock.patch.object(known_hosts, "folder", lambda: self.away), mock.patch("os.geteuid", return_value=1000):
+        with (
+            mock.patch.object(known_hosts, "folder", return_value=self.away),
+            mock.patch("os.geteuid", return_value=1000),
+        ):
             return Terminal(self.host, "http")(*words, stdin=stdin)
 
     def root(self, *words: str, stdin: str = "") -> str:
         """On the agent's machine, in the process."""
         transport = LocalTransport(lambda: LocalPerformer(self.host))
         with (
-            mock.patch.object(asking.session, "local", lambda request_id: transport),
+            mock.patch.object(asking.session, "local", mock.Mock(return_value=transport)),
             mock.patch("os.geteuid", return_value=0),
         ):
             said = Terminal(self.host, "local")(*words, stdin=stdin)
@@ -70,9 +73,12 @@ class Afar:
         """The invitation in what `gear host invite` prints."""
         return self.root("host", "invite", name, *options).split()[1]
 
-    def join(self, name: str = "h1", *, invitation: str = "", guest: str = "laptop", options: tuple[str, ...] = ()) -> Said:
-        said = self.gear("host", "add", name, self.address, stdin=(invitation or self.invite(guest, *options)) + "\n")
-        return said
+    def join(
+        self, name: str = "h1", *, invitation: str = "", guest: str = "laptop", options: tuple[str, ...] = ()
+    ) -> Said:
+        return self.gear(
+            "host", "add", name, self.address, stdin=(invitation or self.invite(guest, *options)) + "\n"
+        )
 
     @property
     def authority(self) -> str:
@@ -88,9 +94,7 @@ class Afar:
         return context
 
     def connect(self, certificate: Path | None = None) -> http.client.HTTPSConnection:
-        made = http.client.HTTPSConnection(
-            "127.0.0.1", self.port, timeout=10, context=self.context(certificate)
-        )
+        made = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=10, context=self.context(certificate))
         made.connect()
         self.connections.append(made)
         return made

@@ -179,7 +179,10 @@ def test_a_revoked_certificate_is_refused_at_once(afar: Afar) -> None:
     assert afar.ask("GET", "/containers", on=line).status == 200
     assert afar.root("host", "revoke", "laptop") == "Revoked certificate laptop\n"
     said = afar.gear("list", "h1")
-    assert (said.code, said.err.splitlines()[0]) == (4, "Error: this certificate is not known here, or was revoked")
+    assert (said.code, said.err.splitlines()[0]) == (
+        4,
+        "Error: this certificate is not known here, or was revoked",
+    )
 
 
 def test_a_certificate_of_our_authority_that_nobody_was_given_is_refused(afar: Afar, tmp_path: Path) -> None:
@@ -313,7 +316,7 @@ def test_of_two_at_once_one_joins(afar: Afar) -> None:
         except Denied:
             codes.append("denied")
 
-    with mock.patch.object(known_hosts, "folder", lambda: afar.away):
+    with mock.patch.object(known_hosts, "folder", return_value=afar.away):
         threads = [threading.Thread(target=join, args=(f"h{number}",)) for number in range(4)]
         for thread in threads:
             thread.start()
@@ -583,5 +586,3 @@ def test_killed_while_it_was_written_a_grant_lets_nobody_in(afar: Afar) -> None:
     assert afar.ask("GET", "/containers", token=token).status == 401
     with Changes() as changes:
         assert grants.revoke(afar.host.paths, changes, "token", "ci")
-
-

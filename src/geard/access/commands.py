@@ -148,8 +148,8 @@ def invite(name: str, at: str, scope: GivenScope, only: tuple[str, ...]) -> None
 def add(name: str, address: str) -> None:
     """Make another machine known as NAME, by an invitation, which is read from standard input.
 
-    A key is made here and a certificate asked for; then NAME stands for that machine: gear status NAME/web. For root
-    it is kept in /etc/geard/hosts, for others in ~/.config/geard/hosts.
+    A key is made here and a certificate asked for; then NAME stands for that machine: gear status NAME/web. Root's
+    are kept in /etc/geard/hosts, others' in ~/.config/geard/hosts.
 
     \b
     echo geard-join.… | gear host add h1 192.0.2.7

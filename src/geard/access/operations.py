@@ -147,7 +147,7 @@ def _join(paths: Paths, request: JoinHost) -> HostCertificate:
                 f"the invitation of {request.id} was used already",
                 hint=f"if not by you: gear host revoke {request.id}, there; then invite anew",
             )
-        # The invitation is spent first: one that is cut short after this is completed by the same key, and no other.
+        # The invitation is spent first: who is cut short after this goes on with the same key, and with no other.
         used = msgspec.structs.replace(invitation, used=key_digest(csr))
         grants.keep(paths, changes, "invitation", used)
         changes.sync()
@@ -172,7 +172,7 @@ async def renew_certificate(request: RenewCertificate, work: Work) -> HostCertif
 def _certify(
     paths: Paths, changes: Changes, csr: str, granted: Grant, earlier: tuple[str, ...]
 ) -> HostCertificate:
-    """A certificate for what is granted, beside the `earlier` ones. The caller holds the lock of the certificates."""
+    """A certificate for what is granted, beside the `earlier` ones. The caller holds the certificates' lock."""
     from cryptography.hazmat.primitives.serialization import Encoding  # noqa: PLC0415 - as above
 
     from geard.trust.authority import RENEW_DAYS, parse_csr  # noqa: PLC0415 - as above

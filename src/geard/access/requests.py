@@ -43,8 +43,8 @@ class Guest(Word):
     name: str
     kind: Literal["token", "certificate", "invitation"]
     scope: str
-    only: tuple[str, ...] = ()
     created: str
+    only: tuple[str, ...] = ()
     expires: str = ""
     by: str = ""
 
@@ -61,9 +61,9 @@ class ListTokens(Request[Guests]):
 
 class Revoked(Answer):
     id: str
+    kind: str
     revoked: bool
     """False where there was none"""
-    kind: str
 
     def text(self) -> str:
         return f"Revoked {self.kind} {self.id}" if self.revoked else f"There was no {self.kind} {self.id}"
@@ -92,7 +92,7 @@ class Invitation(Answer):
 
 
 class InviteHost(Request[Invitation]):
-    """Have another machine be given a certificate, once, within an hour. As with a token, who asks makes the secret."""
+    """Have another machine be given a certificate, once, within an hour. Who asks makes the secret, as a token's."""
 
     route = Route("PUT", "/hosts/{id}/invitation", scope="admin", reach="machine")
 
@@ -128,7 +128,7 @@ class JoinHost(Request[HostCertificate]):
 
 
 class RenewCertificate(Request[HostCertificate]):
-    """Have another certificate in place of the one that is shown. That one holds until its end, or the next renewal."""
+    """Have another certificate in place of the one that is shown, which holds until its end all the same."""
 
     route = Route("POST", "/certificate", scope="read", reach="shown")
 

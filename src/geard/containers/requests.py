@@ -166,8 +166,9 @@ class History(Answer):
 
 
 class GetHistory(Request[History]):
-    """Which versions of a gear are kept: what is in force, what runs, what can be rolled back to. It tells of changed
-    commands, which may hold secrets: that takes more than the scope *read*, as the definition does.
+    """Which versions of a gear are kept: what is in force, what runs, what can be rolled back to.
+
+    It tells of changed commands, which may hold secrets: that takes more than the scope *read*.
     """
 
     route = Route("GET", "/container/{id}/versions", text=False)

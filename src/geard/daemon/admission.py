@@ -1,6 +1,6 @@
 """Who asks one request: the connection's own word, or the token that stands in it; and how often one may be wrong.
 
-A token is looked at with each request, a certificate again with each, so revoking acts on connections that are open.
+A token is looked at with each request, and so is a certificate: revoking acts on connections that are open.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class TooManyRefusals(TooMany):
 
 
 class Refusals:
-    """How often each source was refused of late. Bounded: of many sources, those that were quiet longest go first."""
+    """How often each source was refused of late. Of too many sources, those that were quiet longest are forgotten."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -99,8 +99,8 @@ class Admission:
         if isinstance(caller.asker, Asker) and not authorization:
             visit.holds = caller.again
             return caller.again() if caller.again is not None else caller.asker
-        # Nothing is looked at for who was wrong too often. Of loopback the kernel tells whom to blame; a certificate
-        # and the kernel's word are no guesses, and not held up by others' behind the same address.
+        # Nothing is looked at for who was wrong too often. A certificate and the kernel's word are no guesses, and not
+        # held up by others' behind the same address.
         self._refusals.check(caller.source)
         try:
             if authorization and self._grants is not None:

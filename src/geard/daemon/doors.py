@@ -2,8 +2,8 @@
 
 Three doors: the unix socket, where the kernel tells user and groups of the peer (unix(7), SO_PEERCRED), for
 root and group `geard`; loopback TCP, where it tells who made the socket at the other end (`loopback`), for
-root; TLS, where a certificate of the agent's own authority tells. Members of group `geard` may do everything: that is
-root, as docs/SECURITY.md says. Whoever is refused here may still show a token with each request (`admission`).
+root; TLS, where a certificate of the agent's own authority tells. Members of group `geard` may do everything: that
+is root, as docs/SECURITY.md says. Whoever is refused here may still show a token with each request (`admission`).
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Doors:
         return Caller("loopback", asker, f"uid {uid[0]}" if uid else "loopback")
 
     def asker(self, connection: Any, tell: Callable[[int], None] = lambda uid: None) -> Asker:
-        """Who asks through a connection from this machine, by the kernel's word; `tell` is told the uid on loopback.
+        """Who asks through a connection from this machine, by the kernel's word; of loopback `tell` hears the uid.
 
         Raises Unauthenticated where that cannot be told, Denied where it is nobody who may.
         """
@@ -168,8 +168,8 @@ def source_of(address: str) -> str:
 
 def common_name(certificate: Any) -> str:
     """The name in a certificate that was verified, as `ssl` shows it."""
-    subject = (certificate or {}).get("subject", ())
-    return next((str(value) for part in subject for key, value in part if key == "commonName"), "-")
+    subject: tuple[tuple[tuple[str, str], ...], ...] = certificate["subject"] if certificate else ()
+    return next((value for part in subject for key, value in part if key == "commonName"), "-")
 
 
 def group_id(name: str) -> int | None:

@@ -89,7 +89,7 @@ async def run(
     afar: Sequence[str] = (),
 ) -> None:
     """Serve on `sockets`, which are closed in the end, until `stop`; and where `afar` and the settings say."""
-    grants = Grants(host.paths) if host is not None else None  # pyright: ignore[reportUnnecessaryComparison]
+    grants = Grants(host.paths)
     dispatcher, doors = Dispatcher(host, catalog.load()), Doors(grants=grants)
     with contextlib.ExitStack() as closing:
         closing.callback(doors.close)
@@ -103,9 +103,8 @@ async def run(
         async with asyncio.TaskGroup() as group:
             lasting = [group.create_task(notifier.beat(), name="watchdog")]
             lasting.append(group.create_task(reception.expel(), name="expelling"))
-            if grants is not None:
-                lasting.append(group.create_task(TlsDoor(host, reception, audit, afar).keep(), name="TLS door"))
-                lasting.append(group.create_task(keep_renewed(), name="own certificates"))
+            lasting.append(group.create_task(TlsDoor(host, reception, audit, afar).keep(), name="TLS door"))
+            lasting.append(group.create_task(keep_renewed(), name="own certificates"))
             lasting += [
                 group.create_task(_keep(service, host, dispatcher), name=service.__name__)
                 for service in catalog.doors("services")

@@ -1,8 +1,8 @@
 """The door for other machines: TLS 1.3 where `[agent] listen` says, and nowhere unless it does.
 
 It keeps to the settings and to the machine's addresses as they change; its certificate is renewed by itself. A
-handshake is a task of its own with little time, so many from one place and so many in all: a slow one holds up nobody.
-cryptography and the authority are loaded when there is something to listen on.
+handshake is a task of its own with little time, so many from one place and so many in all: a slow one holds up
+nobody. cryptography and the authority are loaded when there is something to listen on.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Where = tuple[str, int]
 
 
 class TlsDoor:
-    """`protocols` makes what speaks HTTP on a connection whose handshake is over; `further` are words as in `listen`."""
+    """`protocols` makes what speaks HTTP when a handshake is over; `further` are words as in `listen`."""
 
     def __init__(
         self, host: Host, protocols: Callable[[], asyncio.Protocol], audit: Audit, further: Sequence[str] = ()
@@ -148,8 +148,8 @@ class TlsDoor:
 
 
 def server_context(bundle: str, authority: str) -> ssl.SSLContext:
-    """Who shows a certificate must show one of `authority` (PEM), for clients, that has not expired; who shows none
-    comes in too, and needs a token. No session is resumed: each connection shows its certificate.
+    """Who shows a certificate must show one of `authority` (PEM), for clients, that has not expired; who shows
+    none comes in too, and needs a token. No session is resumed: each connection shows its certificate.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from geard.environments.sources import check_source
 from geard.environments import store
 from geard.environments.file import check_variables, parse, parse_lines, split_for_podman
 from geard.environments.requests import Environment, EnvironmentPart, Variable
+from geard.environments.sources import check_source
 from geard.facet import Facet, Gear
 from geard.host import Host
 from geard.host.fetch import fetch_text

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from geard.dispatch.operation import operation
 from geard.dispatch.work import Work
-from geard.environments.sources import check_source
 from geard.environments import store
 from geard.environments.file import check_name, check_variables, parse_lines
 from geard.environments.requests import (
@@ -15,6 +14,7 @@ from geard.environments.requests import (
     Variable,
     Variables,
 )
+from geard.environments.sources import check_source
 from geard.failures import NotFound
 from geard.host.fetch import fetch_text
 from geard.host.storage import Changes

@@ -12,7 +12,7 @@ from geard.request import Asker
 
 
 def check_source(url: str, asker: Asker, host: Host) -> None:
-    """Raises Denied where that takes the scope admin: what is fetched is fetched from where this machine stands."""
+    """Raises Denied where that takes the scope admin: it is fetched from where this machine stands."""
     if url and not asker.may("admin") and not permitted(url, host.settings.section(FetchSettings).urls):
         raise Denied(
             "having the agent fetch that URL takes the scope admin",

@@ -1,5 +1,5 @@
-"""Requests to an agent: over its unix socket, over loopback, or over TLS to a machine that `gear host add` made known.
-Standard library only: a `gear` starts fast. Another machine is told nothing before it is known to be the one meant.
+"""Requests to an agent: over its unix socket, over loopback, or over TLS to a machine that `gear host add` made
+known, which is told nothing before it has shown that it is the one. Standard library only: a `gear` starts fast.
 
 A connection that breaks after the request was sent is made again, once, and the request sent again with the
 same id: whatever the agent had begun is joined, not done twice, and no step of a report is told twice.
@@ -40,8 +40,8 @@ class HttpTransport:
     """Speaks to the agent at a place or behind a unix socket, over one connection. For one thread.
 
     `request_id` is the id of the first mutating request. The ids of those after it follow from it, so that
-    the same requests sent again join the same work. Without it each request has a new one. `bearer` is a token that
-    is shown with each request.
+    the same requests sent again join the same work. Without it each request has a new one. `bearer` is a token
+    that is shown with each request.
     """
 
     def __init__(self, at: TlsPlace | Place | os.PathLike[str] | str, request_id: str | None = None) -> None:
@@ -239,7 +239,7 @@ def _stranger(at: Place) -> Failure:
 def _not_the_one(name: str, error: ssl.SSLCertVerificationError) -> Failure:
     return Unauthenticated(
         f"what answers as {name} is not the machine that was joined: {error.verify_message.rstrip('.')}",
-        hint="has it a new address? there: [agent] names in /etc/geard/geard.toml. Was it set up anew? gear host add",
+        hint="a new address? there: [agent] names in /etc/geard/geard.toml. Was it set up anew? gear host add",
     )
 
 

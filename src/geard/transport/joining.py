@@ -1,7 +1,7 @@
 """Becoming known to another machine's agent: a key made here, a certificate from there.
 
-An invitation names the authority it leads to, by its fingerprint. A handshake shows who is there before anything is
-sent; where no certificate with that fingerprint stands behind it, nothing is.
+An invitation names the authority it leads to, by its fingerprint. A handshake shows who is there before anything
+is sent; where no certificate with that fingerprint stands behind it, nothing is.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def renew(name: str, known: KnownHost) -> KnownHost:
 def authority_at(address: str, port: int, wanted: str) -> str:
     """The certificate (PEM) with the fingerprint `wanted`, as the other side shows it in its handshake.
 
-    Nothing is sent beside the handshake. Raises Unavailable where nobody speaks TLS there, Unauthenticated where it is
-    somebody else.
+    Nothing is sent beside the handshake. Raises Unavailable where nobody speaks TLS there, Unauthenticated where it
+    is somebody else.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
@@ -89,11 +89,12 @@ def authority_at(address: str, port: int, wanted: str) -> str:
 
 def _chain(line: ssl.SSLSocket) -> list[bytes]:
     """The certificates the other side has sent, as DER. Public since Python 3.13, there before."""
-    chain: Any = getattr(line, "get_unverified_chain", None)
-    if chain is not None:
-        return [bytes(each) for each in chain() or ()]
-    inner: Any = line._sslobj  # type: ignore[attr-defined]  # pyright: ignore
-    return [ssl.PEM_cert_to_DER_cert(each.public_bytes()) for each in inner.get_unverified_chain() or ()]
+    public: Callable[[], list[bytes] | None] | None = getattr(line, "get_unverified_chain", None)
+    if public is not None:
+        return public() or []
+    inner: Any = getattr(line, "_sslobj")  # noqa: B009 - it is no public name
+    found: list[Any] = inner.get_unverified_chain() or []
+    return [ssl.PEM_cert_to_DER_cert(str(each.public_bytes())) for each in found]
 
 
 def _asked(there: TlsPlace, request: Request[Any]) -> Any:
@@ -142,7 +143,7 @@ def _pem(key: ec.EllipticCurvePrivateKey) -> str:
 
 
 def renew_quietly(name: str, known: KnownHost) -> KnownHost:
-    """As `renew`; where it fails, the certificate that is there: it holds for weeks yet, and this is tried again."""
+    """As `renew`; where it fails, the certificate that is there: it holds for weeks, and this is tried again."""
     try:
         return renew(name, known)
     except Failure:

@@ -1,8 +1,8 @@
 """Machines whose agents this user may ask by a certificate: a file each, /etc/geard/hosts/NAME for root,
 ~/.config/geard/hosts/NAME for others. `gear host add` writes it.
 
-One file, so that it is whole or not there: a line of JSON, then PEM: our certificate, our key, and the certificate of
-the authority over there, which alone is believed for that name.
+One file, so that it is whole or not there: a line of JSON, then PEM: our certificate, our key, and the certificate
+of the authority over there, which alone is believed for that name.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def expired(known: KnownHost) -> bool:
 def save(name: str, known: KnownHost, certificate: str, key: str, authority: str) -> None:
     """Put the whole file in place of an earlier one, for this user's eyes alone."""
     head = _MARK + msgspec.json.encode(known).decode()
-    write(place_of(name), "\n".join([head, certificate.strip(), key.strip(), authority.strip(), ""]))
+    write(place_of(name), f"{head}\n{certificate.strip()}\n{key.strip()}\n{authority.strip()}\n")
 
 
 def write(path: Path, text: str) -> None:

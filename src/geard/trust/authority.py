@@ -16,6 +16,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from geard.failures import Invalid, Unavailable
@@ -52,7 +53,7 @@ class Authority:
 
     def _certificate(
         self,
-        key: x509.CertificatePublicKeyTypes,
+        key: CertificatePublicKeyTypes,
         name: str,
         usage: x509.ObjectIdentifier,
         names: list[x509.GeneralName],

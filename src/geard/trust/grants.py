@@ -1,4 +1,4 @@
-"""What was granted to whom: a file each, below /var/lib/geard. Who has no file is let in no more: revoking is `rm`.
+"""What was granted to whom: a file each, below /var/lib/geard. Who has no file is not let in: revoking is `rm`.
 
     tokens/NAME         whoever sends the token
     certificates/NAME   who holds the key of one of these certificates
@@ -32,13 +32,13 @@ _REMEMBERED = 1_000
 class Grant(Word):
     name: str
     scope: Scope
-    only: tuple[str, ...] = ()
     created: str
+    proofs: tuple[str, ...]
+    """digests, one of which is that of what is shown: of the secret; of the certificate in force, and those before"""
     expires: str = ""
     """RFC 3339, both; empty: never"""
+    only: tuple[str, ...] = ()
     by: str = ""
-    proofs: tuple[str, ...]
-    """digests, one of which is that of what is shown: of the secret, or of the certificate in force and that before"""
     used: str = ""
     """of an invitation: the digest of the key that it was used for"""
 

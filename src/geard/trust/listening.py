@@ -50,8 +50,8 @@ def doors_of(settings: AgentSettings, known: Sequence[Address]) -> Names:
 
 
 def server_file(paths: Paths, names: Names) -> tuple[Path, str]:
-    """The file with the agent's key and certificate, made anew where it is not for those names or ends soon; and the
-    authority's certificate.
+    """The file with the agent's key and certificate, made anew where it is not for those names or ends soon; and
+    the authority's certificate.
 
     Raises Unavailable, OSError.
     """
