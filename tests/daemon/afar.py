@@ -24,6 +24,8 @@ from geard.cli import asking
 from geard.daemon import server
 from geard.daemon.local import LocalPerformer
 from geard.daemon.notify import Notifier
+from geard.dispatch.operation import Operation, all_operations
+from geard.request import Request
 from geard.transport import known_hosts
 from geard.transport.local import LocalTransport
 from geard.trust import authority
@@ -149,6 +151,7 @@ def agent_afar(folder: Path) -> Generator[Afar]:
         # as root tests run, the machine's own hosts are none of theirs
         stack.enter_context(mock.patch.object(known_hosts, "ROOTS", folder / "roots"))
         stack.enter_context(mock.patch.object(server, "EXPEL_SECONDS", 0.05))
+        stack.enter_context(mock.patch.object(server, "all_operations", of_rooms))
         thread.start()
         try:
             assert up.wait(20), "the agent does not come up"
@@ -164,6 +167,11 @@ def agent_afar(folder: Path) -> Generator[Afar]:
             thread.join(20)
             assert not thread.is_alive(), "the agent does not end"
     assert not broken, broken
+
+
+def of_rooms() -> dict[type[Request[Any]], Operation]:
+    """Not those that other tests have made up."""
+    return {kind: each for kind, each in all_operations().items() if kind.__module__.startswith("geard.")}
 
 
 def _answers(port: int) -> bool:

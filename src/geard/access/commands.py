@@ -26,7 +26,7 @@ from geard.cli.asking import ask_places, places, session
 from geard.cli.completion import Name
 from geard.cli.main import verbs
 from geard.cli.output import output_option, structured, table, with_place
-from geard.failures import Failure, Invalid, NotFound
+from geard.failures import Failure, Invalid, NotFound, Unauthenticated
 from geard.identifiers import check_id, parse_place
 from geard.transport.renewal import renews_by
 from geard.trust.bearers import Bearer, digest, new_secret
@@ -225,6 +225,8 @@ def remove(names: tuple[str, ...]) -> None:
         try:
             if known_hosts.find(name) is not None:
                 session.transport(parse_place(name)).send(GiveUpCertificate())
+        except Unauthenticated:  # it was revoked before, or by this
+            pass
         except Failure as failure:
             given_up = f"; it could not be told: {failure.message}"
         found = known_hosts.forget(name)

@@ -92,7 +92,7 @@ class Invitation(Answer):
 
 
 class InviteHost(Request[Invitation]):
-    """Have another machine be given a certificate, once, within an hour. Who asks makes the secret, as a token's."""
+    """Have another machine be given a certificate, once, within an hour. Who asks makes its secret."""
 
     route = Route("PUT", "/hosts/{id}/invitation", scope="admin", reach="machine")
 

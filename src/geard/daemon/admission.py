@@ -37,7 +37,7 @@ class TooManyRefusals(TooMany):
 
 
 class Refusals:
-    """How often each source was refused of late. Of too many sources, those that were quiet longest are forgotten."""
+    """How often each source was refused of late. Of too many, those that were quiet longest are forgotten."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -99,8 +99,8 @@ class Admission:
         if isinstance(caller.asker, Asker) and not authorization:
             visit.holds = caller.again
             return caller.again() if caller.again is not None else caller.asker
-        # Nothing is looked at for who was wrong too often. A certificate and the kernel's word are no guesses, and not
-        # held up by others' behind the same address.
+        # Nothing is looked at for who was wrong too often. A certificate and the kernel's word are no guesses, and
+        # not held up by others' behind the same address.
         self._refusals.check(caller.source)
         try:
             if authorization and self._grants is not None:
@@ -124,7 +124,9 @@ def _bearer(authorization: Sequence[str]) -> str:
         raise Invalid("the request says twice who asks")
     scheme, _, token = authorization[0].partition(" ")
     if scheme.lower() != "bearer":
-        raise Unauthenticated(f"no {scheme[:20]} here", hint="Authorization: Bearer TOKEN")
+        raise Unauthenticated(
+            f"{scheme[:20]!r} is no way to say who asks here", hint="Authorization: Bearer TOKEN"
+        )
     return token.strip()
 
 

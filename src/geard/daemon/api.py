@@ -307,7 +307,8 @@ class Api:
             if isinstance(failure, Unauthenticated):
                 response.headers["WWW-Authenticate"] = "Bearer"
             response.force_close()
-            self._audit.refused(*_line(question, response.status), failure.message)
+            what = f"{question.http.method} {question.http.rel_url.raw_path[:300]}"
+            self._audit.refused(question.visit.door, what, failure.message, question.id)
             return response
         return self._told(question, response)
 
@@ -317,16 +318,22 @@ class Api:
         """
         http = question.http
         if http.method not in ("GET", "HEAD", "OPTIONS"):
-            asyncio.get_running_loop().call_soon(lambda: self._audit.tell(*_line(question, response.status)))
+            asyncio.get_running_loop().call_soon(_write_down, question, response.status)
         return response
 
 
-def _line(question: Question, status: int) -> tuple[str, str, str, str, int]:
-    """Who, by which door, what, the request's id, the status: a line of the journal."""
+def _write_down(question: Question, status: int) -> None:
     http, asker = question.http, question.asker
-    told = f" ({question.told[:100]!r})" if question.told else ""
-    what = f"{http.method} {http.rel_url.raw_path[:300]}{told}"
-    return asker.name if asker is not None else "somebody", question.visit.door, what, question.id, status
+    log.info(
+        "%s, %s: %s %s%s [%s] %d",
+        "somebody" if asker is None else asker.name,
+        question.visit.door,
+        http.method,
+        http.rel_url.raw_path[:300],
+        f" ({question.told[:100]!r})" if question.told else "",
+        question.id,
+        status,
+    )
 
 
 async def _all_ended(tasks: Set[asyncio.Future[Any]]) -> None:

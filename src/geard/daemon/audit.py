@@ -1,5 +1,6 @@
-"""One line in the journal for each request that would change something, and for each that was refused because it
-could not say who asks. Refusals cost whoever sends them nothing, so of those only so many are told; then how many.
+"""What the journal is told of those who could not say who asks: a line each; of a flood so many, then how many.
+
+Who got in and changed something is told by the API itself, whatever came of it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable
 log = logging.getLogger(__name__)
 
 LINES = 30
-"""of refusals at once; then one every SECONDS_EACH"""
+"""at once; then one every SECONDS_EACH"""
 SECONDS_EACH = 2.0
 
 
@@ -21,11 +22,8 @@ class Audit:
         self._free_at = 0.0
         self._untold = 0
 
-    def tell(self, who: str, door: str, what: str, id: str, status: int) -> None:
-        """What was asked, and by what status it was answered."""
-        log.info("%s, %s: %s [%s] %d", who, door, what, id, status)
-
-    def refused(self, who: str, door: str, what: str, id: str, status: int, why: str) -> None:
+    def refused(self, door: str, what: str, why: str, id: str = "-") -> None:
+        """By which door, what was asked, why it was refused, the request's id if it had one."""
         now = self._clock()
         if self._free_at - now > (LINES - 1) * SECONDS_EACH:
             self._untold += 1
@@ -34,4 +32,4 @@ class Audit:
         if self._untold:
             log.warning("%d more refusals were not told", self._untold)
             self._untold = 0
-        log.warning("refused: %s, %s: %s [%s] %d: %s", who, door, what, id, status, why)
+        log.warning("refused, %s: %s [%s]: %s", door, what, id, why)

@@ -39,7 +39,7 @@ from geard.dispatch.peers import reach_peers_by
 from geard.failures import Invalid, Unavailable
 from geard.host import Host
 from geard.identifiers import DEFAULT_PORT, new_request_id, parse_place
-from geard.transport.http import HttpTransport
+from geard.transport import Transport
 from geard.transport.wire import REQUEST_ID
 from geard.trust.grants import Grants
 
@@ -95,7 +95,7 @@ async def run(
         closing.callback(doors.close)
         for each in sockets:
             closing.callback(each.close)
-        reach_peers_by(lambda name: HttpTransport(parse_place(name)))
+        reach_peers_by(_peer)
         audit = Audit()
         api = Api(dispatcher, all_operations(), Admission(grants), audit)
         reception = Reception(api, doors)
@@ -120,6 +120,12 @@ async def run(
             await _farewell(api, reception, dispatcher)
             for task in lasting:
                 task.cancel()
+
+
+def _peer(name: str) -> Transport:
+    from geard.transport.http import HttpTransport  # noqa: PLC0415 - few agents ask another
+
+    return HttpTransport(parse_place(name))
 
 
 async def _farewell(api: Api, reception: Reception, dispatcher: Dispatcher) -> None:

@@ -144,7 +144,7 @@ class TlsDoor:
 
     def _told_of(self, source: str, error: Exception) -> None:
         why = getattr(error, "reason", "") or getattr(error, "strerror", "") or type(error).__name__
-        self._audit.refused("somebody", f"TLS from {source}", "handshake", "-", 0, str(why))
+        self._audit.refused(f"TLS from {source}", "handshake", str(why))
 
 
 def server_context(bundle: str, authority: str) -> ssl.SSLContext:

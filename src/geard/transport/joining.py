@@ -56,8 +56,8 @@ def renew(name: str, known: KnownHost) -> KnownHost:
 def authority_at(address: str, port: int, wanted: str) -> str:
     """The certificate (PEM) with the fingerprint `wanted`, as the other side shows it in its handshake.
 
-    Nothing is sent beside the handshake. Raises Unavailable where nobody speaks TLS there, Unauthenticated where it
-    is somebody else.
+    Nothing is sent beside the handshake. Raises Unavailable where nobody speaks TLS there, Unauthenticated where
+    it is somebody else.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3

@@ -87,7 +87,7 @@ def check_name(name: str) -> str:
 
 def is_here(host: str) -> bool:
     """Whether that is loopback, where this machine's agent answers without TLS."""
-    return host.lower() in ("localhost", "[::1]", "::1", "local", "") or host.startswith("127.")
+    return host.lower() in ("localhost", "127.0.0.1", "[::1]", "::1", "local", "")
 
 
 def place_of(name: str) -> Path:

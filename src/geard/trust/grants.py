@@ -34,7 +34,7 @@ class Grant(Word):
     scope: Scope
     created: str
     proofs: tuple[str, ...]
-    """digests, one of which is that of what is shown: of the secret; of the certificate in force, and those before"""
+    """digests, one of which is that of what is shown: the secret; the certificate in force, or one before it"""
     expires: str = ""
     """RFC 3339, both; empty: never"""
     only: tuple[str, ...] = ()
