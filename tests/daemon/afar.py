@@ -21,7 +21,7 @@ from tests.fakes.host import FakeHost, make_host
 from tests.fakes.terminal import Said, Terminal
 
 from geard.cli import asking
-from geard.daemon import server
+from geard.daemon import server, tls
 from geard.daemon.local import LocalPerformer
 from geard.daemon.notify import Notifier
 from geard.dispatch.operation import Operation, all_operations
@@ -134,8 +134,8 @@ def agent_afar(folder: Path) -> Generator[Afar]:
     broken: list[BaseException] = []
 
     class Heard(Notifier):
-        def say(self, state: str) -> None:
-            up.set()
+        def say(self, state: str, *fds: int) -> None:
+            up.set() if state == "READY=1" else None
 
     def be_agent() -> None:
         try:
@@ -152,11 +152,12 @@ def agent_afar(folder: Path) -> Generator[Afar]:
         stack.enter_context(mock.patch.object(known_hosts, "ROOTS", folder / "roots"))
         stack.enter_context(mock.patch.object(server, "EXPEL_SECONDS", 0.05))
         stack.enter_context(mock.patch.object(server, "all_operations", of_rooms))
+        stack.enter_context(mock.patch.object(tls, "LOOK_SECONDS", 0.05))
         thread.start()
         try:
             assert up.wait(20), "the agent does not come up"
             assert not broken, broken
-            until(lambda: _answers(port))
+            until(lambda: answers(port))
             (host.paths.settings / "geard.toml").write_text(f'[agent]\nlisten = ["127.0.0.1:{port}"]\n')
             yield where
         finally:
@@ -174,7 +175,7 @@ def of_rooms() -> dict[type[Request[Any]], Operation]:
     return {kind: each for kind, each in all_operations().items() if kind.__module__.startswith("geard.")}
 
 
-def _answers(port: int) -> bool:
+def answers(port: int) -> bool:
     try:
         socket.create_connection(("127.0.0.1", port), 1).close()
     except OSError:

@@ -244,7 +244,7 @@ def running_agent(folder: Path, *, let_go: bool = True) -> Generator[RunningAgen
     loop, stop, up = asyncio.new_event_loop(), asyncio.Event(), threading.Event()
 
     class Heard(Notifier):
-        def say(self, state: str) -> None:
+        def say(self, state: str, *fds: int) -> None:
             up.set()
 
     def be_agent() -> None:

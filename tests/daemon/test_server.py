@@ -98,6 +98,18 @@ def test_systemd_hands_over_sockets(tmp_path: Path) -> None:
     os.close(told)
 
 
+def test_systemd_keeps_listeners_for_other_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard, socket.create_server(("127.0.0.1", 0)) as tcp:
+        heard.bind(str(tmp_path / "notify"))
+        heard.settimeout(5)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        Notifier().say("FDSTORE=1\nFDNAME=tls-192.0.2.7-43273", tcp.fileno())
+        state, fds, _, _ = socket.recv_fds(heard, 100, 4)
+        assert state == b"FDSTORE=1\nFDNAME=tls-192.0.2.7-43273"
+        with socket.socket(fileno=fds[0]) as kept:
+            assert kept.getsockname() == tcp.getsockname()
+
+
 async def test_systemd_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
         heard.bind(str(tmp_path / "notify"))

@@ -184,7 +184,7 @@ def agent(host: Host, folder: Path) -> Generator[Path]:
     broken: list[BaseException] = []
 
     class Heard(Notifier):
-        def say(self, state: str) -> None:
+        def say(self, state: str, *fds: int) -> None:
             up.set()
 
     def be_agent() -> None:

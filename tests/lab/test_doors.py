@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from lab.labs import Lab
@@ -19,7 +20,7 @@ def h2(lab: Lab, h1: Shell) -> Shell:
 @pytest.fixture(scope="module")
 def managed(h1: Shell, h2: Shell) -> Iterator[Shell]:
     """h1, which listens to other machines; h2 has joined it."""
-    h1.sh(f"printf '[agent]\\nlisten = [\"0.0.0.0:43273\"]\\n' >> {SETTINGS}; systemctl restart geard.service")
+    h1.sh(f"printf '[agent]\\nlisten = [\"0.0.0.0:43273\"]\\n' > {SETTINGS}; systemctl restart geard.service")
     eventually(lambda: f"{h1.address}:43273" in h1.run(["ss", "-Hltn"]).stdout)
     h2.run(["gear", "host", "remove", "h1"], check=False)
     command = h1.gear("host", "invite", "h2", "--scope", "admin").stdout
@@ -125,3 +126,15 @@ def test_who_was_revoked_is_refused(managed: Shell, h2: Shell) -> None:
     told = h2.gear("list", "h1", check=False)
     assert told.returncode == 4
     assert "was revoked" in told.stderr
+
+
+def test_a_restart_of_the_agent_refuses_no_connection(managed: Shell, h2: Shell) -> None:
+    url = f"https://{managed.address}:43273/version"
+    loop = f"for i in $(seq 60); do curl -sSk -m 20 -o /dev/null -w '%{{http_code}}\\n' {url}; done"
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(h2.sh, loop)
+        for _ in range(3):
+            managed.run(["systemctl", "restart", "geard.service"])
+        told = asking.result()
+    # nobody is refused by TCP; who cannot say who asks, is, after a while with 429
+    assert set(told.stdout.split()) <= {"401", "429"}, told.stdout + told.stderr

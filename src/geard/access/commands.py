@@ -25,7 +25,7 @@ from geard.access.requests import (
 from geard.cli.asking import ask_places, places, session
 from geard.cli.completion import Name
 from geard.cli.main import verbs
-from geard.cli.output import output_option, structured, table, with_place
+from geard.cli.output import output_option, printable, structured, table, with_place
 from geard.failures import Failure, Invalid, NotFound, Unauthenticated
 from geard.identifiers import check_id, parse_place
 from geard.transport.renewal import renews_by
@@ -137,9 +137,10 @@ def invite(name: str, at: str, scope: GivenScope, only: tuple[str, ...]) -> None
         join = Bearer(name, secret, answer.fingerprint)
         click.echo(f"On {name}, as the user who is to have it, within an hour:", err=True)
         here = answer.name.partition(".")[0] or "host"
-        click.echo(f"echo {join.text} | gear host add {shlex.quote(here)} {shlex.quote(answer.addresses[0])}")
-        if len(answer.addresses) > 1:
-            click.echo(f"(also reached at {', '.join(answer.addresses[1:])})", err=True)
+        first, *others = [printable(each) for each in answer.addresses]
+        click.echo(f"echo {join.text} | gear host add {shlex.quote(printable(here))} {shlex.quote(first)}")
+        if others:
+            click.echo(f"(also reached at {', '.join(others)})", err=True)
 
 
 @host.command("add")

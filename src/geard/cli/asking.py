@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar, cast
 
@@ -67,11 +68,12 @@ def _keep_renewed(host: str) -> None:
     """Where our certificate there ends within a month, have another first; root's agent does so too."""
     from geard.transport import known_hosts  # noqa: PLC0415 - as above
 
-    known = known_hosts.find(host)
-    if known is not None and known_hosts.due(known):
-        from geard.transport.joining import renew_quietly  # noqa: PLC0415 - once in two months
+    with suppress(Failure):  # it holds for weeks, and this is tried again; what is damaged is told when it is used
+        known = known_hosts.find(host)
+        if known is not None and known_hosts.due(known):
+            from geard.transport.joining import renew  # noqa: PLC0415 - once in two months
 
-        renew_quietly(host, known)
+            renew(host, known)
 
 
 def locators(names: Iterable[str], default_type: str = "ctr") -> list[Locator]:

@@ -16,7 +16,8 @@ LOOK_SECONDS = 6 * 3_600.0
 async def keep_renewed() -> None:
     """For ever."""
     while True:
-        await asyncio.to_thread(renew_all)
+        if known_hosts.names():
+            await asyncio.to_thread(renew_all)
         await asyncio.sleep(LOOK_SECONDS)
 
 

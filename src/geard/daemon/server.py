@@ -32,7 +32,7 @@ from geard.daemon.doors import GROUP, Doors, group_id
 from geard.daemon.forms import JSON_TYPE, encode_json, failure_body
 from geard.daemon.notify import Notifier
 from geard.daemon.renewing import keep_renewed
-from geard.daemon.tls import TlsDoor
+from geard.daemon.tls import STORED, TlsDoor
 from geard.dispatch.dispatcher import Dispatcher
 from geard.dispatch.operation import all_operations
 from geard.dispatch.peers import reach_peers_by
@@ -99,11 +99,13 @@ async def run(
         audit = Audit()
         api = Api(dispatcher, all_operations(), Admission(grants), audit)
         reception = Reception(api, doors)
+        tls = TlsDoor(host, reception, audit, afar, notifier)
+        sockets = [each for each in sockets if not tls.takes(each)]
         listeners = [await _listen(reception, each) for each in _open_ones(sockets, doors)]
         async with asyncio.TaskGroup() as group:
             lasting = [group.create_task(notifier.beat(), name="watchdog")]
             lasting.append(group.create_task(reception.expel(), name="expelling"))
-            lasting.append(group.create_task(TlsDoor(host, reception, audit, afar).keep(), name="TLS door"))
+            lasting.append(group.create_task(tls.keep(), name="TLS door"))
             lasting.append(group.create_task(keep_renewed(), name="own certificates"))
             lasting += [
                 group.create_task(_keep(service, host, dispatcher), name=service.__name__)
@@ -269,7 +271,7 @@ def inherited_sockets() -> list[socket.socket]:
     found = list[socket.socket]()
     for number, name in zip(range(_FIRST_FD, _FIRST_FD + int(count)), names, strict=False):
         os.set_inheritable(number, False)
-        if name not in ("local", "loopback"):
+        if name not in ("local", "loopback") and not name.startswith(STORED):
             log.warning("systemd handed over a socket named %r, which is not known here", name)
             os.close(number)
             continue

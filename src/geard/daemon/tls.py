@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import ipaddress
 import logging
 import socket
 import ssl
@@ -17,6 +18,7 @@ from collections.abc import Callable, Sequence
 
 from geard.daemon.audit import Audit
 from geard.daemon.doors import source_of
+from geard.daemon.notify import Notifier
 from geard.failures import Failure
 from geard.host import Host
 from geard.host.addresses import addresses
@@ -30,7 +32,10 @@ HANDSHAKE_SECONDS = 10.0
 HANDSHAKES = 256
 HANDSHAKES_EACH = 32
 BACKLOG = 1024
+STORED = "tls-"
+"""how the names begin of listeners that systemd keeps"""
 CERTIFICATE_SECONDS = 3_600.0
+AT_ONCE = 64
 _PAUSE_SECONDS = 0.2
 
 Where = tuple[str, int]
@@ -40,19 +45,37 @@ class TlsDoor:
     """`protocols` makes what speaks HTTP when a handshake is over; `further` are words as in `listen`."""
 
     def __init__(
-        self, host: Host, protocols: Callable[[], asyncio.Protocol], audit: Audit, further: Sequence[str] = ()
+        self,
+        host: Host,
+        protocols: Callable[[], asyncio.Protocol],
+        audit: Audit,
+        further: Sequence[str] = (),
+        notifier: Notifier | None = None,
     ) -> None:
         self._host = host
+        self._notifier = notifier
+        self._stored: dict[Where, socket.socket] = {}
         self._audit = audit
         self._protocols = protocols
         self._further = tuple(further)
         self._context: ssl.SSLContext | None = None
         self._names: Names = ()
         self._looked_at = 0.0
-        self._open: dict[Where, asyncio.Task[None]] = {}
+        self._open: dict[Where, socket.socket] = {}
         self._greeting: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._complaints: dict[str, str] = {}
+
+    def takes(self, listener: socket.socket) -> bool:
+        """Whether `listener`, which systemd handed over, is one that an earlier agent had it keep."""
+        if listener.family not in (socket.AF_INET, socket.AF_INET6):
+            return False
+        address, port = listener.getsockname()[:2]
+        if ipaddress.ip_address(address).is_loopback:
+            return False
+        listener.setblocking(False)
+        self._stored[address, port] = listener
+        return True
 
     async def keep(self) -> None:
         """For ever: be open where it is to be."""
@@ -63,21 +86,32 @@ class TlsDoor:
                     self._complain("settings", "")
                 except (Failure, OSError, ssl.SSLError) as error:
                     self._complain("settings", f"the door for other machines stays as it is: {error}")
+                except Exception:
+                    log.exception("the door for other machines met a bug")
                 await asyncio.sleep(LOOK_SECONDS)
         finally:
-            for task in (*self._open.values(), *self._tasks):
+            for where in list(self._open):
+                self._shut(where)
+            for task in self._tasks:
                 task.cancel()
+            for listener in self._stored.values():
+                listener.close()
 
     async def _look(self) -> None:
         settings = self._host.settings.section(AgentSettings)
         listen = (*self._further, *settings.listen)
-        places = wanted(listen, addresses()) if listen else []
+        known = await asyncio.to_thread(addresses) if listen else []
+        places = wanted(listen, known)
         for where in [where for where in self._open if where not in places]:
-            self._open.pop(where).cancel()
+            self._shut(where)
+            self._tell_systemd(f"FDSTOREREMOVE=1\nFDNAME={_stored_name(where)}")
             log.info("no longer listening for other machines at %s:%d", *where)
+        for where in [where for where in self._stored if where not in places]:
+            self._stored.pop(where).close()
+            self._tell_systemd(f"FDSTOREREMOVE=1\nFDNAME={_stored_name(where)}")
         if not places:
             return
-        names = names_of(settings, listen, addresses())
+        names = names_of(settings, listen, known)
         now = asyncio.get_running_loop().time()
         if self._context is None or names != self._names or now - self._looked_at > CERTIFICATE_SECONDS:
             path, authority = await asyncio.to_thread(server_file, self._host.paths, names)
@@ -85,10 +119,14 @@ class TlsDoor:
             self._names, self._looked_at = names, now
         for where in places:
             if where not in self._open and (listener := self._bound(where)) is not None:
-                self._open[where] = asyncio.create_task(self._accept(listener), name=f"TLS {where}")
+                self._open[where] = listener
+                self._go_on(listener)
                 log.info("listening for other machines at %s:%d", *where)
 
     def _bound(self, where: Where) -> socket.socket | None:
+        """A listener that systemd keeps over a restart: who connects meanwhile waits, and is not refused."""
+        if (stored := self._stored.pop(where, None)) is not None:
+            return stored
         family = socket.AF_INET6 if ":" in where[0] else socket.AF_INET
         try:
             listener = socket.create_server(where, family=family, backlog=BACKLOG)
@@ -98,7 +136,12 @@ class TlsDoor:
             return None
         self._complain(str(where), "")
         listener.setblocking(False)
+        self._tell_systemd(f"FDSTORE=1\nFDNAME={_stored_name(where)}", listener.fileno())
         return listener
+
+    def _tell_systemd(self, state: str, *fds: int) -> None:
+        if self._notifier is not None:
+            self._notifier.say(state, *fds)
 
     def _complain(self, about: str, what: str) -> None:
         """Once for each trouble, not every few seconds."""
@@ -107,24 +150,37 @@ class TlsDoor:
             if what:
                 log.error("%s", what)
 
-    async def _accept(self, listener: socket.socket) -> None:
+    def _accept(self, listener: socket.socket) -> None:
+        """Called when somebody has connected."""
         loop = asyncio.get_running_loop()
-        with listener:
-            while True:
-                try:
-                    connection, address = await loop.sock_accept(listener)
-                except OSError as error:  # no descriptors, or it was gone at once
-                    log.debug("TLS: %s", error)
-                    await asyncio.sleep(_PAUSE_SECONDS)
-                    continue
-                source = source_of(address[0])
-                if self._greeting[source] >= HANDSHAKES_EACH or self._greeting.total() >= HANDSHAKES:
-                    connection.close()
-                    continue
-                self._greeting[source] += 1
-                task = asyncio.create_task(self._greet(connection, source))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+        for _ in range(AT_ONCE):
+            try:
+                connection, address = listener.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError as error:  # no descriptors: those who wait are let in when there are some
+                log.warning("cannot let in who has connected by TLS: %s", error.strerror)
+                loop.remove_reader(listener)
+                loop.call_later(_PAUSE_SECONDS, self._go_on, listener)
+                return
+            source = source_of(address[0])
+            if self._greeting[source] >= HANDSHAKES_EACH or self._greeting.total() >= HANDSHAKES:
+                connection.close()
+                continue
+            connection.setblocking(False)
+            self._greeting[source] += 1
+            task = asyncio.create_task(self._greet(connection, source))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def _go_on(self, listener: socket.socket) -> None:
+        if listener.fileno() >= 0:
+            asyncio.get_running_loop().add_reader(listener, self._accept, listener)
+
+    def _shut(self, where: Where) -> None:
+        listener = self._open.pop(where)
+        asyncio.get_running_loop().remove_reader(listener)
+        listener.close()
 
     async def _greet(self, connection: socket.socket, source: str) -> None:
         try:
@@ -145,6 +201,11 @@ class TlsDoor:
     def _told_of(self, source: str, error: Exception) -> None:
         why = getattr(error, "reason", "") or getattr(error, "strerror", "") or type(error).__name__
         self._audit.refused(f"TLS from {source}", "handshake", str(why))
+
+
+def _stored_name(where: Where) -> str:
+    """No colon may stand in it (sd_notify(3), FDNAME)."""
+    return f"{STORED}{where[0].replace(':', '_')}-{where[1]}"
 
 
 def server_context(bundle: str, authority: str) -> ssl.SSLContext:

@@ -46,9 +46,9 @@ class HttpTransport:
 
     def __init__(self, at: TlsPlace | Place | os.PathLike[str] | str, request_id: str | None = None) -> None:
         self._connection: http.client.HTTPConnection | None = None
-        self._at = _resolved(at)
+        self._at = at
         self._name = str(at)
-        self.bearer = self._at.bearer if isinstance(self._at, TlsPlace) else ""
+        self.bearer = at.bearer if isinstance(at, TlsPlace) else ""
         self._ids = RequestIds(request_id or "")
 
     def send(self, request: Request[R], *, follow: Follow | None = None) -> R:
@@ -170,6 +170,7 @@ class HttpTransport:
     def _connected(self) -> http.client.HTTPConnection:
         """The connection, made if there is none. Raises Unavailable, Denied, Unauthenticated."""
         if self._connection is None:
+            self._at = _resolved(self._at)
             connection = _connection(self._at)
             try:
                 connection.connect()

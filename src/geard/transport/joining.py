@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from geard.failures import Failure, Invalid, Unauthenticated, Unavailable
+from geard.failures import Invalid, Unauthenticated, Unavailable
 from geard.request import Request
 from geard.transport import known_hosts
 from geard.transport.http import HttpTransport
@@ -140,14 +140,6 @@ def _pem(key: ec.EllipticCurvePrivateKey) -> str:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     ).decode()
-
-
-def renew_quietly(name: str, known: KnownHost) -> KnownHost:
-    """As `renew`; where it fails, the certificate that is there: it holds for weeks, and this is tried again."""
-    try:
-        return renew(name, known)
-    except Failure:
-        return known
 
 
 def parse_invitation(text: str) -> Bearer:
