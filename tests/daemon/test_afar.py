@@ -8,7 +8,6 @@ import re
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -610,12 +609,14 @@ def test_the_agent_renews_what_root_may_ask_others_by(afar: Afar) -> None:
     assert '"Renew":"2020' not in path.read_text()
 
 
-def test_it_listens_as_the_settings_say_and_no_longer(afar: Afar) -> None:
+def test_it_listens_as_the_settings_say_and_no_longer(afar: Afar, caplog: pytest.LogCaptureFixture) -> None:
     settings, port = afar.host.paths.settings / "geard.toml", free_port()
     settings.write_text(f'[agent]\nlisten = ["127.0.0.1:{port}"]\n')
     until(lambda: answers(port))
-    settings.write_text('[agent]\nlisten = ["nowhere"]\n')
-    time.sleep(0.2)
+    mistake = settings.with_name("mistake")
+    mistake.write_text('[agent]\nlisten = ["nowhere"]\n')
+    mistake.rename(settings)  # a file that is cut short first is an empty one for a moment
+    until(lambda: "is no address to listen on" in caplog.text)
     assert answers(port)  # a mistake shuts no door that is open
     settings.write_text("")
     until(lambda: not answers(port))

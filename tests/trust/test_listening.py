@@ -5,7 +5,9 @@ from __future__ import annotations
 import ipaddress
 import json
 import subprocess
-from datetime import timedelta
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -13,8 +15,9 @@ from cryptography import x509
 
 from geard.failures import Invalid
 from geard.host.addresses import Address, addresses
+from geard.host.paths import Paths
 from geard.trust import authority
-from geard.trust.listening import doors_of, names_of, wanted
+from geard.trust.listening import doors_of, names_of, server_file, still_good, wanted
 from geard.trust.settings import AgentSettings, parse_listen
 
 KNOWN = [
@@ -73,16 +76,39 @@ def test_the_kernel_tells_the_addresses_that_ip_tells() -> None:
     assert not any(ipaddress.ip_address(each.text).is_loopback for each in addresses())
 
 
-def test_a_certificate_is_made_anew_for_other_names_and_before_its_end() -> None:
-    ours = authority.make("h1")
-    bundle = authority.server_bundle(ours, ["h1", "192.0.2.7"])
-    assert authority.still_good(bundle, ours, ["192.0.2.7", "h1"])
-    assert not authority.still_good(bundle, ours, ["h1"])
-    assert not authority.still_good(bundle, authority.make("h1"), ["h1", "192.0.2.7"])
-    assert not authority.still_good(bundle[:300], ours, ["h1", "192.0.2.7"])
-    with mock.patch.object(authority, "DAYS", authority.RENEW_DAYS):
-        near = authority.server_bundle(ours, ["h1"])
-    assert not authority.still_good(near, ours, ["h1"])
+def test_a_certificate_is_made_anew_for_other_names_and_before_its_end(tmp_path: Path) -> None:
+    paths, names = Paths(state=tmp_path), ("h1", "192.0.2.7")
+    path, ours = server_file(paths, names)
+    first = path.read_text()
+    assert server_file(paths, ("192.0.2.7", "h1")) == (path, ours)
+    assert path.read_text() == first
+    now = datetime.now(UTC)
+    assert still_good(first, ours, names, now + timedelta(days=59))
+    assert not still_good(first, ours, names, now + timedelta(days=61))
+    assert not still_good(first, ours, ("h1",), now)
+    assert not still_good(first, authority.make("h1").pem.decode(), names, now)
+    for damaged in ("", first[:40], first[:900], "x" + first):
+        assert not still_good(damaged, ours, names, now)
+    assert server_file(paths, ("h1", "192.0.2.8"))[1] == ours
+    second = path.read_text()
+    assert second != first
+    certificate = x509.load_pem_x509_certificate(second.encode())
+    certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(ours.encode()))
+    assert "192.0.2.8" in str(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
+
+
+def test_what_was_made_is_read_without_what_makes_it(tmp_path: Path) -> None:
+    server_file(Paths(state=tmp_path), ("h1",))
+    program = f"""
+import sys
+from pathlib import Path
+from geard.host.paths import Paths
+from geard.trust.listening import server_file
+server_file(Paths(state=Path({str(tmp_path)!r})), ("h1",))
+print(sorted(name for name in sys.modules if name.partition(".")[0] == "cryptography"))
+"""
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert said.stdout == "[]\n"
 
 
 def test_no_certificate_outlives_its_authority() -> None:

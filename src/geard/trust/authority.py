@@ -134,18 +134,6 @@ def server_bundle(authority: Authority, names: Sequence[str]) -> bytes:
     return _private(key) + certificate.public_bytes(serialization.Encoding.PEM) + authority.pem
 
 
-def still_good(bundle: bytes, authority: Authority, names: Sequence[str]) -> bool:
-    """Whether that certificate is of this authority, for just these names, and not near its end."""
-    try:
-        certificate = x509.load_pem_x509_certificate(bundle)
-        certificate.verify_directly_issued_by(authority.certificate)
-        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
-        return False
-    left = certificate.not_valid_after_utc - datetime.now(UTC)
-    return set(extension.value) == {_san(name) for name in names} and left > timedelta(days=RENEW_DAYS)
-
-
 def parse_csr(text: str) -> x509.CertificateSigningRequest:
     """Raises Invalid: it must be signed by its own key, which must be one of P-256."""
     try:

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import ssl
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from geard.failures import Invalid
 from geard.host.addresses import Address
 from geard.host.paths import Paths
-from geard.host.storage import Changes, locked, sweep
+from geard.host.storage import Changes, locked, read_text, sweep
+from geard.trust.bearers import fingerprint
+from geard.trust.grants import rfc3339
 from geard.trust.settings import AgentSettings, parse_listen
+from geard.words import Word, decode, encode
 
 Names = tuple[str, ...]
+_MARK = "# geard: "
+_BEGIN = "-----BEGIN CERTIFICATE-----"
 _BRIDGES = ("geard0", "geard1")
 """between the host and its gears, which the host's rules keep from its ports"""
 
@@ -49,18 +57,50 @@ def doors_of(settings: AgentSettings, known: Sequence[Address]) -> Names:
     return tuple(f"[{address}]:{port}" if ":" in address else f"{address}:{port}" for address, port in places)
 
 
+class Shown(Word):
+    """What the file of the agent's certificate says of it in its first line."""
+
+    names: Names
+    renew: str
+    """from when on it is to be made anew; RFC 3339"""
+    authority: str
+    """the fingerprint of whose it is"""
+
+
 def server_file(paths: Paths, names: Names) -> tuple[Path, str]:
     """The file with the agent's key and certificate, made anew where it is not for those names or ends soon; and
     the authority's certificate.
 
     Raises Unavailable, OSError.
     """
-    from geard.trust import authority as authorities  # noqa: PLC0415 - 15 MB that only this door costs
+    path = paths.state / "server.pem"
+    known, now = read_text(path) or "", datetime.now(UTC)
+    if (ours := authority_shown(paths)) and still_good(known, ours, names, now):
+        return path, ours
+    from geard.trust import authority as authorities  # noqa: PLC0415 - 11 MB that are needed once in two months
 
-    ours, path = authorities.authority(paths, names[0]), paths.state / "server.pem"
+    made = authorities.authority(paths, names[0])
     with locked(paths.state), Changes() as changes:
         sweep(paths.state)
-        known = path.read_bytes() if path.exists() else b""
-        if not authorities.still_good(known, ours, names):
-            changes.write(path, authorities.server_bundle(ours, names), 0o600)
-    return path, ours.pem.decode()
+        renew = rfc3339(now + timedelta(days=authorities.DAYS - authorities.RENEW_DAYS))
+        shown = Shown(names=names, renew=renew, authority=made.fingerprint)
+        text = f"{_MARK}{encode(shown).decode()}\n{authorities.server_bundle(made, names).decode()}"
+        changes.write(path, text, 0o600)
+    return path, made.pem.decode()
+
+
+def authority_shown(paths: Paths) -> str:
+    """The certificate (PEM) of this machine's authority; empty where there is none yet."""
+    text = read_text(paths.state / "authority.pem") or ""
+    return text[text.index(_BEGIN) :] if _BEGIN in text else ""
+
+
+def still_good(file: str, authority: str, names: Names, now: datetime) -> bool:
+    """Whether the agent's certificate is of that authority (PEM), for just these names, not near its end. Pure."""
+    try:
+        shown = decode(Shown, file.partition("\n")[0].removeprefix(_MARK))
+        ours = fingerprint(ssl.PEM_cert_to_DER_cert(authority))
+        fresh = now < datetime.fromisoformat(shown.renew)
+    except (Invalid, ValueError, TypeError):
+        return False
+    return fresh and shown.authority == ours and set(shown.names) == set(names) and authority.strip() in file
