@@ -49,6 +49,12 @@ def test_what_is_no_address(text: str) -> None:
         AgentSettings(listen=(text,)).check()
 
 
+@pytest.mark.parametrize("text", ["", "h1:80", "a b", "[x]", "local", "ü.example", "h1/x", "-x"])
+def test_what_is_no_name_of_a_machine(text: str) -> None:
+    with pytest.raises(Invalid, match="is no name or address"):
+        AgentSettings(names=(text,)).check()
+
+
 def test_all_addresses_are_the_machines_but_not_its_gears_networks() -> None:
     assert wanted(["0.0.0.0:1"], KNOWN) == [("192.0.2.7", 1)]
     assert wanted(["[::]", "192.0.2.7"], KNOWN) == [("2001:db8::7", 43273), ("192.0.2.7", 43273)]
@@ -57,10 +63,10 @@ def test_all_addresses_are_the_machines_but_not_its_gears_networks() -> None:
 
 
 def test_a_certificate_is_for_all_that_the_machine_is_known_by() -> None:
-    settings = AgentSettings(listen=("0.0.0.0",), names=("web.example", "203.0.113.9"))
+    settings = AgentSettings(listen=("0.0.0.0",), names=("Web.example", "203.0.113.9", "[2001:DB8::9]"))
     with mock.patch("socket.gethostname", return_value="H1"):
         found = names_of(settings, settings.listen, KNOWN)
-    assert found == ("h1", "web.example", "203.0.113.9", "192.0.2.7", "2001:db8::7")
+    assert found == ("h1", "web.example", "203.0.113.9", "2001:db8::9", "192.0.2.7", "2001:db8::7")
     assert doors_of(AgentSettings(listen=("[::]", "0.0.0.0:1")), KNOWN) == ("[2001:db8::7]:43273", "192.0.2.7:1")
 
 

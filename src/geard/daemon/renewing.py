@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 
 from geard.failures import Failure
 from geard.transport import known_hosts
@@ -16,8 +17,8 @@ LOOK_SECONDS = 6 * 3_600.0
 async def keep_renewed() -> None:
     """For ever."""
     while True:
-        if known_hosts.names():
-            await asyncio.to_thread(renew_all)
+        # The agent's end does not wait for a machine that does not answer.
+        threading.Thread(target=renew_all, name="renewing", daemon=True).start()
         await asyncio.sleep(LOOK_SECONDS)
 
 

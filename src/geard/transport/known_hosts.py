@@ -104,15 +104,27 @@ def find(name: str) -> KnownHost | None:
         raise Unavailable(f"cannot read {place_of(name)}: {error}") from None
     first = text.partition("\n")[0]
     try:
-        return msgspec.json.decode(first.removeprefix(_MARK), type=KnownHost)
-    except msgspec.MsgspecError:
-        raise Unavailable(f"{place_of(name)} is damaged", hint=f"gear host add {name}, anew") from None
+        known = msgspec.json.decode(first.removeprefix(_MARK), type=KnownHost)
+        for when in (known.expires, known.renew):
+            if datetime.fromisoformat(when).tzinfo is None:
+                raise ValueError(when)
+    except (msgspec.MsgspecError, ValueError):
+        raise _damaged(name) from None
+    return known
 
 
 def tls_place(name: str, known: KnownHost) -> TlsPlace:
+    """Raises Unavailable."""
     path = place_of(name)
-    text = path.read_text(encoding="utf-8")
-    return TlsPlace(name, known.address, known.port, text[text.rindex(_BEGIN) :], path)
+    try:
+        text = path.read_text(encoding="utf-8")
+        return TlsPlace(name, known.address, known.port, text[text.rindex(_BEGIN) :], path)
+    except (OSError, ValueError):
+        raise _damaged(name) from None
+
+
+def _damaged(name: str) -> Unavailable:
+    return Unavailable(f"{place_of(name)} is damaged", hint=f"gear host add {name}, anew")
 
 
 def names() -> list[str]:

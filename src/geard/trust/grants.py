@@ -56,10 +56,10 @@ class Grants:
     def bearer(self, bearer: Bearer) -> Asker:
         """Who shows a token or an invitation. Raises Unauthenticated."""
         if bearer.fingerprint:
-            grant = self._shown("invitation", bearer.name, digest(bearer.secret))
-            return Asker(f"invitation {bearer.name}", SCOPES["join"], credential=f"invitation {bearer.name}")
-        grant = self._shown("token", bearer.name, digest(bearer.secret))
-        return asker_of("token", grant)
+            self._shown("invitation", bearer.name, digest(bearer.secret))
+            name = f"invitation {bearer.name}"
+            return Asker(name, SCOPES["join"], credential=name)
+        return asker_of("token", self._shown("token", bearer.name, digest(bearer.secret)))
 
     def certificate(self, name: str, proof: str) -> Asker:
         """Who holds a certificate of our authority's; `proof` is its digest. Raises Unauthenticated."""

@@ -15,7 +15,7 @@ from geard.host.paths import Paths
 from geard.host.storage import Changes, locked, read_text, sweep
 from geard.trust.bearers import fingerprint
 from geard.trust.grants import rfc3339
-from geard.trust.settings import AgentSettings, parse_listen
+from geard.trust.settings import AgentSettings, parse_listen, parse_name
 from geard.words import Word, decode, encode
 
 Names = tuple[str, ...]
@@ -48,7 +48,7 @@ def names_of(settings: AgentSettings, listen: Sequence[str], known: Sequence[Add
     """
     places = [address for address, _ in wanted(listen, known)]
     others = [each.text for each in known if each.interface not in _BRIDGES]
-    return tuple(dict.fromkeys([socket.gethostname().lower(), *settings.names, *places, *others]))
+    return tuple(dict.fromkeys([socket.gethostname().lower(), *map(parse_name, settings.names), *places, *others]))
 
 
 def doors_of(settings: AgentSettings, known: Sequence[Address]) -> Names:

@@ -21,7 +21,7 @@ class AgentSettings(Section):
         for text in self.listen:
             parse_listen(text)
         for text in self.names:
-            parse_place(text)
+            parse_name(text)
 
 
 def parse_listen(text: str) -> tuple[str, int]:
@@ -35,3 +35,17 @@ def parse_listen(text: str) -> tuple[str, int]:
             f"listen: {text!r} is no address to listen on", hint=f'such as "192.0.2.7:{DEFAULT_PORT}" or "[::]"'
         ) from None
     return str(address), place.port
+
+
+def parse_name(text: str) -> str:
+    """A name or an address that others know this machine by, without a port. Raises Invalid."""
+    try:
+        return str(ipaddress.ip_address(text.strip("[]")))
+    except ValueError:
+        pass
+    try:
+        if ":" not in text and not text.startswith("[") and not parse_place(text).local:
+            return text.lower()
+    except Invalid:
+        pass
+    raise Invalid(f"names: {text!r} is no name or address of a machine", hint='such as "h1.example"')
