@@ -86,3 +86,27 @@ def test_who_may_only_read_sees_no_value_of_variables_nor_of_commands(afar: Afar
     assert asked >= 5
     assert secret in afar.ask("GET", "/environment/hidden", token=tokens["operate"]).text
     assert secret in afar.ask("GET", "/container/hidden/versions", token=tokens["operate"]).text
+
+
+def test_who_operates_enters_no_gear_that_has_more_than_they_might_have_given_it(afar: Afar) -> None:
+    afar.root("install", IMAGE, "owned", "-v", "/:/host", "--start")
+    afar.root("install", IMAGE, "plain", "--start")
+    assert permitted(afar, "plain", "operate")
+    assert permitted(afar, "owned", "admin")
+    assert not permitted(afar, "owned", "operate")
+    # nor by taking the mount away from what is installed, while what runs has it
+    change = {"VolumeConfig": {}, "Later": True}
+    assert afar.ask("PATCH", "/container/owned", change, token=tokens["operate"]).status == 200
+    assert not permitted(afar, "owned", "operate")
+    assert not permitted(afar, "owned", "read")
+
+
+def permitted(afar: Afar, name: str, scope: str) -> bool:
+    """Whether the answer is about anything else than who asks: on the other end of the line there is no podman."""
+    line = afar.connect()
+    body = '{"Command": ["id"]}'
+    headers = {"Authorization": f"Bearer {tokens[scope]}", "Connection": "Upgrade", "Upgrade": "geard-session/1"}
+    line.request("POST", f"/container/{name}/exec", body, headers)
+    status = line.getresponse().status
+    line.close()
+    return status != 403

@@ -69,7 +69,7 @@ class Grants:
         grant = self._find(place(self._paths, kind, name))
         # every proof is compared, each in constant time
         if grant is None or not sum(hmac.compare_digest(known, proof) for known in grant.proofs):
-            raise Unauthenticated(f"this {kind} is not known here, or was revoked", hint=_HINTS[kind])
+            raise Unauthenticated(f"{kind} {name} is not known here, or was revoked", hint=_HINTS[kind])
         if grant.expired(datetime.now(UTC)):
             raise Unauthenticated(f"{kind} {name} has expired", hint=_HINTS[kind])
         return grant
