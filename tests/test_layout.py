@@ -20,7 +20,17 @@ from geard.request import Request, answer_type
 
 SOURCE = Path(geard.__file__).parent
 HOOKS = sorted(SOURCE.glob("*/unit_hooks/*.py"))
-HEAVY = ("geard.host", "geard.dispatch", "geard.daemon", "asyncio", "aiohttp", "dbus_fast", "systemd", "yaml", "cryptography")
+HEAVY = (
+    "geard.host",
+    "geard.dispatch",
+    "geard.daemon",
+    "asyncio",
+    "aiohttp",
+    "dbus_fast",
+    "systemd",
+    "yaml",
+    "cryptography",
+)
 
 
 def loaded_by(program: str) -> set[str]:

@@ -95,7 +95,7 @@ def test_who_operates_enters_no_gear_that_has_more_than_they_might_have_given_it
     assert permitted(afar, "owned", "admin")
     assert not permitted(afar, "owned", "operate")
     # nor by taking the mount away from what is installed, while what runs has it
-    change = {"VolumeConfig": {}, "Later": True}
+    change: dict[str, object] = {"VolumeConfig": {}, "Later": True}
     assert afar.ask("PATCH", "/container/owned", change, token=tokens["operate"]).status == 200
     assert not permitted(afar, "owned", "operate")
     assert not permitted(afar, "owned", "read")
