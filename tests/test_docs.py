@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from geard import catalog
 from geard.cli import exits
+from geard.daemon.table import entries, render_table
+from geard.dispatch.operation import all_operations
 
 DOCS = Path("docs")
 _PLACEHOLDERS = re.compile(
@@ -56,3 +59,10 @@ def test_pages_link_to_pages_that_are_there() -> None:
     for page in (Path("README.md"), *DOCS.glob("*.md")):
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page} links to {target}"
+
+
+def test_the_routes_of_the_api_page_are_those_of_gear_routes() -> None:
+    catalog.load()
+    known = entries(kind for kind in all_operations() if kind.__module__.startswith("geard."))
+    told = (DOCS / "API.md").read_text().partition("## Routes\n\n```\n")[2].partition("\n```")[0]
+    assert told == render_table(known), "put the output of 'gear routes' there"

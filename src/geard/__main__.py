@@ -41,13 +41,15 @@ def daemon(verbose: bool, listen: tuple[str, ...], has_env_file: bool) -> None:
 
     from geard.daemon.server import Listen, serve
     from geard.host.here import this_host
+    from geard.host.journal_writing import handler
     from geard.trust.settings import parse_listen
 
     if os.geteuid() != 0:
         raise Denied("the agent runs as root: it has systemd and the engine do things", hint="sudo gear daemon")
     for text in listen:
         parse_listen(text)
-    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format="%(message)s", stream=sys.stderr)
+    level = logging.DEBUG if verbose else logging.INFO
+    logging.basicConfig(level=level, format="%(message)s", handlers=[handler()])
 
     async def run() -> None:
         await serve(this_host(), listen=Listen(afar=listen))
@@ -56,14 +58,30 @@ def daemon(verbose: bool, listen: tuple[str, ...], has_env_file: bool) -> None:
 
 
 @terminal.verb("routes", group="This host")
-def routes() -> None:
+@click.option(
+    "-o",
+    "--output",
+    "form",
+    type=click.Choice(["table", "openapi"]),
+    default="table",
+    help="A line for each, or all there is to know of them as an OpenAPI 3.1 document.",
+)
+def routes(form: str) -> None:
     """Print what the agent answers over HTTP, and who may ask."""
     from geard import catalog
     from geard.daemon.table import entries, render_table
     from geard.dispatch.operation import all_operations
 
     catalog.load()
-    click.echo(render_table(entries(all_operations())))
+    found = entries(all_operations())
+    if form == "table":
+        click.echo(render_table(found))
+        return
+    from geard.daemon.api import STATUS
+    from geard.daemon.openapi import document
+    from geard.daemon.pages import PAGES, render_json
+
+    click.echo(render_json(document(found, PAGES, STATUS)), nl=False)
 
 
 def main() -> None:

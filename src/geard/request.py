@@ -11,7 +11,7 @@ is then an async generator, and whoever sent the request iterates over what come
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, ClassVar, Generic, Literal, TypeVar
@@ -61,6 +61,9 @@ class Route:
 class Answer(Word):
     """What a request is answered with. `text` is the same thing for people, as plain curl shows it."""
 
+    example: ClassVar[Mapping[str, Any]] = {}
+    """one of them, as JSON has it: for the API's description; tests read it"""
+
     def text(self) -> str:
         """Whole lines, without the last newline; empty where success says it all."""
         return ""
@@ -95,6 +98,8 @@ T = TypeVar("T", covariant=True)
 
 class Request(Word, Generic[R]):
     route: ClassVar[Route | None] = None
+    example: ClassVar[Mapping[str, Any]] = {}
+    """one such request, as JSON has it: for the API's description; tests read it"""
 
     def names(self) -> Iterable[str]:
         """The ids of gears, environments and secrets that it is about."""

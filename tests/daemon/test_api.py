@@ -295,6 +295,17 @@ def test_a_unix_socket_has_no_name_to_ask_for(agent: RunningAgent) -> None:
     assert agent.ask("GET", "/bell/a", Host="x", Origin="http://evil.example").status == 403
 
 
+def test_a_browser_on_a_port_that_leads_to_the_unix_socket_names_its_own_machine(agent: RunningAgent) -> None:
+    """ssh -L 8080:/run/geard/geard.sock; a page whose name was made to lead to 127.0.0.1 is its own site there."""
+    browser = {"Accept_Language": "en", "Sec_Fetch_Site": "none"}
+    assert agent.ask("GET", "/bell/a", tcp=False, Host="localhost:8080", **browser).status == 200
+    assert agent.ask("GET", "/bell/a", tcp=False, Host="evil.example:8080", **browser).status == 403
+    assert agent.ask("GET", "/bell/a", Host="evil.example:8080", Accept_Language="en").status == 403
+    rebound = {"Origin": "http://evil.example:8080", "Host": "evil.example:8080"}
+    assert agent.ask("PUT", "/bell/a", tcp=False, **rebound).status == 403
+    assert belfry.rung["a"] == 0
+
+
 def test_the_listing(agent: RunningAgent) -> None:
     text = agent.ask("GET", "/").text
     assert "PUT     /bell/{id} " in text

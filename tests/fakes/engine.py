@@ -88,3 +88,9 @@ class FakeEngine(Podman):
 
     async def version(self) -> str:
         return "5.4.2"
+
+    async def storage_driver(self) -> str:
+        return "overlay"
+
+    def is_installed(self) -> bool:
+        return True

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 
 from geard.failures import Invalid
 from geard.host.journal import Entry, Journal, Missed, Span
+from geard.host.journal_writing import JournalWriter
 
 
 class FakeJournal(Journal):
@@ -53,3 +54,15 @@ class FakeJournal(Journal):
         if span.lines is not None:
             first = max(first, len(entries) - span.lines)
         return first
+
+
+class FakeJournalWriter(JournalWriter):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__("/nowhere")
+        self.told: list[Mapping[str, str]] = []
+
+    def send(self, entry: Mapping[str, str]) -> bool:
+        self.told.append(entry)
+        return True

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import socket
 import sys
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,7 +180,13 @@ async def _end_of_tasks() -> None:
 def agent(host: Host, folder: Path) -> Generator[Path]:
     """The real server on a unix socket, in a thread."""
     where = folder / "geard.sock"
-    sockets = server.bound_sockets(server.Listen(where, None))
+    with serving(host, server.bound_sockets(server.Listen(where, None))):
+        yield where
+
+
+@contextmanager
+def serving(host: Host, sockets: Sequence[socket.socket]) -> Generator[None]:
+    """The real server on sockets of one's own, in a thread."""
     loop, stop, up = asyncio.new_event_loop(), asyncio.Event(), threading.Event()
     broken: list[BaseException] = []
 
@@ -201,7 +208,7 @@ def agent(host: Host, folder: Path) -> Generator[Path]:
     try:
         assert up.wait(10), "the agent does not come up"
         assert not broken, broken
-        yield where
+        yield
     finally:
         if not broken:
             loop.call_soon_threadsafe(stop.set)

@@ -43,6 +43,14 @@ class Limits(Word):
 
 
 class InstalledContainer(Answer):
+    example = {
+        "Id": "web-1",
+        "Version": "W84-0qbWlQoXPRVUOIVzYg",
+        "Ports": [{"Internal": 80, "External": 8080}],
+        "Started": True,
+        "Changed": True,
+    }
+
     id: str
     version: str
     """the request id under which this definition is kept"""
@@ -99,6 +107,16 @@ class InstallContainer(Wish, Request[InstalledContainer]):
     """Describe a container to systemd, replacing an earlier description of the same name."""
 
     route = Route("PUT", "/container/{id}")
+    example = {
+        "Id": "web-1",
+        "Image": "docker.io/library/nginx:1.29",
+        "Started": True,
+        "Ports": [{"Internal": 80, "External": 8080}],
+        "Environment": {"Variables": [{"Name": "TZ", "Value": "Europe/Berlin"}]},
+        "VolumeConfig": {"Volumes": [{"Path": "/var/cache/nginx"}]},
+        "Limits": {"Memory": 268435456, "Cpus": 0.5},
+        "Labels": {"team": "shop"},
+    }
 
 
 class UpdateContainer(Request[InstalledContainer]):
@@ -108,6 +126,7 @@ class UpdateContainer(Request[InstalledContainer]):
     """
 
     route = Route("PATCH", "/container/{id}")
+    example = {"Id": "web-1", "Image": "docker.io/library/nginx:1.30", "Limits": {"Memory": 536870912}}
 
     id: str
     image: str = ""
@@ -133,6 +152,7 @@ class RollBackContainer(Request[InstalledContainer]):
     """Make an earlier version the one in force; without one, that before the one in force."""
 
     route = Route("POST", "/container/{id}/rollback")
+    example = {"Id": "web-1", "Version": "W84-0qbWlQoXPRVUOIVzYg"}
 
     id: str
     version: str = ""
@@ -160,6 +180,21 @@ class KeptVersion(Word):
 
 class History(Answer):
     """The kept versions of a gear, the newest first."""
+
+    example = {
+        "Id": "web-1",
+        "Versions": [
+            {
+                "Version": "W84-0qbWlQoXPRVUOIVzYg",
+                "Written": "2026-11-24T02:26:34+00:00",
+                "By": "uid 0 (root)",
+                "Installed": True,
+                "Running": True,
+                "Image": "docker.io/library/nginx:1.29",
+                "Changes": ["memory 256M, was 512M"],
+            }
+        ],
+    }
 
     id: str
     versions: tuple[KeptVersion, ...]
@@ -190,10 +225,13 @@ class PreviewInstall(Wish, Request[Preview]):
     """What installing this would write; nothing on this request's path can write."""
 
     route = Route("POST", "/container/{id}/preview", scope="read")
+    example = {"Id": "web-1", "Image": "docker.io/library/nginx:1.29"}
 
 
 class Accepted(Answer):
     """A change of state is on record; the report tells what came of it."""
+
+    example = {"Id": "web-1", "Message": "Container web-1 is starting"}
 
     id: str
     message: str
@@ -214,6 +252,7 @@ class StopContainer(Request[Accepted]):
     """Have a gear stopped, now and after every boot."""
 
     route = Route("PUT", "/container/{id}/stopped")
+    example = {"Id": "web-1", "Wait": True}
 
     id: str
     wait: bool = False
@@ -257,6 +296,20 @@ class ListedContainer(Word):
 
 
 class ContainerList(Answer):
+    example = {
+        "Containers": [
+            {
+                "Id": "web-1",
+                "ActiveState": "active",
+                "SubState": "running",
+                "LoadState": "loaded",
+                "Image": "docker.io/library/nginx:1.29",
+                "Ports": [{"Internal": 80, "External": 8080}],
+                "Started": True,
+            }
+        ]
+    }
+
     containers: tuple[ListedContainer, ...]
 
 
@@ -275,6 +328,20 @@ class Fact(Word):
 
 class ContainerStatus(Answer):
     """One gear in full."""
+
+    example = {
+        "Id": "web-1",
+        "Unit": "ctr-web-1.service",
+        "LoadState": "loaded",
+        "ActiveState": "active",
+        "SubState": "running",
+        "Since": "2026-11-24T02:26:35+00:00",
+        "Pid": 4711,
+        "Started": True,
+        "Image": "docker.io/library/nginx:1.29",
+        "Facts": [{"Label": "Ports", "Text": "80 -> 8080"}],
+        "Log": ["2026-11-24T02:26:35.102+00:00 systemd[1]: Started ctr-web-1.service - Container web-1."],
+    }
 
     id: str
     unit: str

@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from aiohttp import HttpVersion11, web
 
 from geard.daemon.admission import Admission, Visit, check_reach, check_scope
 from geard.daemon.audit import Audit
+from geard.daemon.exposition import Exposition
 from geard.daemon.forms import (
     JSON_TYPE,
-    TEXT_TYPE,
     Form,
     Lines,
     encode_json,
@@ -29,9 +30,11 @@ from geard.daemon.forms import (
     whole,
 )
 from geard.daemon.manners import check_manners
-from geard.daemon.table import Entry, Table, WrongMethod, render_table
+from geard.daemon.pages import HEADERS, Pages, harmless
+from geard.daemon.table import Entry, PageEntry, Table, WrongMethod
+from geard.daemon.tally import OTHER, Name, Tally
 from geard.daemon.upgrade import AskersLine, UpgradeRequired, upgraded, wants_session
-from geard.dispatch.dispatcher import Dispatcher, Running
+from geard.dispatch.dispatcher import RUNNING_LIMIT, Dispatcher, Running
 from geard.exchange import Exit, Failed, Session, Talk
 from geard.failures import (
     AlreadyExists,
@@ -50,7 +53,9 @@ from geard.failures import (
     Unauthenticated,
     Unavailable,
 )
+from geard.host import fields
 from geard.identifiers import new_request_id, parse_request_id
+from geard.measures import Measure, single
 from geard.request import Answer, Asker, Request, answer_type, stream_item
 from geard.transport.frames import PROTOCOL
 from geard.transport.wire import BODY_LIMIT, REQUEST_ID, parse
@@ -104,11 +109,31 @@ class Question:
     asker: Asker | None = None
     entry: Entry | None = None
     form: Form = Form.PLAIN
+    page: PageEntry | None = None
     told: str = ""
     """what the journal is told of it beside its path"""
+    begun: float = field(default_factory=time.monotonic)
+    headed: float | None = None
+    """when the head of an answer that goes on was made"""
+
+    @property
+    def name(self) -> Name:
+        if self.page is not None and self.http.method in ("GET", "HEAD"):
+            return self.http.method, self.page.path
+        return (self.entry.method, self.entry.route.path) if self.entry is not None else OTHER
 
     def headers(self) -> dict[str, str]:
         return {REQUEST_ID: self.id, "Server": "geard"}
+
+    def fields(self, in_path: Mapping[str, str]) -> dict[str, str]:
+        """Of whatever the journal is told while this is answered."""
+        asker = "somebody" if self.asker is None else self.asker.name
+        found = {fields.REQUEST_ID: self.id, fields.ASKER: asker, fields.DOOR: self.visit.door}
+        if self.entry is not None:
+            found[fields.ROUTE] = self.entry.name
+            found[fields.REQUEST] = self.entry.request.__name__
+            found |= fields.about(self.entry.route.path, in_path.get("id", ""))
+        return found
 
 
 class Api:
@@ -123,6 +148,8 @@ class Api:
         self._admission = admission or Admission(None)
         self._audit = audit or Audit()
         self._table = Table(requests)
+        self.tally = Tally()
+        self.pages = Pages(self._table.entries, STATUS, Exposition(dispatcher.host, self.tally, self.measures))
         self._own_names = frozenset((socket.gethostname().lower(),))
         self._sessions = 0
         self.stopping = asyncio.Event()
@@ -130,6 +157,13 @@ class Api:
 
     async def answer(self, http: web.BaseRequest, visit: Visit) -> web.StreamResponse:
         question = Question(http, visit, new_request_id())
+        fields.with_fields(question.fields({}))
+        response = await self._answered(question)
+        self.tally.answers(question.name, response.status, (question.headed or time.monotonic()) - question.begun)
+        return response
+
+    async def _answered(self, question: Question) -> web.StreamResponse:
+        http = question.http
         try:
             return await self._answer(question)
         except Failure as failure:
@@ -145,14 +179,17 @@ class Api:
     async def _answer(self, question: Question) -> web.StreamResponse:
         http, visit = question.http, question.visit
         asker = question.asker = self._admission.asker(visit, http.headers.getall("Authorization", ()))
-        check_manners(http.headers, self._own_names if visit.door == "loopback" else None)
+        path = http.rel_url.raw_path
+        own_names = self._own_names if visit.door == "loopback" else None
+        check_manners(http.headers, own_names, link=http.method == "GET" and harmless(path))
         if given := http.headers.get(REQUEST_ID):
             question.id = parse_request_id(given)
-        path = http.rel_url.raw_path
-        if path == "/" and http.method == "GET":
-            listing = render_table(self._table.entries) + "\n"
-            return _respond(question, 200, TEXT_TYPE, listing.encode())
+            fields.with_fields(question.fields({}))
+        question.page = self.pages.known.get(path)
+        if question.page is not None:
+            return await self._show(question, question.page, asker)
         question.entry, in_path = self._table.find(http.method, path)
+        fields.with_fields(question.fields(in_path))
         route = question.entry.route
         check_scope(asker, route, f"{http.method} {path}")
         question.form = parse_accept(http.headers.get("Accept", ""))
@@ -163,13 +200,43 @@ class Api:
         request = parse(question.entry.request, in_path, query, await _body(http))
         question.told = request.told()
         check_reach(asker, route, request)
+        self.tally.begins(name := question.name)
+        try:
+            return await self._do(question, request, asker, follow)
+        finally:
+            self.tally.ends(name)
+
+    async def _do(
+        self, question: Question, request: Request[Any], asker: Asker, follow: bool
+    ) -> web.StreamResponse:
         if answer_type(type(request)) is Session:
             return await self._session(question, request, asker)
-        if route.mutates:
+        assert question.entry is not None
+        if question.entry.route.mutates:
             return await self._perform(question, request, asker, follow)
         if stream_item(answer_type(type(request))) is not None:
             return await self._stream(question, self._dispatcher.stream(request, asker))
         return self._whole(question, await self._dispatcher.ask(request, asker))
+
+    async def _show(self, question: Question, page: PageEntry, asker: Asker) -> web.StreamResponse:
+        method = question.http.method
+        if method not in ("GET", "HEAD"):
+            raise WrongMethod(method, page.path, ("GET", "HEAD"))
+        if not asker.may(page.scope):
+            raise Denied(f"{asker.name} may not {method} {page.path}", hint=f"it takes scope {page.scope}")
+        return _respond(question, 200, page.type, await self.pages.body(page), HEADERS)
+
+    def measures(self) -> list[Measure]:
+        return [
+            single("geard_requests_running", "Changes being worked on.", self._dispatcher.running),
+            single("geard_requests_running_max", "The most there may be; then it is 503.", RUNNING_LIMIT),
+            single("geard_sessions_open", "Programs run in gears for somebody.", self._sessions),
+            single("geard_streams_open", "Logs and the like that are being followed.", self._streams()),
+        ]
+
+    def _streams(self) -> int:
+        streams = [e for e in self._table.entries if stream_item(answer_type(e.request)) is not None]
+        return sum(self.tally.open[entry.method, entry.route.path] for entry in streams)
 
     async def _perform(
         self, question: Question, request: Request[Any], asker: Asker, follow: bool
@@ -212,6 +279,7 @@ class Api:
         try:
             talk: Talk = await self._dispatcher.ask(request, asker)
             response = web.StreamResponse(status=101, headers=question.headers())
+            question.headed = time.monotonic()
             self._told(question, response)
             async with upgraded(question.http, response) as line:
                 end = await self._talked(question, talk, line)
@@ -333,6 +401,7 @@ def _write_down(question: Question, status: int) -> None:
         f" ({question.told[:100]!r})" if question.told else "",
         question.id,
         status,
+        extra=fields.also({fields.STATUS: str(status)}),
     )
 
 
@@ -364,12 +433,13 @@ def _respond(
 
 
 def _begin(question: Question, status: int, lines: Lines, further: Mapping[str, str]) -> web.StreamResponse:
+    question.headed = time.monotonic()
     headers = {**question.headers(), **further, "Content-Type": _with_charset(lines.type)}
     return web.StreamResponse(status=status, headers=headers)
 
 
 def _with_charset(type: str) -> str:
-    return f"{type}; charset=utf-8" if type.startswith("text/") else type
+    return f"{type}; charset=utf-8" if type.startswith("text/") and "charset" not in type else type
 
 
 async def _body(http: web.BaseRequest) -> bytes:

@@ -15,16 +15,27 @@ from geard.failures import Denied
 
 _LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
 _OWN_SITE = ("", "none", "same-origin")
+# Every browser sends the first with everything, and no page can keep it from doing so.
+_OF_BROWSERS = ("Accept-Language", "Sec-Fetch-Site", "Origin")
 
 
-def check_manners(headers: CIMultiDictProxy[str], own_names: frozenset[str] | None) -> None:
-    """Raises Denied. Without `own_names` any Host will do: there is none on a unix socket."""
+def check_manners(headers: CIMultiDictProxy[str], own_names: frozenset[str] | None, *, link: bool = False) -> None:
+    """Raises Denied. Without `own_names` a program may name any Host: there is none on a unix socket. A browser
+    gets there by a port that somebody forwards to the socket (ssh -L), and names its own machine.
+
+    `link` says that what is asked for holds nothing of this machine: a link to it on a page of another site may be
+    followed. Neither may that page read it, nor show it inside itself.
+    """
     hosts = headers.getall("Host", [])
-    if own_names is not None and (len(hosts) != 1 or host_name(hosts[0]) not in _LOOPBACK | own_names):
+    known = _LOOPBACK | (own_names or frozenset())
+    named = own_names is not None or any(name in headers for name in _OF_BROWSERS)
+    if named and (len(hosts) != 1 or host_name(hosts[0]) not in known):
         raise Denied(
             f"this agent is not {', '.join(hosts) or 'nameless'}",
             hint="ask for localhost, 127.0.0.1 or [::1]",
         )
+    if link and _followed(headers):
+        return
     if headers.get("Sec-Fetch-Site", "").lower() not in _OWN_SITE or not _own_origin(headers, hosts):
         raise Denied("a web page of another site may not ask this agent")
 
@@ -37,6 +48,11 @@ def host_name(host: str) -> str | None:
         return split.hostname if not split.username else None
     except ValueError:
         return None
+
+
+def _followed(headers: Mapping[str, str]) -> bool:
+    """Whether somebody opened it in a window of its own (w3c.github.io/webappsec-fetch-metadata)."""
+    return headers.get("Sec-Fetch-Mode") == "navigate" and headers.get("Sec-Fetch-Dest") == "document"
 
 
 def _own_origin(headers: Mapping[str, str], hosts: list[str]) -> bool:

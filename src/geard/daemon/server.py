@@ -24,7 +24,7 @@ from typing import Any
 
 from aiohttp import web
 
-from geard import catalog
+from geard import __version__, catalog
 from geard.daemon.admission import Admission, Visit
 from geard.daemon.api import Api
 from geard.daemon.audit import Audit
@@ -114,7 +114,7 @@ async def run(
             gc.collect()
             gc.freeze()
             gc.set_threshold(50_000, 50, 1_000)
-            notifier.say("READY=1")
+            notifier.say(f"READY=1\nSTATUS=geard {__version__}")
             await stop.wait()
             notifier.say("STOPPING=1")
             for listener in listeners:

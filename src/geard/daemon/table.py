@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from geard.failures import Invalid, NotFound
-from geard.request import Request, Route, answer_type, stream_item
+from geard.request import Request, Route, Scope, answer_type, stream_item
 
 
 class WrongMethod(Invalid):
@@ -31,8 +31,23 @@ class Entry:
     route: Route
 
     @property
+    def name(self) -> str:
+        """The same for all ids: `PUT /container/{id}`."""
+        return f"{self.method} {self.route.path}"
+
+    @property
     def segments(self) -> tuple[str, ...]:
         return tuple(self.route.path.split("/")[1:])
+
+
+@dataclass(frozen=True)
+class PageEntry:
+    """Something beside the requests that is answered at a path."""
+
+    path: str
+    type: str
+    about: str
+    scope: Scope = "read"
 
 
 def entries(requests: Iterable[type[Request[Any]]]) -> list[Entry]:

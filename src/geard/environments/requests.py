@@ -36,6 +36,8 @@ class EnvironmentPart(Part):
 
 
 class Variables(Answer):
+    example = {"Id": "web-1", "Variables": [{"Name": "TZ", "Value": "Europe/Berlin"}]}
+
     id: str
     variables: tuple[Variable, ...] = ()
 
@@ -56,6 +58,7 @@ class SetEnvironment(Request[Nothing]):
     """Replace all variables of an environment."""
 
     route = Route("PUT", "/environment/{id}")
+    example = {"Id": "web-1", "Variables": [{"Name": "TZ", "Value": "Europe/Berlin"}]}
 
     id: str
     variables: tuple[Variable, ...] = ()
@@ -66,6 +69,7 @@ class PatchEnvironment(Request[Nothing]):
     """Set and remove single variables of an environment; the others stay."""
 
     route = Route("PATCH", "/environment/{id}")
+    example = {"Id": "web-1", "Variables": [{"Name": "TZ", "Value": "UTC"}], "Remove": ["DEBUG"]}
 
     id: str
     variables: tuple[Variable, ...] = ()

@@ -10,19 +10,23 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from geard.failures import Failure, TimedOut, Unavailable
+from geard.failures import TimedOut, Unavailable
 
 ERROR_LIMIT = 4_000
 
 
-class ProgramFailed(Failure):
-    """A program ended with a status other than 0."""
+class ProgramFailed(Unavailable):
+    """A program ended with a status other than 0. On the wire its kind is Unavailable."""
 
     def __init__(self, argv: Sequence[str], status: int, errors: str) -> None:
         last = errors.strip().splitlines()[-1] if errors.strip() else f"status {status}"
         super().__init__(f"{argv[0]} failed: {last}", hint=f"to see it again: {shlex.join(argv)}")
         self.status = status
         self.errors = errors
+
+    @property
+    def kind(self) -> str:
+        return "Unavailable"
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,14 @@ class LogLine(Answer):
     Where `skipped` is not 0 it is geard that speaks: so many lines came faster than they were read.
     """
 
+    example = {
+        "Time": "2026-11-24T02:26:34.512093Z",
+        "Id": "web-1",
+        "Message": "GET / 200",
+        "Identifier": "nginx",
+        "Pid": 4711,
+    }
+
     time: str
     """RFC 3339 with microseconds, UTC"""
     id: str

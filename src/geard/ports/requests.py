@@ -58,6 +58,8 @@ class PublishedPorts(Part):
 
 
 class Ports(Answer):
+    example = {"Ports": [{"Internal": 80, "External": 8080}]}
+
     ports: tuple[PortPair, ...]
 
     def text(self) -> str:
@@ -93,6 +95,11 @@ class ChangePorts(Request[ChangedPorts]):
     """Add, move or remove published ports of a gear, also while it runs; what is not spoken of stays."""
 
     route = Route("PUT", "/container/{id}/ports")
+    example = {
+        "Id": "web-1",
+        "Ports": [{"Internal": 8080, "External": 9000}],
+        "Remove": [{"Internal": 53, "Protocol": "udp"}],
+    }
 
     id: str
     ports: tuple[PortPair, ...] = ()

@@ -131,12 +131,19 @@ def release(paths: Paths, changes: Changes, port: int, protocol: str, unit: Path
 
 def held_by(paths: Paths, unit: Path) -> Iterator[tuple[int, str]]:
     """Every port reserved for a gear, found by looking at all: for repair, not for a request's path."""
+    for port, protocol in all_reserved(paths):
+        with suppress(OSError):
+            if os.readlink(place(paths, port, protocol)) == str(unit):
+                yield port, protocol
+
+
+def all_reserved(paths: Paths) -> Iterator[tuple[int, str]]:
+    """Every port that somebody has, or that an admin keeps away."""
     for block in _entries(folder(paths)):
         for entry in _entries(Path(block.path)) if block.is_dir(follow_symlinks=False) else ():
             number, _, protocol = entry.name.partition(".")
-            with suppress(OSError, ValueError):
-                if os.readlink(entry.path) == str(unit):
-                    yield int(number), protocol or "tcp"
+            with suppress(ValueError):
+                yield int(number), protocol or "tcp"
 
 
 def keep_from_clients(paths: Paths, ports: list[int]) -> None:

@@ -57,6 +57,7 @@ class CreateSecret(Request[StoredSecret]):
     """Keep a value under a name. Another value than the one that is kept takes `replace`."""
 
     route = Route("PUT", "/secret/{id}", scope="admin")
+    example = {"Id": "db", "Value": "b3BlbiBzZXNhbWU="}
 
     id: str
     value: bytes
@@ -101,6 +102,7 @@ class RemoveSecret(Request[RemovedSecret]):
     """Forget a secret; unknown is fine. One that gears are given takes `force`: they cannot start any more."""
 
     route = Route("DELETE", "/secret/{id}", scope="admin")
+    example = {"Id": "db", "Force": True}
 
     id: str
     force: bool = False

@@ -10,6 +10,7 @@ class ExecInContainer(Request[Session]):
     """Run a program inside a gear that runs, with the asker's input and output."""
 
     route = Route("POST", "/container/{id}/exec")
+    example = {"Id": "web-1", "Command": ["sh", "-c", "ls /srv"], "Stdin": True}
 
     id: str
     command: tuple[str, ...]

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import importlib.util
 import json
 import os
 import re
-import shutil
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-
-import msgspec
 
 from geard import __version__
 from geard.containers import networks, slots
@@ -20,6 +15,8 @@ from geard.containers.folders import ACTIVE_WANTS, active_wants
 from geard.containers.slices import SLICES, render_slice
 from geard.dispatch.operation import operation
 from geard.dispatch.work import Work
+from geard.doctor import checks, machine
+from geard.doctor.requests import Finding
 from geard.failures import Failure
 from geard.host import Host
 from geard.host.engine import Engine
@@ -28,13 +25,12 @@ from geard.host.process import run
 from geard.host.storage import Changes, read_text
 from geard.setup import recovery, settings_file
 from geard.setup.network import BRIDGES, moved, plan
-from geard.setup.requests import Finding, GetVersion, HostReport, SetUpHost, Version
+from geard.setup.requests import GetVersion, HostReport, SetUpHost, Version
 
 TARGETS = {
     "container.target": "Containers that are installed",
     "container-active.target": "Containers that are to run",
 }
-SOCKETS = ("geard.socket", "geard-loopback.socket", "geard-loopback6.socket")
 # Drop-ins for all units of a prefix: systemd.unit(5). Older systemd would complain of unknown settings.
 ALL_GEARS = "ctr-.service.d/10-geard.conf"
 GROWING_PAUSES = 254
@@ -76,7 +72,7 @@ async def set_up_host(request: SetUpHost, work: Work) -> HostReport:
     findings = await _look(work.host)
     if request.check and read_text(work.host.paths.base / "network") is None:
         findings.append(Finding(what="network", state="missing", detail="not made yet", remedy="gear setup"))
-    if request.check or any(finding.state == "missing" for finding in findings):
+    if request.check or any(finding.bad for finding in findings):
         return HostReport(findings=tuple(findings))
     if request.recover:
         networks_here, finding = await _networks_of_the_disk(work, keep=not request.dry_run)
@@ -86,7 +82,7 @@ async def set_up_host(request: SetUpHost, work: Work) -> HostReport:
             return HostReport(findings=tuple(findings), gears=tuple(recovery.planned(gear) for gear in found))
     for deed in (_folders, _network, _units, _journal):
         findings += await deed(work)
-    findings += await _forwarding()
+    findings += await checks.forwarding()
     if not request.recover:
         return HostReport(findings=tuple(findings))
     bridges = slots.bridges(read_text(work.host.paths.base / "network") or "")
@@ -94,65 +90,9 @@ async def set_up_host(request: SetUpHost, work: Work) -> HostReport:
 
 
 async def _look(host: Host) -> list[Finding]:
-    return [
-        await _try(
-            "systemd", host.systemd.version, "boot this machine with systemd; geard runs nothing without it"
-        ),
-        *await _engines(host),
-        _program("nft", "apt install nftables"),
-        _module("systemd", "the journal", "apt install python3-systemd"),
-        *_advice(),
-    ]
-
-
-async def _engines(host: Host) -> list[Finding]:
-    """The default engine must be there; another may."""
-    found: list[Finding] = []
-    for engine in host.engines.values():
-        default = engine is host.engine
-        if default or engine.is_installed():
-            finding = await _try(engine.name, engine.version, engine.remedy)
-            if finding.state == "missing" and not default:
-                finding = msgspec.structs.replace(finding, state="advice")
-            found.append(finding)
-    return found
-
-
-async def _try(what: str, ask: Callable[[], Awaitable[str]], remedy: str) -> Finding:
-    try:
-        return Finding(what=what, state="ok", detail=await ask())
-    except Failure as failure:
-        return Finding(what=what, state="missing", detail=failure.message, remedy=remedy)
-
-
-def _program(name: str, remedy: str) -> Finding:
-    path = shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin")
-    return Finding(what=name, state="ok" if path else "missing", detail=path or "", remedy="" if path else remedy)
-
-
-def _module(name: str, what: str, remedy: str) -> Finding:
-    found = importlib.util.find_spec(name) is not None
-    return Finding(what=what, state="ok" if found else "missing", remedy="" if found else remedy)
-
-
-def _advice() -> list[Finding]:
-    found: list[Finding] = []
-    unified = Path("/sys/fs/cgroup/cgroup.controllers").exists()
-    if not unified:
-        found.append(
-            Finding(what="control groups", state="advice", detail="version 1: kills for memory are seen by less")
-        )
-    found += [
-        Finding(
-            what=name,
-            state="advice",
-            detail="published ports are opened by the engine's own rules, before this firewall's",
-            remedy="-p none publishes nothing",
-        )
-        for name in ("ufw", "firewalld")
-        if shutil.which(name, path="/usr/sbin:/usr/bin")
-    ]
-    return found
+    groups = machine.control_groups(Path("/"))
+    advice = [groups] if groups.state != "ok" else []
+    return [*await checks.needed(host), *advice, *checks.installed_firewalls()]
 
 
 async def _folders(work: Work) -> list[Finding]:
@@ -211,24 +151,6 @@ async def _answers(engine: Engine) -> bool:
     except Failure:
         return False
     return True
-
-
-async def _forwarding() -> list[Finding]:
-    """dockerd drops what the host forwards where it was the one to turn forwarding on: podman's ports are cut."""
-    if not shutil.which("iptables", path="/usr/sbin:/usr/bin"):
-        return []
-    rules = (await run(["iptables", "-S"], check=False)).output
-    if "-P FORWARD DROP" not in rules or "-N DOCKER-USER" not in rules or "-A DOCKER-USER -o geard0" in rules:
-        return []
-    return [
-        Finding(
-            what="forwarding",
-            state="advice",
-            detail="Docker's firewall drops what this host forwards: other machines reach no gears on podman",
-            remedy="reboot, or: iptables -I DOCKER-USER -i geard0 -j ACCEPT;"
-            " iptables -I DOCKER-USER -o geard0 -j ACCEPT",
-        )
-    ]
 
 
 async def _networks_of_the_disk(work: Work, *, keep: bool) -> tuple[str, Finding | None]:
@@ -295,7 +217,7 @@ async def _units(work: Work) -> list[Finding]:
         await work.host.systemd.reload()
     started: list[str] = []
     ready = work.host.paths.run / "host-ready"
-    for unit in ("geard-host.service", "geard-going-down.service", "container.target", *SOCKETS):
+    for unit in ("geard-host.service", "geard-going-down.service", "container.target", *checks.SOCKETS):
         try:
             # Active since an earlier installation, it would do nothing, and its word that all is well be missing.
             lost = unit == "geard-host.service" and not ready.exists()

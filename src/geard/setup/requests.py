@@ -4,15 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from geard.doctor.requests import Finding
 from geard.request import Answer, Request, Route
 from geard.words import Word
-
-
-class Finding(Word):
-    what: str
-    state: Literal["ok", "made", "missing", "advice"]
-    detail: str = ""
-    remedy: str = ""
 
 
 class RecoveredGear(Word):
@@ -30,16 +24,12 @@ class HostReport(Answer):
 
     @property
     def ready(self) -> bool:
-        return all(finding.state != "missing" for finding in self.findings) and not any(
-            gear.troubles for gear in self.gears
-        )
+        return not any(finding.bad for finding in self.findings) and not any(gear.troubles for gear in self.gears)
 
     def text(self) -> str:
         lines: list[str] = []
         for finding in self.findings:
-            lines.append(f"{finding.state:>8}  {finding.what}" + (f": {finding.detail}" if finding.detail else ""))
-            if finding.remedy:
-                lines.append(f"{'':>8}  -> {finding.remedy}")
+            lines += finding.lines()
         for gear in self.gears:
             lines.append(f"{'gear':>8}  {gear.id}: {'; '.join((gear.state, *gear.changed))}")
             lines += [f"{'':>8}  -> {trouble}" for trouble in gear.troubles]
@@ -47,6 +37,8 @@ class HostReport(Answer):
 
 
 class Version(Answer):
+    example = {"Version": "0.1.0", "Engine": "podman 5.4.2", "Systemd": "257.13-1~deb13u1"}
+
     version: str
     engine: str
     systemd: str

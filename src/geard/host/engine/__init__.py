@@ -154,6 +154,10 @@ class Engine(Protocol):
 
     async def version(self) -> str: ...
 
+    async def storage_driver(self) -> str:
+        """How it keeps images: overlay, btrfs, vfs, … Raises Failure."""
+        ...
+
     def is_installed(self) -> bool: ...
 
     def facts(self, spec: RunSpec) -> list[tuple[str, str]]:

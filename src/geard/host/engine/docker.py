@@ -166,6 +166,9 @@ class Docker:
         """Raises Unavailable where it is not installed, or does not run."""
         return str((await _ask("/version") or {}).get("Version", ""))
 
+    async def storage_driver(self) -> str:
+        return str((await _ask("/info") or {}).get("Driver", ""))
+
     def is_installed(self) -> bool:
         return any(Path(folder, "dockerd").exists() for folder in ("/usr/sbin", "/usr/bin", "/usr/local/bin"))
 

@@ -205,6 +205,9 @@ class Podman:
     async def version(self) -> str:
         return (await run([PODMAN, "version", "--format", "{{.Client.Version}}"])).output.strip()
 
+    async def storage_driver(self) -> str:
+        return (await run([PODMAN, "info", "--format", "{{.Store.GraphDriverName}}"])).output.strip()
+
     def is_installed(self) -> bool:
         return Path(PODMAN).exists()
 

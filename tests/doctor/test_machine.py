@@ -1,0 +1,163 @@
+"""What is found on machines made of text files."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trustme
+
+from geard.doctor import machine
+from geard.doctor.machine import GIB, MIB
+from geard.doctor.requests import Finding
+
+Make = Callable[..., Path]
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Make:
+    def make(**files: str) -> Path:
+        for name, text in files.items():
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return tmp_path
+
+    return make
+
+
+def told(finding: Finding) -> tuple[str, str]:
+    assert finding.state == "ok" or (finding.costs and finding.remedy), "what it costs, and what would help"
+    return finding.state, finding.detail
+
+
+def test_control_groups(made: Make) -> None:
+    assert told(machine.control_groups(made()))[0] == "advice"
+    file = "sys/fs/cgroup/cgroup.controllers"
+    assert told(machine.control_groups(made(**{file: "cpuset cpu io memory pids\n"})))[0] == "ok"
+    assert told(machine.control_groups(made(**{file: "cpuset cpu io pids\n"}))) == ("broken", "without memory")
+
+
+def test_user_namespaces(made: Make) -> None:
+    assert told(machine.user_namespaces(made())) == ("broken", "the kernel has none")
+    root = made(**{"proc/self/ns/user": "", "proc/sys/user/max_user_namespaces": "0\n"})
+    assert told(machine.user_namespaces(root)) == ("broken", "none may be made")
+    root = made(**{"proc/sys/user/max_user_namespaces": "15000\n"})
+    assert told(machine.user_namespaces(root)) == ("ok", "up to 15000")
+
+
+@pytest.mark.parametrize(
+    ("line", "state"),
+    [
+        ("alice:100000:65536", "ok"),
+        ("containers:1000000:1000000", "ok"),
+        ("containers:1000000:1000001", "advice"),
+        ("bob:2000000000:65536", "ok"),
+        ("bob:1836999999:65536", "advice"),
+        ("nonsense", "ok"),
+        ("a:b:c", "ok"),
+        ("", "ok"),
+    ],
+)
+def test_ids_of_gears_are_nobody_elses(made: Make, line: str, state: str) -> None:
+    assert told(machine.subordinate_ids(made(**{"etc/subuid": f"{line}\n"})))[0] == state
+
+
+def test_mandatory_access(made: Make) -> None:
+    assert told(machine.mandatory_access(made()))[0] == "advice"
+    root = made(**{"sys/module/apparmor/parameters/enabled": "Y\n"})
+    assert told(machine.mandatory_access(root)) == ("ok", "AppArmor")
+    assert told(machine.mandatory_access(made(**{"sys/fs/selinux/enforce": "0"}))) == ("ok", "SELinux, permissive")
+
+
+MOUNTS = """\
+22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw,errors=remount-ro
+30 22 8:2 / /var/lib/containers rw,nosuid shared:2 - xfs /dev/sdb rw,attr2,prjquota
+31 22 8:3 / /var/lib/con\\040tainers rw - btrfs /dev/sdc rw
+"""
+
+
+def test_quota_is_of_the_file_system_that_gears_are_on(made: Make) -> None:
+    root = made(**{"proc/self/mountinfo": MOUNTS})
+    assert told(machine.quota(root, Path("/var/lib/containers"))) == ("ok", "xfs with project quotas")
+    state, detail = told(machine.quota(root, Path("/var/lib/containersX")))
+    assert (state, "ext4" in detail) == ("advice", True)
+    assert told(machine.quota(root, Path("/var/lib/con tainers/units"))) == ("ok", "btrfs")
+    assert machine.mounted("", "/")[0] == ""
+
+
+@pytest.mark.parametrize(
+    ("free", "total", "state"),
+    [(50 * GIB, 100 * GIB, "ok"), (4 * GIB, 100 * GIB, "advice"), (6 * GIB, 10 * GIB, "ok"),
+     (GIB // 2, 10 * GIB, "advice"), (199 * MIB, 10 * GIB, "broken")],
+)  # fmt: skip
+def test_room_on_the_disk(free: int, total: int, state: str) -> None:
+    assert told(machine.space(Path("/x"), free, total))[0] == state
+
+
+def test_inodes_and_a_disk_that_is_not_there(tmp_path: Path) -> None:
+    assert machine.inodes(tmp_path, 0, 0) == []
+    assert [told(each)[0] for each in machine.inodes(tmp_path, 90_000, 1_000_000)] == ["advice"]
+    assert [told(each)[0] for each in machine.inodes(tmp_path, 500, 1_000_000)] == ["broken"]
+    assert machine.disk(tmp_path / "nowhere")[0].state == "missing"
+    assert machine.disk(tmp_path)[0].what == "disk"
+
+
+def test_the_journal(made: Make) -> None:
+    kept, rate = machine.journal(made())
+    assert (kept.state, kept.costs) == ("advice", "what gears said is gone with a reboot")
+    assert rate.detail == "10000 lines in 30s of each gear; more are lost"
+    root = made(
+        **{
+            "var/log/journal/x": "",
+            "etc/systemd/journald.conf": "[Journal]\n#Storage=volatile\nRateLimitBurst=5\n",
+            "usr/lib/systemd/journald.conf.d/50-a.conf": "RateLimitBurst=7\nStorage = volatile\n",
+            "etc/systemd/journald.conf.d/50-a.conf": "RateLimitBurst=6\n",
+        }
+    )
+    kept, rate = machine.journal(root)
+    assert kept.state == "ok"
+    assert rate.detail.startswith("6 lines")
+    root = made(**{"run/systemd/journald.conf.d/60.conf": "RateLimitIntervalSec=0\nStorage=volatile\n"})
+    kept, rate = machine.journal(root)
+    assert (told(kept)[0], rate.detail) == ("advice", "none")
+
+
+def test_the_clock() -> None:
+    built = 1_800_000_000.0
+    assert told(machine.clock(built + 60, built, synchronized=True))[0] == "ok"
+    assert told(machine.clock(built + 60, built, synchronized=False))[0] == "advice"
+    assert told(machine.clock(built - 1e6, built, synchronized=True))[0] == "broken"
+    assert machine.clock_is_synchronized() in (True, False)
+
+
+def test_ports(made: Make) -> None:
+    root = made(**{"proc/sys/net/ipv4/ip_local_port_range": "32768\t60999\n"})
+    state, detail = told(machine.ports(root, range(4000, 60000)))
+    assert (state, detail) == ("ok", "4000-59999; 28768 of them the kernel gives to no outgoing connection")
+    assert told(machine.ports(root, range(40000, 50000)))[0] == "advice"
+
+
+def test_certificates_that_expire(tmp_path: Path) -> None:
+    authority, settings = trustme.CA(), tmp_path / "etc"
+    settings.mkdir()
+    now = dt.datetime.now(dt.UTC)
+    for name, days in (("old", -1), ("soon", 10), ("fine", 300)):
+        made = authority.issue_cert(
+            "h1", not_after=now + dt.timedelta(days=days), not_before=now.replace(year=2000)
+        )
+        made.cert_chain_pems[0].write_to_path(settings / f"{name}.crt")
+    keyed = authority.issue_cert("h2", not_after=now + dt.timedelta(days=5), not_before=now.replace(year=2000))
+    (tmp_path / "root/var/lib/geard").mkdir(parents=True)
+    keyed.private_key_and_cert_chain_pem.write_to_path(tmp_path / "root/var/lib/geard/server.pem")
+    (settings / "other.pem").write_text("no certificate")
+    found = machine.certificates(machine.certificate_files(tmp_path / "root", settings), now.timestamp())
+    assert [(each.what, told(each)[0]) for each in found] == [
+        ("certificate", "broken"),
+        ("certificate", "advice"),
+        ("certificate", "advice"),
+        ("certificates", "ok"),
+    ]
+    assert "old.crt expired" in found[0].detail
