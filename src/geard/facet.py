@@ -38,7 +38,7 @@ class Gear:
 class Facet(Generic[P]):
     part: ClassVar[type[Part]]
 
-    def check(self, asked: P, asker: Asker) -> None:
+    def check(self, host: Host, asked: P, asker: Asker) -> None:
         """Raise Invalid or Denied for words that cannot be; nothing has been touched yet."""
 
     async def fetch(self, host: Host, asked: P) -> P:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any, ClassVar, TypeVar, cast
 
@@ -40,6 +40,10 @@ class Part(Word):
 
     key: ClassVar[str]
 
+    def names(self) -> Iterable[str]:
+        """The ids of other things than the gear that it speaks of: an environment, secrets."""
+        return ()
+
 
 W = TypeVar("W", bound=Word)
 P = TypeVar("P", bound=Part)
@@ -47,6 +51,11 @@ P = TypeVar("P", bound=Part)
 
 def part_of(kind: type[P], parts: tuple[Part, ...]) -> P | None:
     return next((part for part in parts if isinstance(part, kind)), None)
+
+
+def names_in_parts(word: Word) -> tuple[str, ...]:
+    parts: tuple[Part, ...] = getattr(word, "parts", ())
+    return tuple(name for part in parts for name in part.names())
 
 
 def encode(word: Word) -> bytes:

@@ -46,7 +46,7 @@ class FakeHost(Host):
 
 def make_host(folder: Path, *images: Image) -> FakeHost:
     """A host that `gear setup` has been at; `images` are in the registry, the sample image too."""
-    paths = Paths(folder / "containers", folder / "run", folder / "systemd", folder / "etc")
+    paths = Paths(folder / "containers", folder / "run", folder / "systemd", folder / "etc", folder / "state")
     for path in (paths.base, paths.run, paths.systemd, paths.settings, paths.base / "units"):
         path.mkdir(parents=True)
     (paths.base / "network").write_text("ipv4 10.183.0.0/16\nipv6 fd67:6561:7264:1::/64\n")

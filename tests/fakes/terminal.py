@@ -191,7 +191,7 @@ def serving(host: Host, sockets: Sequence[socket.socket]) -> Generator[None]:
     broken: list[BaseException] = []
 
     class Heard(Notifier):
-        def say(self, state: str) -> None:
+        def say(self, state: str, *fds: int) -> None:
             up.set()
 
     def be_agent() -> None:

@@ -62,7 +62,7 @@ def agent(tmp_path: Path) -> Iterator[Agent]:
     loop, stop, up = asyncio.new_event_loop(), asyncio.Event(), threading.Event()
 
     class Heard(Notifier):
-        def say(self, state: str) -> None:
+        def say(self, state: str, *fds: int) -> None:
             up.set()
 
     def be_agent() -> None:

@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar, cast
 
@@ -22,6 +23,9 @@ from geard.transport import Transport
 
 R = TypeVar("R")
 SOCKET = "/run/geard/geard.sock"
+TOKEN = "GEAR_TOKEN"
+"""the variable with a token for this machine's agent; no other is shown it"""
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
 @dataclass
@@ -46,12 +50,30 @@ class Session:
             return self.here
         from geard.transport.http import HttpTransport  # noqa: PLC0415 - 20 ms that --help need not pay
 
-        if not place.local:
-            return HttpTransport(place, self.request_id)
-        return HttpTransport(SOCKET, self.request_id)
+        token = os.environ.get(TOKEN, "")
+        if place.local and token:
+            place = Place("localhost")
+        if place.host not in ("", *LOOPBACK):
+            _keep_renewed(place.host)
+        transport = HttpTransport(SOCKET if place.local else place, self.request_id)
+        if place.host in LOOPBACK:
+            transport.bearer = token
+        return transport
 
 
 session = Session()
+
+
+def _keep_renewed(host: str) -> None:
+    """Where our certificate there ends within a month, have another first; root's agent does so too."""
+    from geard.transport import known_hosts  # noqa: PLC0415 - as above
+
+    with suppress(Failure):  # it holds for weeks, and this is tried again; what is damaged is told when it is used
+        known = known_hosts.find(host)
+        if known is not None and known_hosts.due(known):
+            from geard.transport.joining import renew  # noqa: PLC0415 - once in two months
+
+            renew(host, known)
 
 
 def locators(names: Iterable[str], default_type: str = "ctr") -> list[Locator]:

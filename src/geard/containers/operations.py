@@ -130,7 +130,7 @@ async def _checked_parts(asked: tuple[Part, ...], work: Work, *, fetch: bool) ->
         facet = known.get(type(part))
         if facet is None:
             raise Invalid(f"this host knows no {part.key} of a gear")
-        facet.check(part, work.asker)
+        facet.check(work.host, part, work.asker)
         parts.append(await facet.fetch(work.host, part) if fetch else part)
     return tuple(parts)
 
@@ -150,6 +150,8 @@ async def update_container(request: UpdateContainer, work: Work) -> InstalledCon
             raise no_such_gear(id)
         facets = {facet.part: facet for facet in work.facets}
         parts = tuple(facets[type(p)].amend(p, part_of(type(p), before.parts)) for p in asked)
+        for part in parts:  # variables go into the environment that it reads, which may be another's
+            work.asker.check_reach(part.names())
         wish = updated(wish_of(before), request, parts)
         _check(wish, work)
         if request.volume_config is not None:
@@ -401,7 +403,8 @@ async def complete_container(request: CompleteContainer, work: Work) -> Accepted
 @operation
 async def list_containers(request: ListContainers, work: Work) -> ContainerList:
     units = await work.host.systemd.units("ctr-*.service")
-    return ContainerList(containers=await work.on_disk(listing.combine, work.host.paths, units, all=request.all))
+    found = await work.on_disk(listing.combine, work.host.paths, units, all=request.all)
+    return ContainerList(containers=tuple(row for row in found if work.asker.reaches(row.id)))
 
 
 @operation

@@ -212,9 +212,12 @@ class History(Answer):
 
 
 class GetHistory(Request[History]):
-    """Which versions of a gear are kept: what is in force, what runs, what can be rolled back to."""
+    """Which versions of a gear are kept: what is in force, what runs, what can be rolled back to.
 
-    route = Route("GET", "/container/{id}/versions", scope="read", text=False)
+    It tells of changed commands, which may hold secrets: that takes more than the scope *read*.
+    """
+
+    route = Route("GET", "/container/{id}/versions", text=False)
 
     id: str
 
@@ -288,7 +291,7 @@ class DeleteContainer(Request[Accepted]):
 class PurgeContainers(Request[Accepted]):
     """Stop every gear of the machine, for good; delete none."""
 
-    route = Route("DELETE", "/containers", scope="admin")
+    route = Route("DELETE", "/containers", scope="admin", reach="machine")
 
 
 class ListedContainer(Word):
@@ -324,7 +327,7 @@ class ContainerList(Answer):
 class ListContainers(Request[ContainerList]):
     """The gears of a machine: those that systemd knows of, or `all` that are installed."""
 
-    route = Route("GET", "/containers", scope="read", text=False)
+    route = Route("GET", "/containers", scope="read", text=False, reach="shown")
 
     all: bool = False
 

@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 
 from aiohttp import HttpVersion11, web
 
+from geard.daemon.admission import Admission, Visit, check_reach, check_scope
+from geard.daemon.audit import Audit
 from geard.daemon.connections import BODY_SECONDS, OtherVersion, TooSlow, check_head
 from geard.daemon.exposition import Exposition
 from geard.daemon.forms import (
@@ -101,21 +103,13 @@ WAIT_SECONDS = 15.0
 
 
 @dataclass
-class Visit:
-    """One connection: who it is (settled once), through which door, and whether it is still there."""
-
-    door: str
-    asker: Asker | Failure
-    gone: asyncio.Event
-
-
-@dataclass
 class Question:
     """One HTTP request on its way to an answer; what is not known yet is empty."""
 
     http: web.BaseRequest
     visit: Visit
     id: str
+    asker: Asker | None = None
     entry: Entry | None = None
     form: Form = Form.PLAIN
     page: PageEntry | None = None
@@ -136,7 +130,7 @@ class Question:
 
     def fields(self, in_path: Mapping[str, str]) -> dict[str, str]:
         """Of whatever the journal is told while this is answered."""
-        asker = "somebody" if isinstance(self.visit.asker, Failure) else self.visit.asker.name
+        asker = "somebody" if self.asker is None else self.asker.name
         found = {fields.REQUEST_ID: self.id, fields.ASKER: asker, fields.DOOR: self.visit.door}
         if self.entry is not None:
             found[fields.ROUTE] = self.entry.name
@@ -146,8 +140,16 @@ class Question:
 
 
 class Api:
-    def __init__(self, dispatcher: Dispatcher, requests: Iterable[type[Request[Any]]]) -> None:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        requests: Iterable[type[Request[Any]]],
+        admission: Admission | None = None,
+        audit: Audit | None = None,
+    ) -> None:
         self._dispatcher = dispatcher
+        self._admission = admission or Admission(None)
+        self._audit = audit or Audit()
         self._table = Table(requests)
         self.tally = Tally()
         self.pages = Pages(self._table.entries, STATUS, Exposition(dispatcher.host, self.tally, self.measures))
@@ -179,8 +181,7 @@ class Api:
 
     async def _answer(self, question: Question) -> web.StreamResponse:
         http, visit = question.http, question.visit
-        if isinstance(visit.asker, Failure):
-            raise visit.asker
+        asker = question.asker = self._admission.asker(visit, http.headers.getall("Authorization", ()))
         check_head(http)
         path = http.rel_url.raw_path
         own_names = self._own_names if visit.door == "loopback" else None
@@ -190,12 +191,11 @@ class Api:
             fields.with_fields(question.fields({}))
         question.page = self.pages.known.get(path)
         if question.page is not None:
-            return await self._show(question, question.page, visit.asker)
+            return await self._show(question, question.page, asker)
         question.entry, in_path = self._table.find(http.method, path)
         fields.with_fields(question.fields(in_path))
         route = question.entry.route
-        if not visit.asker.may(route.scope):
-            raise Denied(f"{visit.asker.name} may not {http.method} {path}", hint=f"it takes scope {route.scope}")
+        check_scope(asker, route, f"{http.method} {path}")
         question.form = parse_accept(http.headers.get("Accept", ""))
         query = dict(http.rel_url.query)
         if len(query) != len(http.rel_url.query):
@@ -203,9 +203,10 @@ class Api:
         follow = route.mutates and _truth(query.pop("follow", ""))
         request = parse(question.entry.request, in_path, query, await _body(http))
         question.told = request.told()
+        check_reach(asker, route, request)
         self.tally.begins(name := question.name)
         try:
-            return await self._do(question, request, visit.asker, follow)
+            return await self._do(question, request, asker, follow)
         finally:
             self.tally.ends(name)
 
@@ -369,13 +370,20 @@ class Api:
         body = encode_json(failure_body(failure, question.id))
         response = _respond(question, status_of(failure, question), JSON_TYPE, body)
         if isinstance(failure, Full | TooMany):
-            response.headers["Retry-After"] = str(RETRY_SECONDS)
+            response.headers["Retry-After"] = str(getattr(failure, "retry_after", RETRY_SECONDS))
         if isinstance(failure, WrongMethod):
             response.headers["Allow"] = ", ".join(failure.allowed)
         if isinstance(failure, UpgradeRequired):
             response.headers["Upgrade"] = PROTOCOL
-        if isinstance(question.visit.asker, Failure) or isinstance(failure, TooSlow | OtherVersion):
+        if isinstance(failure, TooSlow | OtherVersion):
             response.force_close()
+        if question.asker is None:
+            if isinstance(failure, Unauthenticated):
+                response.headers["WWW-Authenticate"] = "Bearer"
+            response.force_close()
+            what = f"{question.http.method} {question.http.rel_url.raw_path[:300]}"
+            self._audit.refused(question.visit.door, what, failure.message, question.id)
+            return response
         return self._told(question, response)
 
     def _told(self, question: Question, response: web.StreamResponse) -> web.StreamResponse:
@@ -389,10 +397,10 @@ class Api:
 
 
 def _write_down(question: Question, status: int) -> None:
-    http, asker = question.http, question.visit.asker
+    http, asker = question.http, question.asker
     log.info(
         "%s, %s: %s %s%s [%s] %d",
-        "somebody" if isinstance(asker, Failure) else asker.name,
+        "somebody" if asker is None else asker.name,
         question.visit.door,
         http.method,
         http.rel_url.raw_path[:300],

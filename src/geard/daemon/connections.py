@@ -116,6 +116,10 @@ class Handler(web.RequestHandler):
         """It is a stranger's. To be called before the connection is made known to aiohttp."""
         self._keepalive_timeout = STRANGER_SECONDS
 
+    def take_time(self) -> None:
+        """It is a stranger's no more."""
+        self._keepalive_timeout = KEEP_ALIVE_SECONDS
+
     def connection_lost(self, exc: BaseException | None) -> None:
         self._gone.set()
         self._look_away()
@@ -205,7 +209,10 @@ class Strangers:
             handler.hurry()
 
     def forget(self, handler: web.RequestHandler) -> None:
+        """It is gone, or turned out to be no stranger's."""
         self._kept.discard(handler)
+        if isinstance(handler, Handler):
+            handler.take_time()
         self._turned_away.discard(handler)
 
 

@@ -25,16 +25,23 @@ from typing import Any
 from aiohttp import web
 
 from geard import __version__, catalog
-from geard.daemon.api import Api, Visit
+from geard.daemon.admission import Admission, Visit
+from geard.daemon.api import Api
+from geard.daemon.audit import Audit
 from geard.daemon.connections import Handler, Overflow, Strangers, bound
-from geard.daemon.doors import GROUP, Doors, door_of, group_id, verdict
+from geard.daemon.doors import GROUP, Doors, group_id
 from geard.daemon.notify import Notifier
+from geard.daemon.renewing import keep_renewed
+from geard.daemon.tls import STORED, TlsDoor
 from geard.dispatch.dispatcher import Dispatcher
 from geard.dispatch.operation import all_operations
+from geard.dispatch.peers import reach_peers_by
 from geard.failures import Failure, Unavailable
 from geard.host import Host
-from geard.identifiers import DEFAULT_PORT
+from geard.identifiers import DEFAULT_PORT, parse_place
+from geard.transport import Transport
 from geard.transport.session import keep_watch
+from geard.trust.grants import Grants
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +49,7 @@ SOCKET = Path("/run/geard/geard.sock")
 DRAIN_SECONDS = 25.0
 GOODBYE_SECONDS = 2.0
 SERVICE_PAUSE_SECONDS = 5.0
+EXPEL_SECONDS = 1.0
 BACKLOG = 1024
 _FIRST_FD = 3
 
@@ -52,6 +60,8 @@ class Listen:
 
     socket: Path = SOCKET
     port: int | None = DEFAULT_PORT
+    afar: tuple[str, ...] = ()
+    """ADDRESS[:PORT] each: for other machines, by TLS, beside those of geard.toml, and whoever made the others"""
 
 
 async def serve(host: Host, *, listen: Listen | None = None) -> None:
@@ -63,24 +73,39 @@ async def serve(host: Host, *, listen: Listen | None = None) -> None:
         loop.add_signal_handler(name, stop.set)
     sockets = inherited_sockets() or bound_sockets(listen or Listen())
     try:
-        await run(host, sockets, stop, notifier)
+        await run(host, sockets, stop, notifier, afar=listen.afar if listen is not None else ())
     finally:
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(name)
 
 
-async def run(host: Host, sockets: Sequence[socket.socket], stop: asyncio.Event, notifier: Notifier) -> None:
-    """Serve on `sockets`, which are closed in the end, until `stop`."""
-    dispatcher, doors = Dispatcher(host, catalog.load()), Doors()
+async def run(
+    host: Host,
+    sockets: Sequence[socket.socket],
+    stop: asyncio.Event,
+    notifier: Notifier,
+    *,
+    afar: Sequence[str] = (),
+) -> None:
+    """Serve on `sockets`, which are closed in the end, until `stop`; and where `afar` and the settings say."""
+    grants = Grants(host.paths)
+    dispatcher, doors = Dispatcher(host, catalog.load()), Doors(grants=grants)
     with contextlib.ExitStack() as closing:
         closing.callback(doors.close)
         for each in sockets:
             closing.callback(each.close)
-        api = Api(dispatcher, all_operations())
+        reach_peers_by(_peer)
+        audit = Audit()
+        api = Api(dispatcher, all_operations(), Admission(grants), audit)
         reception = Reception(api, doors)
+        tls = TlsDoor(host, reception, audit, afar, notifier)
+        sockets = [each for each in sockets if not tls.takes(each)]
         listeners = [await _listen(reception, each) for each in _open_ones(sockets, doors)]
         async with asyncio.TaskGroup() as group:
             lasting = [group.create_task(notifier.beat(), name="watchdog")]
+            lasting.append(group.create_task(reception.expel(), name="expelling"))
+            lasting.append(group.create_task(tls.keep(), name="TLS door"))
+            lasting.append(group.create_task(keep_renewed(), name="own certificates"))
             lasting += [
                 group.create_task(_keep(service, host, dispatcher), name=service.__name__)
                 for service in catalog.doors("services")
@@ -96,6 +121,12 @@ async def run(host: Host, sockets: Sequence[socket.socket], stop: asyncio.Event,
             await _farewell(api, reception, dispatcher)
             for task in lasting:
                 task.cancel()
+
+
+def _peer(name: str) -> Transport:
+    from geard.transport.http import HttpTransport  # noqa: PLC0415 - few agents ask another
+
+    return HttpTransport(parse_place(name))
 
 
 async def _farewell(api: Api, reception: Reception, dispatcher: Dispatcher) -> None:
@@ -139,11 +170,19 @@ class Reception(web.Server):
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         connection = transport.get_extra_info("socket")
-        asker = verdict(self._doors, connection)
-        self._visits[handler] = Visit(door_of(connection), asker, asyncio.Event())
-        if isinstance(asker, Failure):
+        caller = self._doors.caller(connection, transport.get_extra_info("ssl_object"))
+        self._visits[handler] = visit = Visit(caller, abort=transport.abort)
+        if isinstance(caller.asker, Failure):  # who shows a token is no stranger any more
             self._strangers.take(handler, transport)
+            visit.welcome = lambda: self._strangers.forget(handler)
         super().connection_made(handler, transport)
+
+    async def expel(self) -> None:
+        """For ever: end connections whose token or certificate does not hold any more, whatever they are at."""
+        while True:
+            await asyncio.sleep(EXPEL_SECONDS)
+            for visit in list(self._visits.values()):
+                visit.expel()
 
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
         self._strangers.forget(handler)
@@ -211,7 +250,7 @@ def inherited_sockets() -> list[socket.socket]:
     found = list[socket.socket]()
     for number, name in zip(range(_FIRST_FD, _FIRST_FD + int(count)), names, strict=False):
         os.set_inheritable(number, False)
-        if name not in ("local", "loopback"):
+        if name not in ("local", "loopback") and not name.startswith(STORED):
             log.warning("systemd handed over a socket named %r, which is not known here", name)
             os.close(number)
             continue

@@ -14,6 +14,7 @@ from geard.environments.requests import (
     Variable,
     Variables,
 )
+from geard.environments.sources import check_source
 from geard.failures import NotFound
 from geard.host.fetch import fetch_text
 from geard.host.storage import Changes
@@ -34,6 +35,7 @@ async def get_environment(request: GetEnvironment, work: Work) -> Variables:
 
 @operation
 async def set_environment(request: SetEnvironment, work: Work) -> Nothing:
+    check_source(request.source, work.asker, work.host)
     variables = await _gathered(request.source, request.variables, request.id)
 
     def write() -> None:
@@ -48,6 +50,7 @@ async def set_environment(request: SetEnvironment, work: Work) -> Nothing:
 async def patch_environment(request: PatchEnvironment, work: Work) -> Nothing:
     for name in request.remove:
         check_name(name)
+    check_source(request.source, work.asker, work.host)
     variables = await _gathered(request.source, request.variables, request.id)
 
     def write() -> None:

@@ -16,7 +16,13 @@ class FetchSettings(Section):
     allow: tuple[str, ...] = ()
     """networks that are not public, and may be fetched from all the same: `10.0.0.0/8`"""
 
+    urls: tuple[str, ...] = ()
+    """what askers without the scope admin may have fetched: each, and all below it"""
+
     def check(self) -> None:
+        for url in self.urls:
+            if not url.startswith(("http://", "https://")):
+                raise Invalid(f"urls: {url!r} is no URL", hint="it begins with http:// or https://")
         for text in self.allow:
             try:
                 ipaddress.ip_network(text)

@@ -34,6 +34,9 @@ class SecretsPart(Part):
     key: ClassVar[str] = "Secrets"
     value: tuple[SecretUse, ...]
 
+    def names(self) -> tuple[str, ...]:
+        return tuple(use.name for use in self.value)
+
 
 class StoredSecret(Answer):
     id: str
@@ -83,7 +86,7 @@ class SecretList(Answer):
 class ListSecrets(Request[SecretList]):
     """The secrets of a machine, by name. No request reads a value."""
 
-    route = Route("GET", "/secrets", scope="admin", text=False)
+    route = Route("GET", "/secrets", scope="admin", text=False, reach="shown")
 
 
 class RemovedSecret(Answer):

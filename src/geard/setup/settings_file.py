@@ -34,6 +34,11 @@ TEXT = """\
 
 [fetch]
 # allow = []                       # private networks that --env-url may fetch from: ["10.0.0.0/8"]
+# urls = []                        # what askers without the scope admin may have fetched: ["https://a.example/"]
+
+[agent]                            # whom its agent listens to beside this machine: docs/SECURITY.md
+# listen = []                      # ADDRESS[:PORT] for TLS: ["0.0.0.0:43273"]; then systemctl enable --now geard
+# names = []                       # further names and addresses of this machine, for its certificate
 
 [allow]                            # what askers without the scope admin may do all the same
 # mounts = []                      # host folders they may mount, with all below: ["/srv/data", "/srv/logs:ro"]
