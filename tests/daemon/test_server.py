@@ -12,11 +12,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 from unittest.mock import patch
 
 import pytest
-from tests.daemon.belfry import OPERATIONS, belfry, running_agent
+from tests.daemon.belfry import OPERATIONS, bare_host, belfry, running_agent
 
 from geard import catalog
 from geard.daemon import server
@@ -27,7 +27,7 @@ from geard.dispatch.dispatcher import Dispatcher
 from geard.failures import Unavailable
 from geard.host import Host
 
-HERE = cast(Host, None)
+HERE = bare_host(Path("/nowhere"))
 
 
 def test_it_binds_where_it_says_and_lets_in_nobody_else(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ async def test_sigterm_ends_it(tmp_path: Path) -> None:
         patch.object(catalog, "doors", return_value=()),
         patch.object(server, "all_operations", return_value=OPERATIONS),
     ):
-        agent = asyncio.create_task(server.serve(HERE, listen=Listen(tmp_path / "s", 0)))
+        agent = asyncio.create_task(server.serve(bare_host(tmp_path), listen=Listen(tmp_path / "s", 0)))
         while not (tmp_path / "s").exists():  # noqa: ASYNC110 - a file has no event
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.05)

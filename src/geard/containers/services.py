@@ -14,6 +14,7 @@ from geard.containers.folders import Folders, unit_name
 from geard.containers.requests import (
     CompleteContainer,
     DeleteContainer,
+    GoOn,
     StartContainer,
     StopContainer,
     UpdateContainer,
@@ -30,14 +31,17 @@ AGENT = Asker("the agent itself", frozenset(("read", "operate", "admin")), 0)
 
 
 async def serve(host: Host, dispatcher: Dispatcher) -> None:
+    # What is on record is gone on with there; this is for what has none (a full disk, a power cut).
+    found = await dispatcher.resume()
+    in_hand = {(request.id, request.what) for request in found if isinstance(request, GoOn)}
     units = await host.systemd.units("ctr-*.service")
     owed: list[Request[object]] = []
     pulls: list[Request[object]] = []
     for id in deleting.left_over(host):
         folders = Folders.of(host.paths, id)
-        if folders.deleting.exists():
+        if folders.deleting.exists() and (id, "delete") not in in_hand:
             owed.append(DeleteContainer(id=id, purge=folders.purging.exists()))
-        else:
+        elif not folders.deleting.exists():
             # Debris of a first install that was cut, or one that is being made just now: clear() looks, locked.
             await asyncio.to_thread(deleting.clear, host, id, dispatcher.facets)
     booting = (await host.systemd.properties("geard-boot.service"))["ActiveState"] == "activating"
@@ -46,8 +50,10 @@ async def serve(host: Host, dispatcher: Dispatcher) -> None:
         await asyncio.to_thread(installing.put_right, host, id, dispatcher.facets)
         folders, unit = Folders.of(host.paths, id), units.get(unit_name(id))
         active = unit is not None and unit.active not in ("inactive", "failed")
-        if id not in wanted and active and folders.owed_stop.exists():
+        if id not in wanted and active and folders.owed_stop.exists() and (id, "stop") not in in_hand:
             owed.append(StopContainer(id=id))
+        if in_hand & {(id, "install"), (id, "update"), (id, "start"), (id, "restart")}:
+            continue
         if id in wanted and not booting and not active and not (folders.state / "version").exists():
             owed.append(StartContainer(id=id))
         if folders.owed_update.exists():
