@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -74,7 +75,7 @@ def notes(folder: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-go_on = asyncio.Event()
+go_on = threading.Event()
 
 
 @operation
@@ -117,7 +118,7 @@ async def _bake(request: Bake, work: Work) -> Baked:
 @operation
 async def slice_bread(request: Slice, work: Work) -> Baked:
     work.say("slicing", "the knife is out", request.id)
-    await go_on.wait()
+    await until(go_on.is_set)
     note(work, f"slice {request.id}")
     work.conclude("sliced", f"{request.id} is sliced", request.id)
     return Baked(id=request.id, loaf=0)
@@ -125,13 +126,12 @@ async def slice_bread(request: Slice, work: Work) -> Baked:
 
 @pytest.fixture(autouse=True)
 def knife() -> None:
-    global go_on
-    go_on = asyncio.Event()
+    go_on.clear()
 
 
 @asynccontextmanager
 async def baker(folder: Path) -> AsyncGenerator[Dispatcher]:
-    """What a process does its requests with. Two of them are as two processes: locks are each opened file's own."""
+    """What a process does its requests with. Two are as two processes: a lock is of an opened file."""
     dispatcher = Dispatcher(bare_host(folder))
     try:
         yield dispatcher

@@ -170,7 +170,7 @@ class Reception(web.Server):
     async def linger(self, seconds: float) -> None:
         """Wait for so long, or until everybody has left."""
         end = time.monotonic() + seconds
-        while self._visits and time.monotonic() < end:
+        while self._visits and time.monotonic() < end:  # noqa: ASYNC110 - many may come and go
             await asyncio.sleep(0.01)
 
     def _request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:

@@ -1,7 +1,7 @@
 """One piece of work per request id; whoever asks again with the same id joins it.
 
-The answer comes first, what it takes longer follows behind it as the report. Both go on record (`records`), so they
-can be joined in another process, and after this one has ended. What was answered and not done is gone on with.
+The answer comes first, what takes longer follows behind it as the report. Both go on record (`records`): they can
+be joined in another process, and after this one has ended. What was answered and not done is gone on with.
 """
 
 from __future__ import annotations
