@@ -66,8 +66,8 @@ async def install_container(request: InstallContainer, work: Work) -> InstalledC
     image = work.host.engine_named(request.engine).known(request.image)
     settled = await work.on_disk(installing.settle, work.host, wish, work.id, work.asker.name, work.facets, image)
 
-    # A start completes what is not complete; what is may mean another image by now. One that was known needs nothing
-    # more, unless it has volumes to be made.
+    # A start completes what is not complete; what is may mean another image by now. One that was known needs
+    # nothing more, unless it has volumes to be made.
     fresh = image is not None and not lifecycle.has_volumes(settled.definition)
     renew = not fresh and (settled.definition.complete or not request.started)
     work.owe(
