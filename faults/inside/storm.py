@@ -145,7 +145,8 @@ def main(seconds: float, way: str, seed: int) -> dict[str, Any]:
         thread.start()
     chance, end = random.Random(seed), time.monotonic() + seconds
     while time.monotonic() < end:
-        time.sleep(chance.uniform(0.05, 2.5))
+        Client(0).ask("GET", "/version")
+        time.sleep(chance.uniform(0.0, 3.0))
         blow = (
             ["systemctl", "restart", "geard"] if way == "restart" else ["systemctl", "kill", "-s", "KILL", "geard"]
         )
