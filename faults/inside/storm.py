@@ -103,7 +103,9 @@ def change(client: Client, name: str, number: int) -> None:
 def restart(client: Client, name: str) -> None:
     client.ask("POST", f"/container/{name}/restart")
     id = client.answers[-1][2]
-    client.ask("GET", f"/request/{id}/report")  # ends when that has
+    said = b""
+    while b'{"Done"' not in said and b'{"Failure"' not in said:  # cut, where the agent was stopped meanwhile
+        said = client.ask("GET", f"/request/{id}/report")[1]
 
 
 def working(client: Client, number: int, stop: threading.Event) -> None:

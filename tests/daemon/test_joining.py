@@ -1,4 +1,4 @@
-"""The same bytes from one agent and the next, and what an agent that stops does with those who have a connection."""
+"""The same bytes from one agent and the next; what an agent that stops does with those who have a connection."""
 
 from __future__ import annotations
 
