@@ -389,6 +389,19 @@ async def test_where_no_record_can_be_written_requests_are_done_all_the_same(tmp
         one = here.perform(Bake(id="rye"), ALICE, id)
         assert here.perform(Bake(id="rye"), ALICE, id) is one
         assert (await one.answer()).loaf == 1
+        assert here.records.all() == [] and here.records.find(id) is None
+
+
+async def test_what_another_version_owed_has_failed(tmp_path: Path) -> None:
+    id = new_request_id()
+    await killed(tmp_path, lambda first: first.perform(Bake(id="rye"), ALICE, id).answer())
+    path = tmp_path / "run" / "requests" / id
+    path.write_text(path.read_text().replace('"Slice"', '"SliceThinly"'))
+    async with baker(tmp_path) as second:
+        assert await second.resume() == []
+        joined = second.perform(Bake(id="rye"), ALICE, id)
+        with pytest.raises(Unavailable, match="cut short"):
+            await report(joined)
 
 
 async def test_a_report_without_end_is_kept_to_a_size(tmp_path: Path) -> None:

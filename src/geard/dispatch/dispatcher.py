@@ -214,9 +214,9 @@ class Dispatcher:
             kind = _kinds().get(record.heading.kind)
             running.restore(record, answer_type(kind) if kind is not None else Any)
             running.resumable = True
-            for owed in record.owed:
-                work.owe(read(_kinds()[owed.kind], owed.words))
-            await self._follow_up(running, work, lost=record.lost)
+            owed = _read_owed(record)
+            work.owe(*(owed or ()))
+            await self._follow_up(running, work, lost=record.lost or owed is None)
         elif request is not None and request.repeatable:
             await self._do(running, request, work)
         else:
@@ -248,8 +248,9 @@ class Dispatcher:
     async def _take_up_all(self) -> list[Request[Any]]:
         found: list[Request[Any]] = []
         for record, hold in await asyncio.to_thread(self.records.left):
-            if record.answered and all(owed.kind in _kinds() for owed in record.owed):
-                found += [read(_kinds()[owed.kind], owed.words) for owed in record.owed]
+            owed = _read_owed(record)
+            if record.answered and owed is not None:
+                found += owed
                 log.info("going on with request %s: %s", record.heading.id, record.heading.what)
                 running = Running(record.heading, hold)
                 asker = Asker(record.heading.by, frozenset(("read", "operate", "admin")))
@@ -301,6 +302,14 @@ class Dispatcher:
 
 def _owed(request: Request[Any]) -> Owed:
     return Owed(kind=type(request).__name__, words=builtins_of(request))
+
+
+def _read_owed(record: Record) -> list[Request[Any]] | None:
+    """None where these are words of another version of geard's."""
+    try:
+        return [read(_kinds()[owed.kind], owed.words) for owed in record.owed]
+    except (KeyError, Invalid):
+        return None
 
 
 def _kinds() -> dict[str, type[Request[Any]]]:

@@ -196,7 +196,7 @@ class Records:
 
     def find(self, id: str) -> tuple[Record, bool] | None:
         """The record, and whether a process is at it. The id must have been checked (`parse_request_id`)."""
-        with suppress(FileNotFoundError), _opened(f"{self._live}/{id}") as fd:
+        with suppress(FileNotFoundError, NotADirectoryError), _opened(f"{self._live}/{id}") as fd:
             held = not _lock(fd, fcntl.LOCK_SH)
             record = parse_record(_read(fd))
             if record is not None:
@@ -259,7 +259,7 @@ class Records:
     def sweep(self, keep_seconds: float, keep_bytes: int) -> None:
         """Remove what is kept beyond that. Blocks."""
         entries: list[tuple[str, float, int]] = []
-        with suppress(FileNotFoundError), os.scandir(self._kept) as found:
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self._kept) as found:
             for entry in found:
                 with suppress(FileNotFoundError):
                     status = entry.stat(follow_symlinks=False)
@@ -279,7 +279,7 @@ class Records:
 
     def _open(self, id: str) -> _File | None:
         for folder in (self._live, self._kept, self._live):  # once more: it may be on its way from there to here
-            with suppress(FileNotFoundError):
+            with suppress(FileNotFoundError, NotADirectoryError):
                 return _File(f"{folder}/{id}")
         return None
 
@@ -439,7 +439,7 @@ def _names(folder: str, *, drafts: bool = False) -> list[str]:
         return [
             n for n in os.listdir(folder) if n != "key" and (drafts or not n.startswith(".")) and n[:4] != "key."
         ]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 
