@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,6 +16,7 @@ import pytest
 from tests.daemon.belfry import bare_host
 
 from geard.dispatch import dispatcher as dispatching
+from geard.dispatch import work as working
 from geard.dispatch.dispatcher import Dispatcher
 from geard.dispatch.operation import operation
 from geard.dispatch.running import LeftError
@@ -145,8 +147,8 @@ async def killed(folder: Path, deed: Callable[[Dispatcher], Awaitable[Any]]) -> 
     child = os.fork()
     if child == 0:
         try:
-            asyncio.set_event_loop(None)
             asyncio._set_running_loop(None)
+            working._disk = ThreadPoolExecutor(1)  # pyright: ignore[reportPrivateUsage]
 
             async def live() -> None:
                 await deed(Dispatcher(bare_host(folder)))
