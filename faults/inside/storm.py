@@ -103,9 +103,10 @@ def change(client: Client, name: str, number: int) -> None:
 def restart(client: Client, name: str) -> None:
     client.ask("POST", f"/container/{name}/restart")
     id = client.answers[-1][2]
-    said = b""
-    while b'{"Done"' not in said and b'{"Failure"' not in said:  # cut, where the agent was stopped meanwhile
-        said = client.ask("GET", f"/request/{id}/report")[1]
+    for _ in range(20):  # cut, where the agent was stopped meanwhile
+        status, said = client.ask("GET", f"/request/{id}/report")
+        if status != 200 or b'{"Done"' in said or b'{"Failure"' in said:
+            return
 
 
 def working(client: Client, number: int, stop: threading.Event) -> None:
