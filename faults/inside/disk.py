@@ -47,7 +47,16 @@ def keep() -> bytes:
     return buffer.getvalue()
 
 
+def forget_requests() -> None:
+    """Asked with the same id, a request would be told again, and not be done again."""
+    for folder in (BASE / "requests", Path("/run/geard/requests")):
+        for path in folder.glob("*"):
+            if path.name != "key":
+                path.unlink(missing_ok=True)
+
+
 def put_back(kept: bytes) -> None:
+    forget_requests()
     for path in _places():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

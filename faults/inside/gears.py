@@ -82,8 +82,10 @@ def next_agent() -> None:
     async def be() -> None:
         host = this_host()
         dispatcher = Dispatcher(host, catalog.load())
+        await dispatcher.resume()
         for service in catalog.doors("services"):
-            await service.serve(host, dispatcher)
+            if service.__name__ != "geard.joining.services":  # which never ends, and has begun with that
+                await service.serve(host, dispatcher)
         await dispatcher.drain()
 
     asyncio.run(be())

@@ -100,6 +100,11 @@ class Request(Word, Generic[R]):
     route: ClassVar[Route | None] = None
     example: ClassVar[Mapping[str, Any]] = {}
     """one such request, as JSON has it: for the API's description; tests read it"""
+    repeatable: ClassVar[bool] = True
+    """Done again, it ends in the same place. What does not is on disk, synced, before it is begun, and one that is
+    cut short fails rather than being begun twice."""
+    secret_answer: ClassVar[bool] = False
+    """The answer holds what nobody may read later: it goes into no record, and is given once."""
 
     def names(self) -> Iterable[str]:
         """The ids of gears, environments and secrets that it is about."""
@@ -110,9 +115,21 @@ class Request(Word, Generic[R]):
         """What the journal is told of it beside its path: nothing that may be secret."""
         return ""
 
-    def kept(self) -> Request[Any]:
-        """What is remembered of it when it has ended, to tell the same question from another: no secret."""
-        return self
+    def line(self) -> str:
+        """`PUT /container/web/started`: what records show of it. Not for a machine: nothing in it is quoted."""
+        if self.route is None:
+            return type(self).__name__
+        return f"{self.route.method} {_filled(self.route.path.split('/'), self)}"
+
+    def subject(self) -> str:
+        """`/container/web`: the one thing it is about, changed by one request at a time; else empty."""
+        parts = self.route.path.split("/") if self.route is not None else []
+        ends = [number for number, part in enumerate(parts) if part.startswith("{")]
+        return _filled(parts[: ends[0] + 1], self) if ends else ""
+
+
+def _filled(parts: list[str], request: Request[Any]) -> str:
+    return "/".join(str(getattr(request, part[1:-1])) if part.startswith("{") else part for part in parts)
 
 
 class Stream(Iterator[T]):
@@ -140,6 +157,11 @@ class Asker:
 
     def may(self, scope: Scope) -> bool:
         return scope in self.scopes
+
+    @property
+    def identity(self) -> str:
+        """The same for the same asker, whichever door of this machine they come through."""
+        return self.name if self.uid is None else f"uid {self.uid}"
 
     def reaches(self, id: str) -> bool:
         return not self.only or any(fnmatchcase(id, pattern) for pattern in self.only)

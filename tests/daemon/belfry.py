@@ -24,9 +24,7 @@ from geard.dispatch.operation import operation
 from geard.dispatch.work import Work
 from geard.failures import Conflict, Invalid, NotFound, Unavailable
 from geard.host import Host
-from geard.host.journal import Journal
 from geard.host.paths import Paths
-from geard.host.systemd import Systemd
 from geard.request import Answer, Nothing, Request, Route, Stream
 
 
@@ -232,9 +230,10 @@ class RunningAgent:
 
 
 def bare_host(folder: Path) -> Host:
-    """Folders that need not be there, and nothing else."""
+    """Folders and settings, and nothing else."""
+    nothing = cast(Any, None)
     paths = Paths(*(folder / name for name in ("containers", "run", "systemd", "etc", "state")))
-    return Host(paths, cast(Systemd, None), {}, cast(Journal, None))
+    return Host(paths, nothing, {}, nothing)
 
 
 @contextmanager

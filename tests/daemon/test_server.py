@@ -12,7 +12,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -27,7 +27,7 @@ from geard.dispatch.dispatcher import Dispatcher
 from geard.failures import Unavailable
 from geard.host import Host
 
-HERE = cast(Host, None)
+HERE = bare_host(Path("/nowhere"))
 
 
 def test_it_binds_where_it_says_and_lets_in_nobody_else(tmp_path: Path) -> None:

@@ -96,9 +96,13 @@ Tree = dict[str, str]
 
 
 def tree(folder: Path) -> Tree:
-    """All that is in a folder, to be compared: modes, links, contents. Hints and locks are left out."""
+    """All that is in a folder, to be compared: modes, links, contents. Hints, locks, records of requests are left
+    out.
+    """
     found: Tree = {}
     for path in sorted(folder.rglob("*")):
+        if "requests" in path.parts:
+            continue
         status = path.lstat()
         mode = f"{stat.S_IMODE(status.st_mode):o}"
         name = str(path.relative_to(folder))

@@ -22,6 +22,7 @@ from geard.daemon import server
 from geard.daemon.notify import Notifier
 from geard.host import Host
 from geard.host.journal import Journal
+from geard.host.paths import Paths
 from geard.logs import wanted
 from geard.logs.requests import FollowLog
 from geard.transport.http import HttpTransport
@@ -57,7 +58,7 @@ def agent(tmp_path: Path) -> Iterator[Agent]:
     for number in range(1, 16):
         writer.write(f"line {number}")
     writer.settle()
-    host = SimpleNamespace(paths=SimpleNamespace(base=tmp_path), journal=Journal(writer.folder))
+    host = SimpleNamespace(paths=Paths(tmp_path, tmp_path / "run"), journal=Journal(writer.folder))
     sockets = server.bound_sockets(server.Listen(tmp_path / "geard.sock", 0))
     loop, stop, up = asyncio.new_event_loop(), asyncio.Event(), threading.Event()
 

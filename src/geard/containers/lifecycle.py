@@ -48,10 +48,13 @@ async def complete(work: Work, id: str, *, renew: bool = False) -> Definition | 
         def say(phase: str, text: str) -> None:
             work.say(phase, text, id)
 
-        if definition.complete and not renew:
-            image = await bring_pinned(host, engine, definition.image, definition.image_id, definition.digest, say)
-        else:
-            image = await bring(host, engine, check_image(definition.image), say)
+        async with work.turn():
+            if definition.complete and not renew:
+                image = await bring_pinned(
+                    host, engine, definition.image, definition.image_id, definition.digest, say
+                )
+            else:
+                image = await bring(host, engine, check_image(definition.image), say)
         done = await work.on_disk(installing.complete, host, id, definition.version, image, work.facets, work.id)
         if done is not None:
             _tell_ports(work, definition, done)
@@ -102,14 +105,19 @@ async def start(work: Work, id: str, *, restart: bool = False, renew: bool = Fal
     One that runs already is left alone; with `renew`, it is restarted where it runs something older than what is
     installed. Raises Unavailable with the reason where it does not stay up. systemd goes on trying then.
     """
-    host, unit = work.host, unit_name(id)
-    folders = Folders.of(host.paths, id)
     if not work.lasting:
-        await (host.systemd.restart(unit) if restart else host.systemd.start(unit))
+        systemd, unit = work.host.systemd, unit_name(id)
+        await (systemd.restart(unit) if restart else systemd.start(unit))
         return
     definition = await _completed(work, id)
-    if definition is None:
-        return
+    if definition is not None:
+        async with work.turn():
+            await _started(work, id, definition, restart=restart, renew=renew)
+
+
+async def _started(work: Work, id: str, definition: Definition, *, restart: bool, renew: bool) -> None:
+    host, unit = work.host, unit_name(id)
+    folders = Folders.of(host.paths, id)
     found = await host.systemd.state(unit)
     if found.active == "active" and not restart:
         newest = await work.on_disk(_up_to_date, work, folders, definition)
@@ -191,20 +199,20 @@ async def _settled(work: Work, unit: str) -> dict[str, Any]:
     return state
 
 
-async def adapt(work: Work, settled: installing.Settled, kind: type[Part]) -> None:
+async def adapt(work: Work, id: str, kind: type[Part], *, changed: bool) -> None:
     """Behind a change of one part of a gear: have it take that on, without a restart where that can be.
 
     Done again where nothing has changed: whoever changed it may have been killed before this.
     """
-    host, id = work.host, settled.definition.id
+    host = work.host
     await hooks.pay(work, id)
     state = await host.systemd.properties(unit_name(id))
-    what = "is changed" if settled.changed else "is as it was"
+    what = "is changed" if changed else "is as it was"
     if state["ActiveState"] in ("inactive", "failed"):
         await work.on_disk(lambda: installing.tidy(host, id, work.facets, stopped=True))
         work.conclude("changed", f"{id} {what}; it does not run now", id)
     elif state["ActiveState"] == "active" and await work.on_disk(installing.adapt, host, id, work.facets, kind):
-        work.conclude("changed", f"{id} {what}" + (", without a restart" if settled.changed else ""), id)
+        work.conclude("changed", f"{id} {what}" + (", without a restart" if changed else ""), id)
     else:
         work.conclude("changed", f"{id} {what}; that comes with its next start: gear restart {id}", id)
 

@@ -415,5 +415,30 @@ class CompleteContainer(Request[Accepted]):
     id: str
 
 
+class GoOn(Request[Accepted], omit_defaults=True):
+    """What is left to do for a gear behind the answer to a change; done again, it ends in the same place.
+
+    It goes by what is on disk, so it is right also where newer changes have come since.
+    """
+
+    id: str
+    what: Literal["install", "update", "start", "restart", "stop", "delete", "ports"]
+    since: float = 0
+    """when the change came, in seconds since 1970: who has been restarted since is not once more"""
+    started: bool = False
+    renew: bool = False
+    """its definition takes the image that its name means here now"""
+    reload: bool = False
+    """systemd reads the unit anew"""
+    new: bool = False
+    """… if it has one of that name loaded"""
+    later: bool = False
+    pending: bool = False
+    """an update that is owed until its image is here"""
+    changed: bool = False
+    seconds: float | None = None
+    """for how long a stop is waited for"""
+
+
 class StartWanted(Request[Accepted]):
     """Start every gear that is to run, a few at a time: the boot."""

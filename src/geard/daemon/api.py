@@ -24,6 +24,7 @@ from geard.daemon.forms import (
     JSON_TYPE,
     Form,
     Lines,
+    NdjsonLines,
     encode_json,
     failure_body,
     lines_of,
@@ -35,7 +36,8 @@ from geard.daemon.pages import HEADERS, Pages, harmless
 from geard.daemon.table import Entry, PageEntry, Table, WrongMethod
 from geard.daemon.tally import OTHER, Name, Tally
 from geard.daemon.upgrade import AskersLine, UpgradeRequired, upgraded, wants_session
-from geard.dispatch.dispatcher import RUNNING_LIMIT, Dispatcher, Running
+from geard.dispatch.dispatcher import RUNNING_LIMIT, Dispatcher
+from geard.dispatch.running import LeftError, Running
 from geard.exchange import Exit, Failed, Session, Talk
 from geard.failures import (
     AlreadyExists,
@@ -162,6 +164,8 @@ class Api:
         question = Question(http, visit, new_request_id())
         fields.with_fields(question.fields({}))
         response = await self._answered(question)
+        if self.stopping.is_set() and not response.prepared:
+            response.force_close()  # the next request finds the next agent
         self.tally.answers(question.name, response.status, (question.headed or time.monotonic()) - question.begun)
         return response
 
@@ -336,6 +340,8 @@ class Api:
                 if part:
                     await response.write(part)
 
+        if self.stopping.is_set():
+            response.force_close()
         await response.prepare(question.http)
         writing = asyncio.create_task(write())
         ends = {asyncio.create_task(question.visit.gone.wait())}
@@ -501,6 +507,9 @@ async def _report(
     try:
         async for step in _within(running.report(), patience, running.id):
             yield lines.step(step)
+    except LeftError as left:
+        if not isinstance(lines, NdjsonLines):  # a program sees that it has no end, and asks again
+            yield lines.failure(left)
     except Failure as failure:
         yield lines.failure(failure)
     else:

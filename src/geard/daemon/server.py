@@ -16,6 +16,7 @@ import signal
 import socket
 import stat
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,8 @@ log = logging.getLogger(__name__)
 SOCKET = Path("/run/geard/geard.sock")
 DRAIN_SECONDS = 25.0
 GOODBYE_SECONDS = 2.0
+LINGER_SECONDS = 0.5
+"""in which a connection that is in use asks its next question, and hears that it is to be closed"""
 SERVICE_PAUSE_SECONDS = 5.0
 EXPEL_SECONDS = 1.0
 BACKLOG = 1024
@@ -116,8 +119,7 @@ async def run(
             notifier.say(f"READY=1\nSTATUS=geard {__version__}")
             await stop.wait()
             notifier.say("STOPPING=1")
-            for listener in listeners:
-                listener.close()
+            await _shut(listeners)
             await _farewell(api, reception, dispatcher)
             for task in lasting:
                 task.cancel()
@@ -130,15 +132,29 @@ def _peer(name: str) -> Transport:
 
 
 async def _farewell(api: Api, reception: Reception, dispatcher: Dispatcher) -> None:
-    """Let what is under way end; what takes longer is in systemd's hands, or resumed at the next start."""
+    """Let what is under way end; what takes longer is in systemd's hands, or resumed at the next start.
+
+    Who has a connection and asks once more meanwhile is answered, and told that it was the last time: a connection
+    that is closed just as a request comes in would lose that.
+    """
     api.stopping.set()
+    await reception.linger(LINGER_SECONDS)
+    await dispatcher.stop(DRAIN_SECONDS)
     reception.pre_shutdown()
-    try:
-        async with asyncio.timeout(DRAIN_SECONDS):
-            await dispatcher.drain()
-    except TimeoutError:
-        log.warning("%d requests are still being worked on; stopping all the same", dispatcher.running)
     await reception.shutdown(GOODBYE_SECONDS)
+
+
+async def _shut(listeners: Sequence[asyncio.Server]) -> None:
+    """Take no connections any more: who comes now waits for the next agent. Those that were taken already are
+    made, for which asyncio wants the server to be open still.
+    """
+    loop = asyncio.get_running_loop()
+    for listener in listeners:
+        for each in listener.sockets:
+            loop.remove_reader(each.fileno())
+    await asyncio.sleep(0.01)
+    for listener in listeners:
+        listener.close()
 
 
 async def _keep(service: ModuleType, host: Host, dispatcher: Dispatcher) -> None:
@@ -189,6 +205,12 @@ class Reception(web.Server):
         if visit := self._visits.pop(handler, None):
             visit.gone.set()
         super().connection_lost(handler, exc)
+
+    async def linger(self, seconds: float) -> None:
+        """Wait for so long, or until everybody has left."""
+        end = time.monotonic() + seconds
+        while self._visits and time.monotonic() < end:  # noqa: ASYNC110 - many may come and go
+            await asyncio.sleep(0.01)
 
     def _request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
         http = _VisitorsRequest(message, payload, protocol, writer, task, self._loop)
