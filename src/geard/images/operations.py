@@ -24,7 +24,7 @@ async def pull_image(request: PullImage, work: Work) -> Pulled:
     engine = work.host.engine_named(request.engine)
 
     async def pull() -> None:
-        found = await bring(work.host, engine, name, work.say, fresh=True)
+        found = await bring(work.host, engine, name, work.say, fresh=True, request=work.id)
         work.conclude("done", f"{name} is {found.digest or found.id}")
 
     work.then(pull)
