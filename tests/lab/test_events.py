@@ -83,13 +83,15 @@ def test_why_a_gear_failed_is_told_also_while_no_agent_runs(host: Shell) -> None
         fill = "sleep 1; x=$(dd if=/dev/zero bs=1M count=90 | tr '\\0' a); sleep 9"
         host.gear("install", "--memory", "32m", APP, "big", "--start", "--", "sh", "-c", fill)
         killed = until_told(host, since, "failed", "big")
+        recorded = host.run(["cat", "/run/geard/gears/ctr-big/ended"]).stdout
         again = until_told(host, since, "restarting", "big")
         host.gear("stop", "big")
     finally:
         host.run(["systemctl", "start", "geard.socket", "geard-loopback.socket"])
     assert (failed["ExitStatus"], failed["Oom"]) == (3, False)
-    assert (killed["Oom"], killed["Signal"]) == (True, "KILL")
-    assert "memory" in killed["Message"]
+    # not every engine tells (podman 4.3 with control groups v1 does not)
+    assert (killed["Oom"], killed["Signal"]) == ("oom=yes" in recorded, "KILL")
+    assert ("memory" in killed["Message"]) is killed["Oom"]
     assert again["Restarts"] == 1
     found = json.loads(host.agent("GET", f"/events?follow=false&gear=web&since={since}", None, "-H",
                                   "Accept: application/x-ndjson").stdout.splitlines()[-1])  # fmt: skip
