@@ -22,7 +22,7 @@ from geard.logs.wanted import parse_wanted
 
 @operation
 async def follow_events(request: FollowEvents, work: Work) -> AsyncIterator[Event]:
-    gears = frozenset(check_id(gear.strip()) for gear in request.gear.split(",") if gear.strip())
+    gears = frozenset(check_id(name) for name in request.names())
     kinds = frozenset(kind.strip() for kind in request.kind.split(",") if kind.strip())
     started = asyncio.get_running_loop().time()
     wanted = parse_wanted(request, datetime.now().astimezone())

@@ -63,3 +63,7 @@ class FollowEvents(Request[Stream[Event]]):
     """nothing after this; following ends then"""
     after: str = ""
     """the cursor of an event: only what came after it"""
+
+    def names(self) -> tuple[str, ...]:
+        """The gears it is about; none: all."""
+        return tuple(name.strip() for name in self.gear.split(",") if name.strip())
