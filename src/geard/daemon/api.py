@@ -210,7 +210,11 @@ class Api:
             question.seen = steps_of(take_cursor(http.headers, query))
         if streams and (cursor := take_cursor(http.headers, query)):
             query["after"] = cursor
-        if streams and question.form is Form.SSE and {"follow", "timeout", "until"}.isdisjoint(map(str.lower, query)):
+        if (
+            streams
+            and question.form is Form.SSE
+            and {"follow", "timeout", "until"}.isdisjoint(map(str.lower, query))
+        ):
             query["follow"] = "true"  # whoever listens so comes back when it ends
         request = parse(question.entry.request, in_path, query, await _body(http))
         question.told = request.told()
