@@ -203,6 +203,10 @@ def _looks(found: Findings, counts: Counts) -> Iterator[Row]:
         yield _at_most("log: first line, p50", p50(values), 50, "ms", f" (p99 {p99(values):.1f} ms)")
     if values := found.samples.get("follow"):
         yield _at_most("log: new line to a follower, p50", p50(values), 20, "ms", f" (p99 {p99(values):.1f} ms)")
+    if values := found.samples.get("crowd"):
+        what = f"log: new line to the last of {found.facts['crowd']:.0f} followers, p50"
+        more = found.facts["crowd.threads"]
+        yield Row(what, f"{p50(values):.1f} ms (p99 {p99(values):.1f} ms; {more:+.0f} threads)", "", None)
 
 
 def _boots(found: Findings) -> Iterator[Row]:

@@ -355,10 +355,10 @@ def question(chance: random.Random, routes: list[Entry], image: str = "geard/sam
 
 
 def routes_to_try() -> list[Entry]:
-    """All but those that wait for something else: a log's lines, a registry."""
+    """All but those that wait for something else: a log's lines, an event, a registry."""
     catalog.load()
     rooms = [kind for kind in all_operations() if kind.__module__.startswith("geard.")]
-    quiet = ("/log", "/images/pull", "/registries/login")
+    quiet = ("/log", "/events", "/images/pull", "/registries/login")
     return [entry for entry in entries(rooms) if not entry.route.path.endswith(quiet)]
 
 

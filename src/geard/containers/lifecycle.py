@@ -12,6 +12,7 @@ from geard.containers.definition import Definition
 from geard.containers.folders import Folders, unit_name
 from geard.containers.units import gear_of
 from geard.dispatch.work import Work
+from geard.events.entries import ASKED, note
 from geard.failures import Conflict, Failure, TimedOut, Unavailable
 from geard.host.storage import locked, read_text
 from geard.images.names import check_image
@@ -51,12 +52,16 @@ async def complete(work: Work, id: str, *, renew: bool = False) -> Definition | 
         async with work.turn():
             if definition.complete and not renew:
                 image = await bring_pinned(
-                    host, engine, definition.image, definition.image_id, definition.digest, say
+                    host, engine, definition.image, definition.image_id, definition.digest, say, request=work.id
                 )
             else:
-                image = await bring(host, engine, check_image(definition.image), say)
+                image = await bring(host, engine, check_image(definition.image), say, request=work.id)
         done = await work.on_disk(installing.complete, host, id, definition.version, image, work.facets, work.id)
         if done is not None:
+            if done.version != definition.version:
+                newer = f"{done.image}, version {done.version}: another image has its name now"
+                note(work.host.journal, "updated", newer, gear=id, request=work.id, by=work.asker.name,
+                     version=done.version, image=done.image)  # fmt: skip
             _tell_ports(work, definition, done)
             await _fill_volumes(work, done)
             await hooks.pay(work, id)
@@ -67,7 +72,9 @@ def _tell_ports(work: Work, before: Definition, after: Definition) -> None:
     """Those that only the image could tell: the answer could not name them yet."""
     was, now = (part_of(PublishedPorts, definition.parts) for definition in (before, after))
     if now is not None and now.value and (was is None or was.value != now.value):
-        work.conclude("ports", f"PortMapping: {describe_mapping(now.value)}", after.id)
+        ports = describe_mapping(now.value)
+        work.conclude("ports", f"PortMapping: {ports}", after.id)
+        note(work.host.journal, "ports", ports, gear=after.id, request=work.id, by=work.asker.name)
 
 
 def has_volumes(definition: Definition) -> bool:
@@ -107,6 +114,7 @@ async def start(work: Work, id: str, *, restart: bool = False, renew: bool = Fal
     """
     if not work.lasting:
         systemd, unit = work.host.systemd, unit_name(id)
+        _note_asked(work, id, "restart" if restart else "start")
         await (systemd.restart(unit) if restart else systemd.start(unit))
         return
     definition = await _completed(work, id)
@@ -135,6 +143,7 @@ async def _started(work: Work, id: str, definition: Definition, *, restart: bool
         work.conclude("canceled", f"{id} was told to stop meanwhile", id)
         return
     work.say("starting", f"{'restarting' if restart else 'starting'} {id}", id)
+    _note_asked(work, id, "restart" if restart else "start")
     ask = host.systemd.restart if restart else host.systemd.start
     result = await ask(unit, wait=START_SECONDS)
     if not folders.wanted.is_symlink():
@@ -157,6 +166,11 @@ async def _started(work: Work, id: str, definition: Definition, *, restart: bool
         raise Unavailable(f"{id} does not stay up: {reason(state, folders)}", hint=f"gear log {id}")
 
 
+def _note_asked(work: Work, id: str, job: str) -> None:
+    """For events: what systemd does next was asked for by this request."""
+    note(work.host.journal, ASKED, job, gear=id, request=work.id, by=work.asker.name, job=job)
+
+
 async def _completed(work: Work, id: str) -> Definition | None:
     """The whole definition; where its image cannot be had, systemd is left trying and the Failure raised."""
     definition = await work.on_disk(versions.current, Folders.of(work.host.paths, id))
@@ -167,6 +181,7 @@ async def _completed(work: Work, id: str) -> Definition | None:
             return definition
         return await complete(work, id)
     except Failure:
+        _note_asked(work, id, "start")
         await work.host.systemd.start(unit_name(id))
         raise
 
@@ -222,6 +237,7 @@ async def boot(work: Work, id: str) -> None:
     definition = await work.on_disk(versions.current, Folders.of(work.host.paths, id))
     if definition is not None and definition.complete:
         await _fill_volumes(work, definition)
+    _note_asked(work, id, "start")
     result = await work.host.systemd.start(unit_name(id), wait=START_SECONDS)
     if result not in ("done", "canceled"):
         raise Unavailable(f"{id} did not start: {result}", hint=f"gear status {id}")
@@ -231,6 +247,7 @@ async def stop(work: Work, id: str, *, seconds: float = STOP_SECONDS) -> None:
     host, unit = work.host, unit_name(id)
     folders = Folders.of(host.paths, id)
     if not work.lasting:
+        _note_asked(work, id, "stop")
         await host.systemd.stop(unit)
         folders.owed_stop.unlink(missing_ok=True)
         return
@@ -241,6 +258,7 @@ async def stop(work: Work, id: str, *, seconds: float = STOP_SECONDS) -> None:
         work.conclude("stopped", f"{id} is stopped", id)
         return
     work.say("stopping", f"stopping {id}", id)
+    _note_asked(work, id, "stop")
     try:
         result = await host.systemd.stop(unit, wait=seconds)
     except TimedOut:
@@ -261,6 +279,7 @@ async def stop(work: Work, id: str, *, seconds: float = STOP_SECONDS) -> None:
 async def clear(work: Work, id: str) -> None:
     """Stop a gear that was hidden, and take away what is left of it."""
     host, unit = work.host, unit_name(id)
+    _note_asked(work, id, "stop")
     if not work.lasting:
         await host.systemd.stop(unit)
         return

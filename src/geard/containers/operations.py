@@ -46,12 +46,13 @@ from geard.containers.updating import only_asks_anew, updated, wish_of
 from geard.containers.wishes import check_sources, check_wish
 from geard.dispatch.operation import operation
 from geard.dispatch.work import Work
+from geard.events.entries import note
 from geard.failures import Denied, Failure, Invalid, NotFound, Unavailable, no_such_gear
 from geard.host.engine import Image
 from geard.host.storage import Changes, locked, read_text
 from geard.identifiers import check_id
 from geard.images.pulling import bring, check_obtainable
-from geard.ports.pairs import changed_ports, check_change
+from geard.ports.pairs import changed_ports, check_change, describe_mapping
 from geard.ports.requests import ChangedPorts, ChangePorts, PublishedPorts
 from geard.words import Part, decode, encode, part_of
 
@@ -65,6 +66,7 @@ async def install_container(request: InstallContainer, work: Work) -> InstalledC
     wish = msgspec.structs.replace(request, parts=parts)
     image = work.host.engine_named(request.engine).known(request.image)
     settled = await work.on_disk(installing.settle, work.host, wish, work.id, work.asker.name, work.facets, image)
+    _note(work, settled, "installed" if settled.new else "updated")
 
     # A start completes what is not complete; what is may mean another image by now. One that was known needs
     # nothing more, unless it has volumes to be made.
@@ -77,6 +79,17 @@ async def install_container(request: InstallContainer, work: Work) -> InstalledC
         )
     )  # fmt: skip
     return await _installed(work, settled, started=request.started)
+
+
+def _note(work: Work, settled: installing.Settled, kind: str, message: str = "") -> None:
+    """An event, where something has changed."""
+    if settled.changed:
+        now = settled.definition
+        message = message or f"{now.image}, version {now.version}"
+        note(
+            work.host.journal, kind, message, gear=now.id, request=work.id, by=work.asker.name,
+            version=now.version, image=now.image,
+        )  # fmt: skip
 
 
 @operation
@@ -196,9 +209,11 @@ async def update_container(request: UpdateContainer, work: Work) -> InstalledCon
         return wish
 
     async def settle(image: Image | None) -> installing.Settled:
-        return await work.on_disk(
+        settled = await work.on_disk(
             installing.settle_planned, host, id, plan, work.id, work.asker.name, work.facets, image
         )
+        _note(work, settled, "updated")
+        return settled
 
     def brought_in(settled: installing.Settled) -> GoOn:
         return GoOn(id=id, what="update", later=request.later, reload=settled.reload, changed=settled.changed)
@@ -223,7 +238,7 @@ async def update_container(request: UpdateContainer, work: Work) -> InstalledCon
     async def bring_about() -> None:
         try:
             async with work.turn():
-                image = await bring(host, engine, wish.image, say, fresh=renew)
+                image = await bring(host, engine, wish.image, say, fresh=renew, request=work.id)
             settled = await settle(image)
         except Failure:
             # Told, so not owed any more; one that is cut short still is.
@@ -286,6 +301,7 @@ async def roll_back_container(request: RollBackContainer, work: Work) -> Install
     settled = await work.on_disk(
         installing.roll_back, work.host, check_id(request.id), request.version, work.facets
     )
+    _note(work, settled, "updated", f"back to version {settled.definition.version}")
     work.owe(
         GoOn(id=request.id, what="update", later=request.later, reload=settled.reload, changed=settled.changed)
     )
@@ -308,6 +324,7 @@ async def change_ports(request: ChangePorts, work: Work) -> ChangedPorts:
     )  # fmt: skip
     work.owe(GoOn(id=request.id, what="ports", changed=settled.changed))
     ports = part_of(PublishedPorts, settled.definition.parts)
+    _note(work, settled, "ports", describe_mapping(ports.value if ports is not None else ()) or "none")
     return ChangedPorts(
         id=request.id,
         ports=ports.value if ports is not None else (),
@@ -369,10 +386,12 @@ def _owe_stop(folders: Folders) -> None:
 
 @operation
 async def delete_container(request: DeleteContainer, work: Work) -> Accepted:
-    check_id(request.id)
+    there = Folders.of(work.host.paths, request.id).unit.exists()
     found = await work.on_disk(deleting.hide, work.host, request.id, work.facets, purge=request.purge)
     if not found:
         return Accepted(id=request.id, message=f"{request.id} was not there")
+    if there:  # and is no more; what is left of an earlier deletion is no event
+        note(work.host.journal, "deleted", gear=request.id, request=work.id, by=work.asker.name)
     work.owe(GoOn(id=request.id, what="delete"))
     return Accepted(id=request.id, message=f"Deleted {request.id}")
 

@@ -33,6 +33,7 @@ from geard.daemon.forms import (
 )
 from geard.daemon.manners import check_manners
 from geard.daemon.pages import HEADERS, Pages, harmless
+from geard.daemon.streaming import Stall, Turns, steps_of, take_cursor
 from geard.daemon.table import Entry, PageEntry, Table, WrongMethod
 from geard.daemon.tally import OTHER, Name, Tally
 from geard.daemon.upgrade import AskersLine, UpgradeRequired, upgraded, wants_session
@@ -120,6 +121,8 @@ class Question:
     begun: float = field(default_factory=time.monotonic)
     headed: float | None = None
     """when the head of an answer that goes on was made"""
+    seen: int = 0
+    """how many steps of the report the asker has had"""
 
     @property
     def name(self) -> Name:
@@ -157,6 +160,7 @@ class Api:
         self.pages = Pages(self._table.entries, STATUS, Exposition(dispatcher.host, self.tally, self.measures))
         self._own_names = frozenset((socket.gethostname().lower(),))
         self._sessions = 0
+        self._turns = Turns()
         self.stopping = asyncio.Event()
         """set: streams that would go on for ever end now"""
 
@@ -205,6 +209,17 @@ class Api:
         if len(query) != len(http.rel_url.query):
             raise Invalid("the query says something twice")
         follow = route.mutates and _truth(query.pop("follow", ""))
+        streams = stream_item(answer_type(question.entry.request)) is not None
+        if follow:
+            question.seen = steps_of(take_cursor(http.headers, query))
+        if streams and (cursor := take_cursor(http.headers, query)):
+            query["after"] = cursor
+        if (
+            streams
+            and question.form is Form.SSE
+            and {"follow", "timeout", "until"}.isdisjoint(map(str.lower, query))
+        ):
+            query["follow"] = "true"  # whoever listens so comes back when it ends
         request = parse(question.entry.request, in_path, query, await _body(http))
         question.told = request.told()
         check_reach(asker, route, request)
@@ -261,7 +276,9 @@ class Api:
         lines = lines_of(question.form, question.id)
         response = _begin(question, status, lines, answer.headers())
         self._told(question, response)
-        return await self._send(question, response, lines, _report(running, answer, lines, patience))
+        return await self._send(
+            question, response, lines, _report(running, answer, lines, patience, question.seen)
+        )
 
     async def _stream(self, question: Question, items: AsyncIterator[Answer]) -> web.StreamResponse:
         first = asyncio.ensure_future(_next(items))
@@ -333,17 +350,20 @@ class Api:
         *,
         endless: bool = False,
     ) -> web.StreamResponse:
-        """Write `parts` as they come, at the pace they are read at, until they end or the asker leaves."""
+        """Write `parts` as they come, at the pace they are read at, until they end or the asker leaves; one that
+        stays and reads nothing is cut off after a while.
+        """
 
         async def write() -> None:
             async for part in parts:
                 if part:
+                    await self._turns.mine()
                     await response.write(part)
 
         if self.stopping.is_set():
             response.force_close()
         await response.prepare(question.http)
-        writing = asyncio.create_task(write())
+        writing, stall = asyncio.create_task(write()), Stall(question.http.transport)
         ends = {asyncio.create_task(question.visit.gone.wait())}
         if endless:
             ends.add(asyncio.create_task(self.stopping.wait()))
@@ -354,7 +374,10 @@ class Api:
                 )
                 if done:
                     break
-                if beat := lines.beat():
+                if stall.too_long(asyncio.get_running_loop().time()):
+                    stall.cut()
+                    break
+                if not stall.waiting and (beat := lines.beat()):
                     await response.write(beat)
         finally:
             for task in (writing, *ends):
@@ -501,12 +524,16 @@ def _patience(headers: Mapping[str, str], request: Request[Any]) -> float | None
 
 
 async def _report(
-    running: Running, answer: Answer, lines: Lines, patience: float | None
+    running: Running, answer: Answer, lines: Lines, patience: float | None, seen: int
 ) -> AsyncGenerator[bytes, None]:
+    """The answer, and the steps after the first `seen`."""
     yield lines.answer(answer)
+    number = 0
     try:
         async for step in _within(running.report(), patience, running.id):
-            yield lines.step(step)
+            number += 1
+            if number > seen:
+                yield lines.step(step, number)
     except LeftError as left:
         if not isinstance(lines, NdjsonLines):  # a program sees that it has no end, and asks again
             yield lines.failure(left)

@@ -25,7 +25,7 @@ async def pull_image(request: PullImage, work: Work) -> Pulled:
 
     async def pull() -> None:
         async with work.turn():
-            found = await bring(work.host, engine, name, work.say, fresh=True)
+            found = await bring(work.host, engine, name, work.say, fresh=True, request=work.id)
         work.conclude("done", f"{name} is {found.digest or found.id}")
 
     work.owe(PullImage(image=name, engine=engine.name), first=pull)

@@ -22,7 +22,7 @@ from geard.exchange import Session
 from geard.failures import Denied, Failure, TimedOut, Unauthenticated, Unavailable, failure_of_kind
 from geard.identifiers import DEFAULT_PORT, Place, RequestIds, new_request_id
 from geard.request import Follow, Progress, Request, Stream, answer_type, stream_item
-from geard.transport import known_hosts
+from geard.transport import ConnectionBroken, known_hosts
 from geard.transport.frames import PROTOCOL
 from geard.transport.known_hosts import TlsPlace
 from geard.transport.session import HttpSession
@@ -58,7 +58,8 @@ class HttpTransport:
             return cast(R, self._session(call))
         item = stream_item(kind)
         if item is not None:
-            return cast(R, self._stream(call, item))
+            # Who follows goes on from what they were given, which is theirs to say: not asked again here.
+            return cast(R, self._stream(call, item, again=getattr(request, "follow", None) is not True))
         if call.method in ("GET", "HEAD"):
             return cast(R, self._question(call, kind))
         return cast(R, self._perform(call, kind, follow))
@@ -80,9 +81,17 @@ class HttpTransport:
 
         return _convert(_decode(self._twice(ask, id), self._name), kind)
 
-    def _stream(self, call: Call, item: Any) -> Stream[Any]:
+    def _stream(self, call: Call, item: Any, *, again: bool) -> Stream[Any]:
         id = new_request_id()
-        response = self._twice(lambda: self._ask(call, NDJSON, id), id)
+        if again:
+            response = self._twice(lambda: self._ask(call, NDJSON, id), id)
+        else:
+            self.close()  # one that was kept alive may have ended
+            try:
+                response = self._ask(call, NDJSON, id)
+            except (_BrokenError, TimeoutError):
+                self.close()
+                raise _broken(self._name) from None
         connection, self._connection = self._connection, None  # the stream's own from now on
         assert connection is not None
         return _HttpStream(connection, _events(response, self._name), item, self._name)
@@ -326,8 +335,8 @@ def _failure(value: dict[str, Any]) -> Failure:
     return failure_of_kind(kind, message, hint=str(value.get("Hint", "")), data=value.get("Data"))
 
 
-def _broken(name: str, hint: str = "") -> Unavailable:
-    return Unavailable(f"the connection to {name} broke", hint=hint)
+def _broken(name: str, hint: str = "") -> ConnectionBroken:
+    return ConnectionBroken(f"the connection to {name} broke", hint=hint)
 
 
 def _decode(text: bytes, name: str) -> dict[str, Any]:
