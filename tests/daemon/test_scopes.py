@@ -72,13 +72,10 @@ def test_who_is_bounded_to_other_ids_is_refused(afar: Afar, entry: Entry) -> Non
 
 def test_who_may_only_read_sees_no_value_of_variables_nor_of_commands(afar: Afar, tmp_path: Path) -> None:
     secret = "correct-horse-battery"
-    id = "ab" * 16
-    afar.root(
-        "--request-id", id, "install", IMAGE, "hidden", f"PASSWORD={secret}", "--", "serve", f"--key={secret}"
-    )
+    afar.root("install", IMAGE, "hidden", f"PASSWORD={secret}", "--", "serve", f"--key={secret}")
     afar.root("update", "hidden", "--", "serve", "--key=other")
     afar.root("secret", "create", "hidden-key", stdin=secret)
-    asked = 0
+    asked, id = 0, json.loads(afar.ask("GET", "/requests", token=tokens["read"]).text)["Requests"][0]["Id"]
     for entry in routes():
         if entry.route.scope == "read" and not entry.route.mutates:
             path = entry.route.path.format(id=id if entry.route.path.startswith("/request/") else "hidden")
