@@ -14,9 +14,9 @@ FarEnd = Literal["reachable", "refused", "no answer", "unresolved", "incomplete"
 class Inside(Word):
     """Where a gear's program finds a link: an address of its own making and a port."""
 
+    from_port: int
     from_host: str = ""
     """an IPv4 address; empty is 127.0.0.1"""
-    from_port: int
     protocol: Protocol = "tcp"
 
     @property

@@ -28,6 +28,7 @@ from typing import Any
 SOCKET = "/run/docker.sock"
 DOCKER = ("/usr/bin/docker", "--config", "/etc/geard/docker")
 RUN = "/run/geard/gears"
+LINK = "/usr/lib/geard/gear-link"
 BACK_SECONDS = 90.0
 """how long a dockerd that went away may take to come back, before its gears count as lost"""
 ENGINE_FAILED = 125
@@ -85,6 +86,9 @@ def _follow(name: str) -> int:
         return _failed(name, "its container was removed as it started")
     _write(f"{RUN}/{name}/pid", str(found["State"]["Pid"]))
     _write(f"{RUN}/{name}/cid", found["Id"])
+    if os.path.exists(f"{RUN}/{name}/links"):
+        link = [LINK, name, str(found["State"]["Pid"])]
+        os.waitpid(os.posix_spawn(LINK, link, os.environ), 0)
     _open_door("add", found)
     _notify("READY=1")
     stop.repeat()
