@@ -84,6 +84,11 @@ def is_here(address: str) -> bool:
         return True
 
 
+def as_the_host_has_it(led: Led) -> str:
+    """The address at which the host itself finds a far end: while no gear runs, their bridge is not there."""
+    return "127.0.0.1" if led.here and not is_here(led.address) else led.address
+
+
 def connect(address: str, port: int, seconds: float = PROBE_SECONDS) -> str:
     """Whether something answers on a TCP port: `reachable`, `refused`, `no answer`."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as line:

@@ -29,7 +29,8 @@ def parse_links(texts: Iterable[str]) -> tuple[NetworkLink, ...] | None:
 
     Raises Invalid.
     """
-    items = [item.strip() for text in texts for item in text.split(",")]
+    # The README writes -n=127.0.0.2:…, which as a short option leaves the '=' to the value.
+    items = [item.strip() for text in texts for item in text.removeprefix("=").split(",")]
     if not items:
         return None
     if items in (["none"], [""]):

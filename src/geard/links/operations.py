@@ -15,7 +15,7 @@ from geard.host import Host
 from geard.host.storage import Changes, locked
 from geard.identifiers import bucket, check_id
 from geard.links import live, netns, store
-from geard.links.far_ends import PROBE_SECONDS, lead, look_up, names_of, outcome
+from geard.links.far_ends import PROBE_SECONDS, as_the_host_has_it, lead, look_up, names_of, outcome
 from geard.links.file import Link
 from geard.links.forms import changed_links, check_change, from_file
 from geard.links.requests import (
@@ -176,7 +176,7 @@ async def _state(link: Link, to: Led | None, pid: int, probe: bool) -> FarEnd:
         return "unresolved"
     if not probe or link.protocol != "tcp":
         return "unknown"
-    where = (link.from_host, link.from_port) if pid else (to.address, to.port)
+    where = (link.from_host, link.from_port) if pid else (as_the_host_has_it(to), to.port)
     try:
         line = await asyncio.to_thread(netns.inside, pid, _socket) if pid else _socket()
     except OSError:

@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Collection, Iterable
 
-from geard.links.far_ends import connect, is_here, is_the_host
+from geard.links.far_ends import as_the_host_has_it, connect, is_here, is_the_host
 from geard.links.file import Link, is_ipv4, variables
 from geard.links.live import Place, follow, read_links
 
@@ -53,7 +53,9 @@ def wait(place: Place, engine: str, alive: Callable[[], None], probe: Callable[[
             to = led.get((link.protocol, link.from_host, link.from_port))
             if not link.wait or (to is not None and (to.address, to.port) in answered):
                 continue
-            state = probe(to.address, to.port) if to is not None and to.address else "its address is not known"
+            state = "its address is not known"
+            if to is not None and to.address:
+                state = probe(as_the_host_has_it(to), to.port)
             if state == "reachable" and to is not None:
                 answered.add((to.address, to.port))
             elif time.monotonic() - began >= link.wait:
