@@ -148,6 +148,7 @@ def test_a_gear_that_was_started_without_links_gets_them_while_it_runs(host: She
     assert [met(host, name, "127.0.0.1:8081") for name in ("web", "app")] == ["one", "one"]
 
 
+@BOTH
 def test_a_link_is_there_before_a_programs_first_call(host: Shell) -> None:
     echo(host, "one", 4107)
     first = "nc -w2 127.0.0.1 8081 </dev/null || echo refused; sleep 1000"
@@ -171,7 +172,7 @@ def test_datagrams_are_led_too_and_move_at_once(host: Shell) -> None:
 
 
 @BOTH
-def test_a_connection_goes_on_while_its_far_end_lives_and_ends_with_that(host: Shell) -> None:
+def test_a_connection_goes_on_while_its_far_end_lives(host: Shell) -> None:
     echo(host, "one", 4107)
     echo(host, "two", 4108)
     host.run(["systemctl", "start", "geard"])
@@ -197,13 +198,34 @@ def test_a_connection_goes_on_while_its_far_end_lives_and_ends_with_that(host: S
     assert "met one" in written(host, "web") and not [
         line for line in written(host, "web") if line.startswith("over")
     ]
-    # Its far end goes without a word, as with a host that dies: the kernel of that namespace says nothing more.
-    host.sh(
-        "nft add table ip gone; nft 'add chain ip gone f { type filter hook forward priority -200; }';"
-        " nft add rule ip gone f tcp sport 7 drop; nft add rule ip gone f ct original proto-dst 4107 drop"
-    )
+
+
+def test_a_connection_ends_where_its_far_end_is_gone_without_a_word(host: Shell) -> None:
+    echo(host, "one", 4107)
+    echo(host, "two", 4108)
+    host.run(["systemctl", "start", "geard"])
+    # It only listens: nothing that it sends could come back with a reset.
+    listen = """
+import socket, time
+line = socket.create_connection(("127.0.0.1", 8081), timeout=None)
+print("met", line.recv(100).decode().strip(), flush=True)
+try:
+    print("over", line.recv(100), flush=True)
+except OSError as error:
+    print("over", error, flush=True)
+time.sleep(1000)
+"""
+    host.gear("install", TOOLS, "web", "-n", f"8081:{host.address}:4107", "--start", "--stop-timeout", "0",
+        *PYTHON, "--", "-c", listen)  # fmt: skip
+    eventually(lambda: "met one" in written(host, "web"))
+    # As with a host that dies: nothing of that far end comes through any more.
+    host.sh("nft add table ip gone; nft 'add chain ip gone f { type filter hook forward priority -200; }';"
+        " nft add rule ip gone f tcp sport 7 ct original proto-dst 4107 drop;"
+        " nft add rule ip gone f tcp dport 7 ct original proto-dst 4107 drop")  # fmt: skip
     try:
+        host.gear("link", "-n", f"8081:{host.address}:4108", "web")
         eventually(lambda: any(line.startswith("over") for line in written(host, "web")), 60)
+        assert "two" in met(host, "web", "127.0.0.1:8081")
     finally:
         host.sh("nft delete table ip gone")
 

@@ -17,12 +17,13 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from geard.links import file, netns
-from geard.links.far_ends import lead, look_up, names_of
+from geard.links.far_ends import is_here, lead, look_up, names_of
 from geard.links.file import Link
 from geard.links.rules import Led, render_inside, render_openings
 
@@ -175,6 +176,36 @@ def enter(place: Place, pid: int) -> None:
         if now is not None:
             netns.inside(pid, lambda: _enter(now.led))
             _write(f"{place.state}/links-pid", f"{pid}\n")
+
+
+def enter_early(place: Place, folder: str, seconds: float) -> bool:
+    """The same for Docker Engine, which has no such hook: it makes a namespace known by a file in `folder`, gives
+    it its address, and then starts the program some milliseconds later. Whether it was seen in time to try.
+    """
+    now = standing(place)
+    others: set[str] = set()
+    end = time.monotonic() + seconds
+    while now is not None and time.monotonic() < end:
+        with suppress(OSError):
+            for name in os.listdir(folder):
+                if name in others:
+                    continue
+                found = netns.inside(f"{folder}/{name}", lambda: _addresses_here(now.address))
+                if found is True:
+                    netns.inside(f"{folder}/{name}", lambda: _enter(now.led))
+                    return True
+                if found is False:
+                    others.add(name)
+        time.sleep(0.001)
+    return False
+
+
+def _addresses_here(address: str) -> bool | None:
+    """Whether this namespace has the address; None where it has none at all yet."""
+    if is_here(address):
+        return True
+    with open("/proc/thread-self/net/route", encoding="ascii") as routes:
+        return False if len(routes.readlines()) > 1 else None
 
 
 def _enter(led: Sequence[Led]) -> None:

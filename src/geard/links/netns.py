@@ -22,17 +22,18 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _loading = threading.Lock()  # libnftables keeps state of its own beside the context
 
 
-def inside(pid: int, deed: Callable[[], T]) -> T:
-    """What `deed` gives, run in the network namespace of a process; sockets it makes stay there.
+def inside(where: int | str, deed: Callable[[], T]) -> T:
+    """What `deed` gives, run in the network namespace of a process or a path; sockets it makes stay there.
 
-    Raises OSError where the process has gone, and what `deed` raises.
+    Raises OSError where that has gone, and what `deed` raises.
     """
+    path = where if isinstance(where, str) else f"/proc/{where}/ns/net"
     result: list[T] = []
     failed: list[BaseException] = []
 
     def enter() -> None:
         try:
-            fd = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 if _libc.setns(fd, CLONE_NEWNET):
                     raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
@@ -42,7 +43,7 @@ def inside(pid: int, deed: Callable[[], T]) -> T:
         except BaseException as error:  # noqa: BLE001 - handed to whoever waits for it
             failed.append(error)
 
-    thread = threading.Thread(target=enter, name=f"netns {pid}")
+    thread = threading.Thread(target=enter, name=f"netns {where}")
     thread.start()
     thread.join()
     if failed:
