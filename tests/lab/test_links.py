@@ -218,10 +218,11 @@ time.sleep(1000)
     host.gear("install", TOOLS, "web", "-n", f"8081:{host.address}:4107", "--start", "--stop-timeout", "0",
         *PYTHON, "--", "-c", listen)  # fmt: skip
     eventually(lambda: "met one" in written(host, "web"))
-    # As with a host that dies: nothing of that far end comes through any more.
-    host.sh("nft add table ip gone; nft 'add chain ip gone f { type filter hook forward priority -200; }';"
-        " nft add rule ip gone f tcp sport 7 ct original proto-dst 4107 drop;"
-        " nft add rule ip gone f tcp dport 7 ct original proto-dst 4107 drop")  # fmt: skip
+    # As with a host that dies: nothing comes through to that far end any more.
+    host.sh(
+        "nft add table ip gone; nft 'add chain ip gone f { type filter hook postrouting priority 200; }';"
+        " nft add rule ip gone f ct original proto-dst 4107 drop"
+    )
     try:
         host.gear("link", "-n", f"8081:{host.address}:4108", "web")
         eventually(lambda: any(line.startswith("over") for line in written(host, "web")), 60)

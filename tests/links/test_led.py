@@ -8,7 +8,7 @@ import pytest
 
 from geard.links.far_ends import lead, look_up, names_of
 from geard.links.file import Link
-from geard.links.rules import Led, render_inside, render_openings
+from geard.links.rules import Led, render_change, render_inside, render_openings
 from geard.links.starting import find_circle
 
 GATEWAY = "10.183.0.1"
@@ -25,6 +25,17 @@ def test_the_rules_in_a_gear(request: pytest.FixtureRequest) -> None:
     if request.config.getoption("--update-golden"):
         GOLDEN.write_text(found)
     assert found == GOLDEN.read_text()
+
+
+def test_a_change_leaves_the_rules_and_has_the_same_elements() -> None:
+    assert render_change(LED).splitlines() == [
+        "flush map ip geard_links to",
+        "flush set ip geard_links nowhere",
+        "add element ip geard_links to { tcp . 127.0.0.2 . 8081 : 9.8.23.14 . 8080,"
+        " udp . 192.168.1.1 . 53 : 10.183.0.1 . 5353 }",
+        "add element ip geard_links nowhere { tcp . 127.0.0.1 . 82 }",
+    ]
+    assert render_change(()).splitlines() == ["flush map ip geard_links to", "flush set ip geard_links nowhere"]
 
 
 def test_without_links_nothing_is_led() -> None:

@@ -25,7 +25,7 @@ from typing import NamedTuple
 from geard.links import file, netns
 from geard.links.far_ends import is_here, lead, look_up, names_of
 from geard.links.file import Link
-from geard.links.rules import Led, render_inside, render_openings
+from geard.links.rules import Led, render_change, render_inside, render_openings
 
 
 class Standing(NamedTuple):
@@ -140,7 +140,7 @@ def _settle(
     if _openings(had) or _openings(now):
         _open(place.run, load)
     if pid and now is not None:
-        netns.inside(pid, lambda: _enter(now.led))
+        netns.inside(pid, lambda: _change(now.led))
     os.unlink(unfinished)
 
 
@@ -206,6 +206,13 @@ def _addresses_here(address: str) -> bool | None:
         return True
     with open("/proc/thread-self/net/route", encoding="ascii") as routes:
         return False if len(routes.readlines()) > 1 else None
+
+
+def _change(led: Sequence[Led]) -> None:
+    try:
+        netns.load(render_change(led))
+    except OSError:  # it was started without links
+        _enter(led)
 
 
 def _enter(led: Sequence[Led]) -> None:

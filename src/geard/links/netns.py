@@ -53,18 +53,25 @@ def inside(where: int | str, deed: Callable[[], T]) -> T:
 
 def load(rules: str) -> None:
     """In the thread's own namespace, one transaction. Raises OSError with libnftables' words."""
-    with _loading:
+    _loading.acquire()
+    try:
         nft = _libnftables()
         context = nft.nft_ctx_new(0)
-        try:
-            nft.nft_ctx_buffer_error(context)
-            if nft.nft_run_cmd_from_buffer(context, rules.encode()):
-                said = (nft.nft_ctx_get_error_buffer(context) or b"").decode(errors="replace").strip()
-                raise OSError(
-                    f"the kernel does not take the rules: {said.splitlines()[0] if said else 'no reason'}"
-                )
-        finally:
-            nft.nft_ctx_free(context)
+        nft.nft_ctx_buffer_error(context)
+        failed = nft.nft_run_cmd_from_buffer(context, rules.encode())
+        said = (nft.nft_ctx_get_error_buffer(context) or b"").decode(errors="replace").strip()
+    except BaseException:
+        _loading.release()
+        raise
+
+    def free() -> None:
+        nft.nft_ctx_free(context)
+        _loading.release()
+
+    # Closing its socket waits until the kernel has disposed of the old rules (7 to 20 ms); nobody else need.
+    threading.Thread(target=free, name="nft", daemon=True).start()
+    if failed:
+        raise OSError(f"the kernel does not take the rules: {said.splitlines()[0] if said else 'no reason'}")
 
 
 def lead_loopback() -> None:
@@ -107,6 +114,7 @@ _REQUEST, _ACK, _DUMP = 0x1, 0x4, 0x300
 _CT_GET, _CT_DELETE = 0x101, 0x102
 _SOCK_DESTROY = 21
 _ERROR, _DONE = 2, 3
+_ESTABLISHED = 3  # TCP_CONNTRACK_ESTABLISHED
 _PROTOCOLS = {6: "tcp", 17: "udp"}
 
 
@@ -124,7 +132,14 @@ def _connection(body: bytes) -> Connection | None:
     first, answer = _ends(facts[1]), _ends(facts[2])
     if first is None or answer is None or first[2] == answer[1] or answer[1][0].startswith("127."):
         return None
+    if first[0] == "tcp" and not _is_established(facts.get(4, b"")):
+        return None
     return Connection(first[0], first[1], first[2], answer[1], facts[1])
+
+
+def _is_established(raw: bytes) -> bool:
+    """CTA_PROTOINFO_TCP, CTA_PROTOINFO_TCP_STATE: it has begun and nobody has ended it."""
+    return dict(_attributes(dict(_attributes(raw)).get(1, b""))).get(1, b"\0")[0] == _ESTABLISHED
 
 
 Ends = tuple[str, tuple[str, int], tuple[str, int]]

@@ -92,20 +92,19 @@ def _unit(host: Host, id: str) -> Path:
 async def _follow(work: Work, gear: LinkedContainer) -> None:
     """Done again where nothing has changed: whoever changed it may have been killed before this."""
     what = "are changed" if gear.changed else "are as they were"
-    state = await work.host.systemd.state(f"ctr-{gear.id}.service")
-    if state.active == "activating" and work.lasting:
-        # It may have read the links before they were changed, and not run yet.
-        await _follow_now(work, gear.id)
+    running = await _follow_now(work, gear.id)
+    if not running and work.lasting:
+        # A start may have looked for links before there were any, and run since.
         with suppress(TimeoutError):
             async with asyncio.timeout(SETTLE_SECONDS):
                 await _until_started(work.host, f"ctr-{gear.id}.service")
-    running = await _follow_now(work, gear.id)
+        running = await _follow_now(work, gear.id)
     work.conclude(
         "linked",
         f"the links of {gear.id} {what}" + ("" if running else "; it does not run now"),
         gear.id,
     )
-    if running:
+    if running and gear.changed:
         ended = await asyncio.to_thread(cut_gone, store.place(work.host.paths, gear.id))
         if ended:
             work.say("cut", f"{ended} connections of {gear.id} to far ends that are gone are ended", gear.id)

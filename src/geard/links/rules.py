@@ -35,8 +35,7 @@ def render_inside(led: Sequence[Led]) -> str:
     refused: 192.168.1.1 must not be somebody else's on the host's network.
     Before -100, where Docker has rules of its own in there (127.0.0.11).
     """
-    to = [f"{_inside(each)} : {each.address} . {each.port}" for each in led if each.address]
-    nowhere = [_inside(each) for each in led if not each.address]
+    to, nowhere = _elements_of(led)
     return f"""\
 table ip {TABLE}
 delete table ip {TABLE}
@@ -59,6 +58,22 @@ table ip {TABLE} {{
     }}
 }}
 """
+
+
+def render_change(led: Sequence[Led]) -> str:
+    """The same where the table is there already: its rules stay, so that no hook of the kernel's is taken out and
+    put in again, which waits for all processors.
+    """
+    to, nowhere = _elements_of(led)
+    lines = [f"flush map ip {TABLE} to", f"flush set ip {TABLE} nowhere"]
+    lines += [f"add element ip {TABLE} to {{ {', '.join(to)} }}"] if to else []
+    lines += [f"add element ip {TABLE} nowhere {{ {', '.join(nowhere)} }}"] if nowhere else []
+    return "\n".join(lines) + "\n"
+
+
+def _elements_of(led: Sequence[Led]) -> tuple[list[str], list[str]]:
+    to = [f"{_inside(each)} : {each.address} . {each.port}" for each in led if each.address]
+    return to, [_inside(each) for each in led if not each.address]
 
 
 def render_openings(openings: Iterable[tuple[str, Led]]) -> str:
