@@ -59,12 +59,13 @@ def read_links(place: Place) -> tuple[Link, ...]:
 
 
 def standing(place: Place) -> Standing | None:
-    """None where the gear has not been started with links."""
+    """None where the gear has not been started with links, or nobody can make sense of what is written there."""
     lines = _read(f"{place.state}/links").splitlines()
-    if not lines:
+    try:
+        _, address, gateway = lines[0].split(" ")
+        return Standing(address, gateway, tuple(_parse_led(line) for line in lines[1:]))
+    except (ValueError, IndexError):
         return None
-    _, address, gateway = lines[0].split(" ")
-    return Standing(address, gateway, tuple(_parse_led(line) for line in lines[1:]))
 
 
 def _parse_led(line: str) -> Led:
