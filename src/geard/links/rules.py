@@ -54,7 +54,7 @@ table ip {TABLE} {{
         type filter hook output priority -10; policy accept;
         ct state established,related accept
         meta l4proto tcp meta l4proto . ip daddr . th dport @nowhere reject with tcp reset
-        meta l4proto . ip daddr . th dport @nowhere reject with icmp port-unreachable
+        meta l4proto . ip daddr . th dport @nowhere reject with icmp type port-unreachable
     }}
 }}
 """
