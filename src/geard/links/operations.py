@@ -122,7 +122,7 @@ async def _follow_now(work: Work, id: str) -> bool:
         store.follow(work.host, id)
         return bool(live.process(store.place(work.host.paths, id)))
 
-    return await work.on_disk(follow)
+    return await asyncio.to_thread(follow)  # not among the disk's threads: a name server may be slow
 
 
 @operation
