@@ -221,7 +221,7 @@ time.sleep(1000)
     # As with a host that dies: nothing comes through to that far end any more.
     host.sh(
         "nft add table ip gone; nft 'add chain ip gone f { type filter hook postrouting priority 200; }';"
-        " nft add rule ip gone f ct original proto-dst 4107 drop"
+        " nft add rule ip gone f meta l4proto tcp ct original proto-dst 4107 drop"
     )
     try:
         host.gear("link", "-n", f"8081:{host.address}:4108", "web")
