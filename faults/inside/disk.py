@@ -186,6 +186,9 @@ def _left_over(held: dict[str, set[str]]) -> Iterator[str]:
     for link in _links():
         if link.name.endswith(".tmp") or not link.exists():
             yield f"{link} leads nowhere"
+    for path in BASE.glob("ports/links/*/*"):
+        if str(BASE / "units" / path.parent.name / f"ctr-{path.name}.service") not in held:
+            yield f"{path} was left of a gear that is not there"
     for place in FOLDERS:
         for path in place.rglob(".*"):
             yield f"{path} was left"

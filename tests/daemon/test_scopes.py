@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -64,6 +65,7 @@ def test_who_is_bounded_to_other_ids_is_refused(afar: Afar, entry: Entry) -> Non
         "/container/{id}/preview": {"Image": IMAGE},
         "/container/{id}/exec": {"Command": ["id"]},
         "/secret/{id}": {"Value": "eA=="},
+        "/containers/links": {"Links": [{"Id": "web"}]},
     }
     body = None if entry.method in ("GET", "DELETE") else bodies.get(entry.route.path, {})
     reply = afar.ask(entry.method, entry.route.path.format(id="web"), body, token=tokens["bounded"])

@@ -497,4 +497,4 @@ async def get_container_status(request: GetContainerStatus, work: Work) -> Conta
 async def show_definition(request: ShowDefinition, work: Work) -> DefinitionText:
     folders = Folders.of(work.host.paths, request.id)
     await work.on_disk(versions.require, folders)
-    return DefinitionText(id=request.id, files=await work.on_disk(looking.files, folders))
+    return DefinitionText(id=request.id, files=await work.on_disk(looking.files, work.host, folders, work.facets))

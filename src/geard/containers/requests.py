@@ -42,15 +42,6 @@ class Limits(Word):
     pids: int | None = None
 
 
-class NetworkLink(Word):
-    """What the original's client asks for with `-n`; see `check_wish`."""
-
-    from_host: str = ""
-    from_port: int = 0
-    to_host: str = ""
-    to_port: int = 0
-
-
 class InstalledContainer(Answer):
     example = {
         "Id": "web-1",
@@ -101,7 +92,6 @@ class Wish(Word):
     """the default, said aloud"""
     socket_activation: bool = False
     skip_socket_proxy: bool = False
-    network_links: tuple[NetworkLink, ...] = ()
     command: tuple[str, ...] = ()
     entrypoint: tuple[str, ...] | None = None
     volume_config: VolumeConfig = VolumeConfig()

@@ -34,8 +34,6 @@ def check_wish(wish: Wish, asker: Asker, allowed: Allowances | None = None) -> N
         raise Invalid(f"{wish.image!r} is given as image and as name", hint="gear install IMAGE NAME...")
     if wish.simple and wish.isolate:
         raise Invalid("a gear is either simple or isolated", hint="isolated is the default; leave both out")
-    if wish.network_links:
-        raise Invalid("gears cannot be linked yet", hint="leave NetworkLinks (-n) out")
     check_slice(wish.systemd_slice)
     if wish.stop_timeout is not None and not 0 <= wish.stop_timeout <= STOP_LIMIT:
         raise Invalid(f"a stop timeout of {wish.stop_timeout} s", hint=f"0 to {STOP_LIMIT}")
