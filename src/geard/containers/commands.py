@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -34,12 +33,10 @@ from geard.containers.requests import (
     StartWanted,
     StopContainer,
     UpdateContainer,
-    Volume,
-    VolumeConfig,
-    VolumeMount,
 )
 from geard.containers.sizes import parse_size
 from geard.containers.slices import SLICES
+from geard.containers.volumes import parse_volumes
 from geard.environments.file import parse_argument
 from geard.failures import Invalid
 from geard.identifiers import Locator, parse_place
@@ -120,7 +117,7 @@ def install(arguments: tuple[str, ...], **given: Any) -> None:
         "isolate": given["isolate"],
         "command": command,
         "entrypoint": (given["entrypoint"],) if given["entrypoint"] else None,
-        "volume_config": _volumes(given["volumes"]),
+        "volume_config": parse_volumes(given["volumes"]),
         **_words(given, variables),
     }
     if given["print_unit"] or given["dry_run"]:
@@ -217,7 +214,7 @@ def update(arguments: tuple[str, ...], **given: Any) -> None:
         "renew": given["pull"],
         "command": command or None,
         "entrypoint": None if entrypoint is None else (entrypoint,) if entrypoint else (),
-        "volume_config": _volumes(given["volumes"]) if given["volumes"] else None,
+        "volume_config": parse_volumes(given["volumes"]) if given["volumes"] else None,
         "later": given["later"],
         **_words(given, variables),
     }
@@ -295,31 +292,6 @@ def _label(text: str) -> tuple[str, str]:
 def _names(host: str) -> list[str]:
     answer = session.transport(parse_place(host)).send(ListContainers(all=True))
     return [row.id for row in answer.containers]
-
-
-_ESCAPED = re.compile(r"\\([,:\\])")
-
-
-def _split(text: str, at: str) -> list[str]:
-    r"""At each comma or colon that has no backslash before it; `\\` is a backslash that is none."""
-    return re.findall(rf"(?:^|{at})((?:\\.|[^{at}\\]|\\$)*)", text, re.DOTALL)
-
-
-def _volumes(items: Sequence[str]) -> VolumeConfig:
-    own: list[Volume] = []
-    mounts: list[VolumeMount] = []
-    for item in (part for text in items for part in _split(text, ",")):
-        fields = [_ESCAPED.sub(r"\1", field) for field in _split(item, ":")]
-        if len(fields) == 1:
-            own.append(Volume(path=fields[0]))
-        elif len(fields) in (2, 3) and (len(fields) == 2 or fields[2] in ("ro", "rw")):
-            mounts.append(VolumeMount(path=fields[0], host_path=fields[1], read_only=fields[2:] == ["ro"]))
-        else:
-            raise Invalid(
-                f"{item!r} is no volume",
-                hint=r"PATH, or HOST_PATH:PATH, or HOST_PATH:PATH:ro; in a path \, is a comma, \: a colon",
-            )
-    return VolumeConfig(volumes=tuple(own), volume_mounts=tuple(mounts))
 
 
 def _simple_change(name: str, request: Any, doc: str) -> None:
