@@ -55,8 +55,11 @@ def rows(plan: Plan) -> list[str]:
 
 def sees(plan: Plan, container: str) -> list[str]:
     """Where an instance finds those it is linked to, and at which host they are; the same for all of a container."""
-    tables = {tuple(f"{link.place} {link.to_host}" for link in gear.links) for gear in plan.gears
-              if gear.instance.container == container}
+    tables = {
+        tuple(f"{link.place} {link.to_host}" for link in gear.links)
+        for gear in plan.gears
+        if gear.instance.container == container
+    }
     assert len(tables) == 1, f"instances of {container} are linked differently: {tables}"
     return list(tables.pop())
 
@@ -124,7 +127,9 @@ def test_what_instances_see_of_each_other() -> None:
         "127.0.0.1:8080 hostB",
         "127.0.0.2:8080 hostA",
     ]
-    assert sees(plan_deployment(fixture("openshift_deploy.json"), TWO), "origin-broker") == ["127.0.0.1:27017 hostB"]
+    assert sees(plan_deployment(fixture("openshift_deploy.json"), TWO), "origin-broker") == [
+        "127.0.0.1:27017 hostB"
+    ]
     assert sees(plan_deployment(fixture("redis_martini_deploy.json"), TWO), "martini-web") == [
         "127.0.0.1:6379 hostB"
     ]
@@ -277,7 +282,9 @@ def test_addresses_skip_what_no_host_can_have() -> None:
 
 def test_a_link_that_asks_for_more_moves_the_address_it_does_not_fit() -> None:
     plan = plan_deployment(web(2), TWO)
-    plan = plan_deployment(again(plan, containers=web(2, links=(Link(to="web", match_port=True),)).containers), TWO)
+    plan = plan_deployment(
+        again(plan, containers=web(2, links=(Link(to="web", match_port=True),)).containers), TWO
+    )
     assert rows(plan) == [f"web-1 {A} 8080 -> 127.0.0.1:8080", f"web-2 {B} 8080 -> 127.0.0.2:8080"]
 
 

@@ -37,4 +37,6 @@ def deployed(plan: Plan, host: str) -> Deployed:
 
 
 def carried_out(plan: Plan) -> There:
-    return There({host: deployed(plan, host) for host in dict.fromkeys([*plan.hosts, *(g.on for g in plan.gears)])})
+    return There(
+        {host: deployed(plan, host) for host in dict.fromkeys([*plan.hosts, *(g.on for g in plan.gears)])}
+    )

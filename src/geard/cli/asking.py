@@ -40,15 +40,16 @@ class Session:
         """Whether this process does itself what is asked of `place`."""
         return place.local and os.geteuid() == 0 and self.local is not None
 
-    def transport(self, place: Place) -> Transport:
+    def transport(self, place: Place, request_id: str = "") -> Transport:
+        """How to ask there. `request_id` is for an agent, in place of the one given on the command line."""
         if self.in_process(place) and self.local is not None:
             self.here = self.here or self.local(self.request_id)
             return self.here
         from geard.transport.http import HttpTransport  # noqa: PLC0415 - 20 ms that --help need not pay
 
         if not place.local:
-            return HttpTransport(place, self.request_id)
-        return HttpTransport(SOCKET, self.request_id)
+            return HttpTransport(place, request_id or self.request_id)
+        return HttpTransport(SOCKET, request_id or self.request_id)
 
 
 session = Session()

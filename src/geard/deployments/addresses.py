@@ -50,7 +50,9 @@ def aliases(link: Link, target: Container, source: str) -> list[PublicPort]:
         protocols = [protocol for internal, protocol in sorted(public) if internal == number]
         aliased = {alias.internal for alias in link.alias_ports}
         if number not in aliased:
-            found += [PublicPort(internal=number, protocol="udp" if p == "udp" else "tcp") for p in protocols or ["tcp"]]
+            found += [
+                PublicPort(internal=number, protocol="udp" if p == "udp" else "tcp") for p in protocols or ["tcp"]
+            ]
     if not found:
         found = [PublicPort(internal=port.internal, protocol=port.protocol) for port in target.public_ports]
     for alias in found:
@@ -78,9 +80,7 @@ def linked(descriptor: Descriptor) -> list[tuple[Container, Link, Container, lis
                     hint=f"containers: {', '.join(containers)}",
                 )
             found.append((source, link, target, aliases(link, target, source.name)))
-    return sorted(
-        found, key=lambda it: -(4 * it[1].match_port + 2 * it[1].non_local + (it[0].name == it[2].name))
-    )
+    return sorted(found, key=lambda it: -(4 * it[1].match_port + 2 * it[1].non_local + (it[0].name == it[2].name)))
 
 
 def demands(descriptor: Descriptor) -> dict[tuple[str, PortKey], Demand]:

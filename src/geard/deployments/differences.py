@@ -18,7 +18,16 @@ from geard.ports.requests import PortPair, PublishedPorts
 from geard.words import builtins_of, part_of
 
 # Said of every install, or compared by themselves.
-_ASIDE = {"Id", "Started", "Isolate", "SocketActivation", "SkipSocketProxy", "Ports", "Environment", "NetworkLinks"}
+_ASIDE = {
+    "Id",
+    "Started",
+    "Isolate",
+    "SocketActivation",
+    "SkipSocketProxy",
+    "Ports",
+    "Environment",
+    "NetworkLinks",
+}
 
 
 def differences(before: DeployedGear, wanted: InstallContainer) -> tuple[str, ...]:
@@ -101,7 +110,12 @@ def link_differences(before: Iterable[NetworkLink], after: Iterable[NetworkLink]
     lines: list[str] = []
     for place in sorted({*there, *wanted}):
         now, then = there.get(place), wanted.get(place)
-        if now is None or then is None or (now.target, now.alias) != (then.target, then.alias) or not then.complete:
+        if (
+            now is None
+            or then is None
+            or (now.target, now.alias) != (then.target, then.alias)
+            or not then.complete
+        ):
             lines.append(
                 f"link {place}: {now.target if now else 'none'} -> {_leads(then) if then is not None else 'none'}"
             )

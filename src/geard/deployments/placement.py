@@ -62,7 +62,9 @@ class Board:
         why = {host: self.objection(need, host) for host in self._rooms}
         fit = [host for host, reason in why.items() if not reason]
         if not fit:
-            reasons = "; ".join(dict.fromkeys(f"{host or 'this machine'}: {reason}" for host, reason in why.items()))
+            reasons = "; ".join(
+                dict.fromkeys(f"{host or 'this machine'}: {reason}" for host, reason in why.items())
+            )
             raise PreconditionFailed(
                 f"there is no host for {id}" + (f" ({reasons})" if reasons else ""),
                 hint="name more hosts, or change the Affinity, ports or limits of " + need.container,

@@ -66,6 +66,8 @@ class Planned:
     relinked: tuple[str, ...] = ()
     """which of its links are"""
     moved_from: str = ""
+    adopted: bool = False
+    """a gear of that name is there that was no part of the deployment"""
     frozen: bool = False
     """its host does not answer: it stays what it is"""
 
@@ -288,7 +290,12 @@ def _memory(container: Container) -> int | None:
 
 
 def _instance(
-    container: Container, id: str, on: str, addresses: Mapping[tuple[str, PortKey], Target], found: _Found, there: There
+    container: Container,
+    id: str,
+    on: str,
+    addresses: Mapping[tuple[str, PortKey], Target],
+    found: _Found,
+    there: There,
 ) -> Instance:
     ports: list[InstancePort] = []
     gear = found.gears.get((id, on))
@@ -374,7 +381,8 @@ def _planned(
     lines = differences(before, install) if before is not None else ()
     relinked = link_differences(before.links if before is not None else (), own)
     moved_from = was_on if before is None and was_on != on else ""
-    return Planned(instance, on, install, own, before, lines, relinked, moved_from)
+    adopted = before is None and other is not None
+    return Planned(instance, on, install, own, before, lines, relinked, moved_from, adopted)
 
 
 def install_of(
