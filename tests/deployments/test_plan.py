@@ -17,7 +17,7 @@ from geard.deployments.descriptor import (
     PublicPort,
     parse_descriptor,
 )
-from geard.deployments.plan import Plan, There, plan_deployment
+from geard.deployments.plan import Plan, There, plan_deployment, reached_as
 from geard.deployments.requests import Deployed, OtherGear
 from geard.failures import AlreadyExists, Invalid, PreconditionFailed
 from geard.ports.requests import PortPair
@@ -54,9 +54,9 @@ def rows(plan: Plan) -> list[str]:
 
 
 def sees(plan: Plan, container: str) -> list[str]:
-    """Where an instance finds those it is linked to, and at which host they are; the same for all of a container."""
+    """Where an instance finds those it is linked to, and on which host; the same for all of a container."""
     tables = {
-        tuple(f"{link.place} {link.to_host}" for link in gear.links)
+        tuple(f"{link.place} {link.to_host or reached_as(gear.on)}" for link in gear.links)
         for gear in plan.gears
         if gear.instance.container == container
     }
@@ -203,7 +203,7 @@ def test_affinity() -> None:
     assert [g.on for g in plan_deployment(web(4, affinity="spread"), TWO).gears] == [A, B, A, B]
     assert [g.on for g in plan_deployment(web(2, affinity=f"host={B}"), TWO).gears] == [B, B]
     assert [g.on for g in plan_deployment(web(2, affinity="not-with=web"), TWO).gears] == [A, B]
-    with pytest.raises(PreconditionFailed, match="no host for web-3.*hostA: its Affinity is not-with=web"):
+    with pytest.raises(PreconditionFailed, match=r"no host for web-3.*hostA: its Affinity is not-with=web"):
         plan_deployment(web(3, affinity="not-with=web"), TWO)
     with pytest.raises(PreconditionFailed, match="its Affinity is host=elsewhere"):
         plan_deployment(web(1, affinity="host=elsewhere"), TWO)

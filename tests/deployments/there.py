@@ -31,6 +31,7 @@ def deployed(plan: Plan, host: str) -> Deployed:
                     for n, pair in enumerate(pairs)
                 ),
                 links=gear.links,
+                address=f"10.183.0.{number + 1}",
             )
         )
     return Deployed(gears=tuple(gears))

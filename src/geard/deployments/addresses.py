@@ -127,9 +127,8 @@ def give_addresses(
         for id in instances[name]:
             if (id, port) not in given:
                 # What was passed over is taken, and stays so: nobody needs to look there again.
-                place = next(place for place in places if (place.host, place.port, port[1]) not in taken)
-                taken.add((place.host, place.port, port[1]))
-                given[id, port] = place
+                given[id, port] = next(at for at in places if (at.host, at.port, port[1]) not in taken)
+                taken.add((given[id, port].host, given[id, port].port, port[1]))
     return given
 
 

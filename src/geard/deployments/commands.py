@@ -77,9 +77,7 @@ def plan(file: str, hosts: tuple[str, ...], form: str, **given: Any) -> int:
 @click.argument("hosts", nargs=-1, metavar="[HOST]...")
 @_about_the_file
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-@click.option(
-    "--if-match", default="", metavar="PLAN", help="Only if this is still the plan that gear plan showed."
-)
+@click.option("--if-match", default="", metavar="PLAN", help="Only if this still is the plan gear plan showed.")
 @click.option(
     "--at-once", type=click.IntRange(1, 100), default=1, show_default=True,
     help="How many gears of a container may be changed at the same time.",
@@ -176,11 +174,8 @@ def _look_again(source: Source, found: Plan, where: Sequence[str], given: dict[s
     if then.empty:
         _written(source, then)
     words = [f"{g.id} on {g.on} is missing" for g in then.gears if g.added]
-    words += [
-        f"{g.id} on {g.on}: {', '.join((*g.lines, *g.relinked))}"
-        for g in then.gears
-        if g.changed or g.relinked and not g.added
-    ]
+    there_but = [gear for gear in then.gears if gear.before is not None]
+    words += [f"{g.id} on {g.on}: {line}" for g in there_but for line in (*g.lines, *g.relinked)]
     return (*words, *(f"{gone.id} on {gone.on} is still there" for gone in then.removed))
 
 

@@ -8,8 +8,8 @@
     6  gears that are to be another are installed again, a few of each container at a time
     7  what is not wanted any more is removed: nobody is linked to it by now
 
-Hosts are asked side by side. What fails holds up that gear, and steps 6 and 7: nothing that runs is touched for the
-sake of something that does not. Each request's id follows from the run's, so that a run which is killed and
+Hosts are asked side by side. What fails holds up that gear, and steps 6 and 7: nothing that runs is touched for
+the sake of something that does not. Each request's id follows from the run's, so that a run which is killed and
 repeated joins what is under way.
 """
 
@@ -34,9 +34,10 @@ from geard.containers.requests import (
     StopContainer,
 )
 from geard.deployments.descriptor import Descriptor, Instance, Leaving
-from geard.deployments.plan import Plan, Planned, Removal, There, links_of
+from geard.deployments.plan import Plan, Planned, Removal, There, links_of, own_links
 from geard.deployments.progress import Key, Lines
 from geard.deployments.requests import DeployedGear
+from geard.deployments.survey import survey
 from geard.environments.requests import EnvironmentPart, SetEnvironment
 from geard.failures import Failure
 from geard.identifiers import parse_place
@@ -92,6 +93,7 @@ class Run:
         )
         self._lock = threading.Lock()
         self._ports: dict[Key, tuple[PortPair, ...]] = {}
+        self._addresses = {(g.id, g.on): g.before.address for g in plan.gears if g.before is not None}
         self._removed: set[Key] = set()
         self._bug: BaseException | None = None
 
@@ -102,6 +104,8 @@ class Run:
         self._all((g.on, (g.id, g.on), self._remove(g)) for g in plan.removed if g.first)
         self._all((gear.on, (gear.id, gear.on), self._install(gear)) for gear in added)
         self._note(unfinished=self.id)
+        if any(gear.links for gear in added):
+            self._learn_addresses(added)
         links = links_of(plan.descriptor, self._instances(), self.there)
         self._link([gear for gear in added if gear.links], links, "linked")
         self._all((gear.on, (gear.id, gear.on), self._start(gear)) for gear in added)
@@ -205,7 +209,13 @@ class Run:
         def link(host: str, gears: Sequence[Planned]) -> Callable[[], None]:
             def deed() -> None:
                 wanted = tuple(
-                    ContainerLinks(id=gear.id, network_links=links[gear.instance.container]) for gear in gears
+                    ContainerLinks(
+                        id=gear.id,
+                        network_links=own_links(
+                            links[gear.instance.container], gear.instance, self._addresses.get((gear.id, host), "")
+                        ),
+                    )
+                    for gear in gears
                 )
                 versions = " ".join(gear.before.version if gear.before is not None else "" for gear in gears)
                 try:
@@ -224,6 +234,15 @@ class Run:
 
         self._all((host, (host, host), link(host, those)) for host, those in by_host.items())
 
+    def _learn_addresses(self, added: Sequence[Planned]) -> None:
+        """Of gears that are new; a link to oneself takes one's own."""
+        found, silent = survey(self.plan.name, [gear.on for gear in added])
+        for gear in added:
+            if gear.on in silent:
+                self._failed((gear.id, gear.on), silent[gear.on])
+        for host, deployed in found.hosts.items():
+            self._addresses |= {(gear.id, host): gear.address for gear in deployed.gears}
+
     # --- taking back
 
     def _undo(self, key: Key, what: str, deed: Callable[[], None]) -> Callable[[], None]:
@@ -241,13 +260,13 @@ class Run:
         def undo() -> None:
             if gear.relinked:
                 self._undo_links(gear.on, before)
-            if gear.changed and (gear.id, gear.on) in self.outcome.did:
-                if self.outcome.did[gear.id, gear.on] in ("changing", "changed"):
-                    self._undo_variables(gear.on, before)
-                    request = RollBackContainer(id=gear.id, version=before.version)
-                    self._follow(gear.on, None, "undo", request, before.version)
-                    if not before.started:
-                        self._follow(gear.on, None, "undo", StopContainer(id=gear.id), before.version)
+            if self.outcome.did.get((gear.id, gear.on)) not in ("changing", "changed"):
+                return
+            self._undo_variables(gear.on, before)
+            request = RollBackContainer(id=gear.id, version=before.version)
+            self._follow(gear.on, None, "undo", request, before.version)
+            if not before.started:
+                self._follow(gear.on, None, "undo", StopContainer(id=gear.id), before.version)
 
         return undo
 

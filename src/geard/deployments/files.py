@@ -1,7 +1,7 @@
 """Descriptors and instances files: where they are, read and written.
 
-The instances file stands beside its descriptor, `app.json` -> `app.instances.json` (in the working folder for a URL
-or standard input), and is itself a descriptor that can be deployed. One file with a lasting name, where the
+The instances file stands beside its descriptor, `app.json` -> `app.instances.json` (in the working folder for a
+URL or standard input), and is itself a descriptor that can be deployed. One file with a lasting name, where the
 original wrote a new one with a time in its name at each run: what is where is one fact, a file that is written
 whole and renamed into place is never half, and version control keeps earlier ones better than a folder does.
 """
@@ -49,7 +49,8 @@ class Source:
 def load(where: str, *, state: str = "", seconds: float = USUAL_SECONDS, insecure: bool = False) -> Source:
     """Read a descriptor from a path, a `file:` or http(s) URL, or `-`, standard input; and its instances file.
 
-    `seconds` bounds the fetching of a URL, `insecure` leaves its certificate unchecked. Raises Invalid, Unavailable.
+    `seconds` bounds the fetching of a URL, `insecure` leaves its certificate unchecked. Raises Invalid,
+    Unavailable.
     """
     local = where.removeprefix("file://") if where.startswith("file:") else where
     if "://" in local or local.startswith("file:"):
@@ -148,7 +149,7 @@ def render_instances(descriptor: Descriptor) -> str:
 
 
 def save(path: Path, descriptor: Descriptor) -> None:
-    """Put the instances file in place, whole. For its owner alone: containers have variables. Raises Unavailable."""
+    """Put the instances file in place, whole; its owner's alone, for the variables in it. Raises Unavailable."""
     text = render_instances(descriptor)
     try:
         if path.exists() and path.read_text(encoding="utf-8") == text:

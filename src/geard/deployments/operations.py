@@ -27,10 +27,9 @@ from geard.dispatch.work import Work
 from geard.environments import store
 from geard.environments.requests import EnvironmentPart, Variable
 from geard.host import Host
-from geard.host.storage import read_text
-from geard.identifiers import bucket, check_id
-from geard.links import file as links_file
-from geard.links.requests import NetworkLink
+from geard.identifiers import check_id
+from geard.links import store as links
+from geard.links.forms import from_file
 from geard.ports.requests import PublishedPorts
 from geard.words import builtins_of, part_of
 
@@ -68,7 +67,6 @@ def _ours(host: Host, definition: Definition, started: bool, active: str) -> Dep
     ports = part_of(PublishedPorts, definition.parts)
     environment = part_of(EnvironmentPart, definition.parts)
     variables = store.load(host.paths, environment.value.id if environment is not None else definition.id) or {}
-    links = read_text(host.paths.base / "ports" / "links" / bucket(definition.id) / definition.id) or ""
     return DeployedGear(
         id=definition.id,
         container=definition.labels.get(CONTAINER, ""),
@@ -78,18 +76,8 @@ def _ours(host: Host, definition: Definition, started: bool, active: str) -> Dep
         asked=builtins_of(wish_of(definition)),
         variables=tuple(Variable(name=name, value=value) for name, value in variables.items()),
         ports=ports.value if ports is not None else (),
-        links=tuple(
-            NetworkLink(
-                from_host=link.from_host,
-                from_port=link.from_port,
-                protocol="udp" if link.protocol == "udp" else "tcp",
-                to_host=link.to_host,
-                to_port=link.to_port,
-                alias=link.alias,
-                wait=link.wait,
-            )
-            for link in links_file.parse(links)
-        ),
+        links=tuple(map(from_file, links.load(host.paths, definition.id))),
+        address=definition.ipv4,
     )
 
 
@@ -105,7 +93,7 @@ def _other(definition: Definition) -> OtherGear:
 
 
 def _address() -> str:
-    """The address of the machine on the way out. Nothing is sent: connecting a datagram socket asks for a route."""
+    """The machine's address on the way out. Nothing is sent: a datagram socket's connect asks for a route."""
     for family, far in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
         with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.connect((far, 9))

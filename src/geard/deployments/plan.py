@@ -353,6 +353,25 @@ def links_of(
     return {name: tuple(links.values()) for name, links in found.items()}
 
 
+def own_links(links: Sequence[NetworkLink], instance: Instance, address: str) -> tuple[NetworkLink, ...]:
+    """The links of one instance: to itself it does not go by the host's port, from where no packet of its own
+    comes back to it, but to its own address.
+    """
+    own = {
+        (port.target.host, port.target.port, port.protocol): port.internal
+        for port in instance.ports
+        if port.target is not None
+    }
+    if not own:
+        return tuple(links)
+    return tuple(
+        msgspec.structs.replace(link, to_host=address, to_port=internal if address else 0)
+        if (internal := own.get((link.from_host, link.from_port, link.protocol)))
+        else link
+        for link in links
+    )
+
+
 def _planned(
     descriptor: Descriptor,
     instance: Instance,
@@ -366,10 +385,10 @@ def _planned(
     container = next(each for each in descriptor.containers if each.name == instance.container)
     on = instance.on or THIS_MACHINE
     install = install_of(descriptor, container, instance.id, variables.get(container.name, {}))
-    own = links[container.name]
+    before = found.gears.get((instance.id, on))
+    own = own_links(links[container.name], instance, before.address if before is not None else "")
     if on in there.silent:
         return Planned(instance, on, install, own, frozen=True)
-    before = found.gears.get((instance.id, on))
     other = next((o for o in there.hosts.get(on, Deployed()).others if o.id == instance.id), None)
     if before is None and other is not None and not adopt:
         whose = f"part of deployment {other.deployment}" if other.deployment else "part of no deployment"

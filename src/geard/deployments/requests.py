@@ -29,6 +29,8 @@ class DeployedGear(Word):
     variables: tuple[Variable, ...] = ()
     ports: tuple[PortPair, ...] = ()
     links: tuple[NetworkLink, ...] = ()
+    address: str = ""
+    """IPv4, on its host's bridge"""
 
 
 class OtherGear(Word):
