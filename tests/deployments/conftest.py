@@ -6,7 +6,9 @@ import json
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -19,6 +21,7 @@ from geard.failures import Unavailable
 from geard.identifiers import Place
 from geard.transport import http
 from geard.transport.http import HttpTransport
+from geard.transport.wire import Call
 
 NAMES = ("h1", "h2", "h3")
 
@@ -91,14 +94,14 @@ def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Machi
                 self._name = host
                 made.append(self)
 
-            def _connected(self):  # type: ignore[no-untyped-def]
+            def _connected(self) -> HTTPConnection:
                 if self.host in down:
                     raise Unavailable(f"no agent answers at {self.host}")
                 return super()._connected()
 
-            def _ask(self, call, *rest):  # type: ignore[no-untyped-def]
+            def _ask(self, call: Call, accept: str, id: str, further: Any = None) -> HTTPResponse:
                 sent.append(f"{self.host} {call.method} {call.target}")
-                return super()._ask(call, *rest)
+                return super()._ask(call, accept, id, further)
 
         stack.enter_context(mock.patch.object(http, "HttpTransport", Heard))
         session = asking.session

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
 from tests.deployments.conftest import Machines
@@ -13,6 +14,7 @@ from tests.fakes.engine import make_image
 from tests.fakes.host import tree
 
 from geard.deployments import commands
+from geard.deployments.execution import Run
 
 SIMPLE: dict[str, Any] = {
     "Containers": [
@@ -338,3 +340,82 @@ def test_on_a_terminal_it_asks(machines: Machines, words: list[str], monkeypatch
     assert said.code == 130
     assert "Do it?" in said.out + said.err
     assert machines.writes == []
+
+
+def test_verbs_with_a_file_are_about_all_its_gears(machines: Machines) -> None:
+    machines.ok("deploy", write(3), "h1", "h2")
+    out = machines.ok("status", "--with", "app.json", "-o", "name")
+    assert out.split() == ["h1/web-1", "h2/web-2", "h1/web-3"]
+    machines.ok("stop", "--with=app.instances.json")
+    assert machines.running("h1") == machines.running("h2") == []
+    machines.ok("start", "--with", "app.json")
+    machines.ok("restart", "--with", "app.json")
+    assert machines.running("h1") == ["web-1", "web-3"]
+    assert machines("log", "--with", "app.json", "-n", "1").code == 0
+    machines.ok("delete", "--with", "app.json", "h3/not-there")
+    assert machines.running("h1") == []
+    machines.ok("deploy", "app.json")
+    assert machines.running("h1") == ["web-1", "web-3"]
+
+
+def test_a_file_whose_gears_are_nowhere(machines: Machines) -> None:
+    said = machines("stop", "--with", write())
+    assert said.code == 64
+    assert "app.json names no gears that are anywhere" in said.err
+    assert machines("stop", "--with").code == 64
+    assert "cannot read none.json" in machines("start", "--with", "none.json").err
+
+
+def test_programs_are_told_what_came_of_it(machines: Machines) -> None:
+    found = json.loads(machines.ok("deploy", write(), "h1", "h2", "-o", "json"))
+    assert [(each["Id"], each["What"]) for each in found["Did"]] == [("web-1", "added"), ("web-2", "added")]
+    assert (found["Failed"], found["NotDone"], found["Changed"]) == ([], [], True)
+    assert json.loads(machines.ok("deploy", "app.json", "-o", "json"))["Changed"] is False
+    assert machines.ok("undeploy", "app.json", "-o", "name").split() == ["h1/web-1", "h2/web-2"]
+
+
+def test_a_client_that_was_killed_is_followed_by_one_that_ends_the_same_place(
+    machines: Machines,
+) -> None:
+    """Killed before each of its requests in turn."""
+
+    class Killed(BaseException):
+        pass
+
+    def killed_at(count: int, *words: str) -> bool:
+        """Whether it came to that."""
+        left = iter(range(count))
+
+        def request_id(self: Run, *rest: Any) -> str:
+            if next(left, None) is None:
+                raise Killed
+            return made(self, *rest)
+
+        made = Run._request_id  # pyright: ignore[reportPrivateUsage]
+        with mock.patch.object(Run, "_request_id", request_id):
+            try:
+                assert machines(*words).code == 0
+            except Killed:
+                return True
+        return False
+
+    def whole() -> None:
+        machines.ok("deploy", "app.json", "h1", "h2")
+        assert (machines.running("h1"), machines.running("h2")) == (["web-1", "web-3"], ["web-2"])
+        assert all(len(machines.links(host, id)) == 3 for host, id in (("h1", "web-1"), ("h2", "web-2")))
+        assert "Nothing to change" in machines.ok("deploy", "app.json")
+
+    count, came = 0, True
+    while came:
+        write(3)
+        came = killed_at(count, "deploy", "app.json", "h1", "h2")
+        whole()
+        write(3, Environment=[{"Name": "ROUND", "Value": str(count)}])
+        killed_at(count % 4, "deploy", "app.json")
+        whole()
+        assert f"ROUND={count}" in machines.ok("env", "h2/web-2")
+        killed_at(count % 3, "undeploy", "app.json")
+        machines.ok("undeploy", "app.json")
+        assert machines.running("h1") == machines.running("h2") == []
+        count += 1
+    assert count > 8

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.deployments.there import carried_out, deployed
 
 from geard.deployments.descriptor import (
     Container,
@@ -15,6 +16,7 @@ from geard.deployments.descriptor import (
     Instance,
     Link,
     PublicPort,
+    Target,
     parse_descriptor,
 )
 from geard.deployments.plan import Plan, There, plan_deployment, reached_as
@@ -156,16 +158,12 @@ def test_without_hosts_nothing_is_left() -> None:
 
 def _holding(descriptor: Descriptor, host: str) -> Deployed:
     """What a host would answer that has the instances which are written down for it."""
-    from tests.deployments.there import deployed
-
     return deployed(plan_deployment(descriptor, [host]), host)
 
 
 def test_every_link_leads_somewhere_once_the_ports_are_known() -> None:
     plan = plan_deployment(fixture("complex_deploy.json"), TWO)
     assert all(link.to_port == 0 for gear in plan.gears for link in gear.links)
-    from tests.deployments.there import carried_out
-
     plan = plan_deployment(again(plan), TWO, carried_out(plan))
     assert all(link.to_port for gear in plan.gears for link in gear.links)
 
@@ -319,7 +317,7 @@ def _descriptors(draw: st.DrawFn) -> Descriptor:
     return Descriptor(containers=tuple(containers), name="d")
 
 
-def _targets(plan: Plan) -> dict[tuple[str, int], object]:
+def _targets(plan: Plan) -> dict[tuple[str, int], Target]:
     return {(g.id, p.internal): p.target for g in plan.gears for p in g.instance.ports if p.target is not None}
 
 
@@ -336,7 +334,7 @@ def test_the_same_question_has_the_same_answer(descriptor: Descriptor, hosts: li
 @given(_descriptors(), _HOSTS)
 def test_no_address_and_no_name_is_given_twice(descriptor: Descriptor, hosts: list[str]) -> None:
     plan = plan_deployment(descriptor, hosts)
-    addresses = [(t.host, t.port) for t in _targets(plan).values()]  # type: ignore[attr-defined]
+    addresses = [(t.host, t.port) for t in _targets(plan).values()]
     assert len(addresses) == len(set(addresses))
     assert len({gear.id for gear in plan.gears}) == len(plan.gears)
 

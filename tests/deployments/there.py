@@ -7,6 +7,7 @@ import msgspec
 from geard.deployments.plan import Plan, There
 from geard.deployments.requests import Deployed, DeployedGear
 from geard.environments.requests import EnvironmentPart
+from geard.ports.requests import PublishedPorts
 from geard.words import builtins_of, part_of
 
 
@@ -16,7 +17,8 @@ def deployed(plan: Plan, host: str) -> Deployed:
         if gear.on != host:
             continue
         environment = part_of(EnvironmentPart, gear.install.parts)
-        pairs = next(part.value for part in gear.install.parts if part.key == "Ports")  # type: ignore[attr-defined]
+        ports = part_of(PublishedPorts, gear.install.parts)
+        assert ports is not None
         gears.append(
             DeployedGear(
                 id=gear.id,
@@ -28,7 +30,7 @@ def deployed(plan: Plan, host: str) -> Deployed:
                 variables=environment.value.variables if environment is not None else (),
                 ports=tuple(
                     msgspec.structs.replace(pair, external=pair.external or 4000 + 10 * number + n)
-                    for n, pair in enumerate(pairs)
+                    for n, pair in enumerate(ports.value)
                 ),
                 links=gear.links,
                 address=f"10.183.0.{number + 1}",

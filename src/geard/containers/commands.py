@@ -13,6 +13,7 @@ from geard.cli.completion import GearName, lists_gears
 from geard.cli.main import verb
 from geard.cli.output import outcome_option, output_option, printable, structured, table, with_place
 from geard.cli.parts import InstallCommand, engine_option, parts_from
+from geard.cli.together import GearsCommand
 from geard.containers.requests import (
     CompleteContainer,
     ContainerStatus,
@@ -295,7 +296,7 @@ def _names(host: str) -> list[str]:
 
 
 def _simple_change(name: str, request: Any, doc: str) -> None:
-    @verb(name, group="Gears", help=doc)
+    @verb(name, group="Gears", help=doc, cls=GearsCommand)
     @click.argument("names", nargs=-1, required=True, metavar="NAME...", type=GearName())
     @no_wait
     @outcome_option
@@ -307,7 +308,7 @@ _simple_change("start", StartContainer, "Have gears run, now and after every boo
 _simple_change("restart", RestartContainer, "Stop gears and start what is installed.")
 
 
-@verb("stop", group="Gears")
+@verb("stop", group="Gears", cls=GearsCommand)
 @click.argument("names", nargs=-1, required=True, metavar="NAME...", type=GearName())
 @click.option(
     "--timeout",
@@ -323,7 +324,7 @@ def stop(names: tuple[str, ...], timeout: float | None, no_wait: bool, form: str
     _change(locators(names), lambda at: StopContainer(id=at.id, timeout=timeout), no_wait, form)
 
 
-@verb("delete", group="Gears")
+@verb("delete", group="Gears", cls=GearsCommand)
 @click.argument("names", nargs=-1, required=True, metavar="NAME...", type=GearName())
 @click.option("--purge", is_flag=True, help="Its volumes and environment too; there is no way back.")
 @no_wait
@@ -347,7 +348,7 @@ def purge(hosts: tuple[str, ...], yes: bool, no_wait: bool) -> None:
         click.echo(f"{str(place) or 'this machine'}: {answer.text()}")
 
 
-@verb("status", group="Look")
+@verb("status", group="Look", cls=GearsCommand)
 @click.argument("names", nargs=-1, required=True, metavar="NAME...", type=GearName())
 @click.option("-n", "--lines", type=click.IntRange(0, 10_000), default=10, show_default=True, help="Of the log.")
 @click.option("-t", "--table", "as_table", is_flag=True, help="A line each, also for one gear.")

@@ -12,6 +12,7 @@ import msgspec
 from geard.cli.asking import session, tell
 from geard.cli.main import verb
 from geard.cli.output import outcome_option, output_option, printable, structured
+from geard.cli.together import reads_names
 from geard.deployments import files
 from geard.deployments.descriptor import Descriptor, schema
 from geard.deployments.execution import Outcome, Run
@@ -32,12 +33,12 @@ def _about_the_file(command: F) -> F:
     for option in reversed(
         (
             click.option("--state", default="", metavar="FILE", help="The instances file. [default: beside FILE]"),
-            click.option("--adopt", is_flag=True, help="Take over gears that are there though no file names them."),
+            click.option("--adopt", is_flag=True, help="Take over gears that no file names."),
             click.option(
                 "--on-unreachable",
                 type=click.Choice(["stop", "skip"]),
                 default="stop",
-                help="Where a host does not answer: do nothing, or go on with the others. [default: stop]",
+                help="A host does not answer: do nothing, or go on with the others. [default: stop]",
             ),
             click.option(
                 "--timeout", type=click.FloatRange(min=0.1), default=files.USUAL_SECONDS, metavar="SECONDS",
@@ -234,8 +235,9 @@ def _kept(source: Source, now: Descriptor) -> None:
     files.save(source.state, msgspec.structs.replace(now, containers=source.descriptor.containers))
 
 
-def _placed(path: str) -> list[str]:
-    """HOST/NAME of every instance that a file names, or its instances file; for --with. Raises Invalid."""
+@reads_names
+def placed(path: str) -> list[str]:
+    """HOST/NAME of every instance that a file names, or its instances file. Raises Invalid."""
     source = files.load(path)
     found = [
         instance.id if host_name(instance.on) == host_name("") else f"{host_name(instance.on)}/{instance.id}"

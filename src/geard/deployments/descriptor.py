@@ -1,5 +1,5 @@
-"""What a deployment's file says: containers, how many of each, how they are linked; and, in an instances file,
-which gears came of it and where. The keys are the original's and those of an install; docs/DEPLOY.md is their reference.
+"""What a deployment's file says: containers, how many of each, how they are linked. An instances file
+says too which gears came of it and where. The keys are the original's and those of an install (docs/DEPLOY.md).
 """
 
 from __future__ import annotations

@@ -121,6 +121,8 @@ class Run:
             )
         if not self.outcome.failures:
             self._all((gone.on, (gone.id, gone.on), self._remove(gone)) for gone in going)
+        did, order = self.outcome.did, [*((g.id, g.on) for g in plan.gears), *((g.id, g.on) for g in plan.removed)]
+        self.outcome.did = {key: did[key] for key in order if key in did}
         self.outcome.left = self._left(changed, going)
         self._note(unfinished="")
         self.outcome.seconds = time.monotonic() - began

@@ -143,7 +143,8 @@ def plan_deployment(
     there = there or There()
     names = tuple(dict.fromkeys(host_name(host) for host in hosts))
     found = _Found(descriptor, names, there)
-    ids = _choose_ids(descriptor, found) if names else {c.name: [] for c in descriptor.containers}
+    nobody: dict[str, list[str]] = {container.name: [] for container in descriptor.containers}
+    ids = _choose_ids(descriptor, found) if names else nobody
     placed = _place(descriptor, names, ids, found, there)
     addresses = give_addresses(descriptor, ids, found.targets)
     instances = tuple(

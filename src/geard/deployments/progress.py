@@ -6,7 +6,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -52,7 +52,7 @@ class Lines:
         self._width = max((len(self._name(key)) for key in keys), default=0)
 
     @contextmanager
-    def phase(self, key: Key, phase: str, done: str, *, last: bool = False) -> Iterator[None]:
+    def phase(self, key: Key, phase: str, done: str, *, last: bool = False) -> Generator[None]:
         """`phase` is what is being done, `done` what then has been; `last` where nothing more comes."""
         line, began = self._lines[key], time.monotonic()
         with self._lock:

@@ -15,6 +15,7 @@ from geard.cli.asking import locators, session, tell
 from geard.cli.completion import GearName
 from geard.cli.main import verb
 from geard.cli.output import with_place
+from geard.cli.together import GearsCommand
 from geard.failures import Failure, Invalid
 from geard.identifiers import Locator
 from geard.logs.lines import calm, json_line, local_time, render_line
@@ -30,7 +31,7 @@ AHEAD = 1_000  # lines of one gear that may wait for those of others
 Lines = Iterator[tuple[Locator, LogLine]]
 
 
-@verb("log", "logs", group="Look")
+@verb("log", "logs", group="Look", cls=GearsCommand)
 @click.argument("names", nargs=-1, required=True, metavar="NAME...", type=GearName())
 @click.option("-f", "--follow", is_flag=True, help="Go on with new lines until Ctrl-C.")
 @click.option(
