@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import msgspec
@@ -18,6 +19,7 @@ from geard.deployments.descriptor import (
     PublicPort,
     Target,
     parse_descriptor,
+    schema,
 )
 from geard.deployments.plan import Plan, There, plan_deployment, reached_as
 from geard.deployments.requests import Deployed, OtherGear
@@ -371,3 +373,27 @@ def test_spread_is_even(count: int, hosts: int) -> None:
     plan = plan_deployment(web(count), [f"h{n}" for n in range(hosts)])
     each = [sum(gear.on == f"h{n}" for gear in plan.gears) for n in range(hosts)]
     assert max(each) - min(each) <= 1
+
+
+# --- what is said about it
+
+
+def test_the_schema_that_is_shipped_is_the_programs() -> None:
+    shipped = json.loads(Path("examples/deployment.schema.json").read_text())
+    assert shipped == schema(), "gear deploy --schema > examples/deployment.schema.json"
+
+
+@pytest.mark.parametrize("path", sorted(Path("examples").glob("*_*.*")), ids=str)
+def test_the_examples_can_be_planned(path: Path) -> None:
+    descriptor = msgspec.structs.replace(parse_descriptor(path.read_text(), str(path)), name="example")
+    plan = plan_deployment(descriptor, ("h1", "h2", "h3"))
+    assert len(plan.gears) > 1
+    assert any(gear.links for gear in plan.gears)
+
+
+def test_every_key_has_its_line_in_the_reference() -> None:
+    page = Path("docs/DEPLOY.md").read_text()
+    found = schema()["$defs"]
+    for word in ("Descriptor", "Container", "Link", "PublicPort"):
+        for key in found[word]["properties"]:
+            assert f"`{key}`" in page or f'"{key}"' in page, f"docs/DEPLOY.md does not say what {word}.{key} is"
