@@ -13,8 +13,12 @@ from tests.deployments.conftest import Machines
 from tests.fakes.engine import make_image
 from tests.fakes.host import tree
 
+from geard.cli import asking
 from geard.deployments import commands
+from geard.deployments.descriptor import schema
 from geard.deployments.execution import Run
+from geard.deployments.requests import GetDeploymentSchema
+from geard.identifiers import Place
 
 SIMPLE: dict[str, Any] = {
     "Containers": [
@@ -329,6 +333,11 @@ def test_the_schema_is_printed(machines: Machines) -> None:
     found = json.loads(machines.ok("deploy", "--schema"))
     assert found["$defs"]["Container"]["properties"]["Image"] == {"type": "string"}
     assert found["$defs"]["Container"]["additionalProperties"] is False
+
+
+def test_an_agent_serves_the_schema(machines: Machines) -> None:
+    found = asking.session.transport(Place("h1")).send(GetDeploymentSchema())
+    assert found.schema == schema()
 
 
 @pytest.mark.parametrize("words", [["deploy", "app.json"], ["undeploy", "app.json"]])

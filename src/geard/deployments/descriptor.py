@@ -230,7 +230,7 @@ def parse_affinity(container: Container, names: Iterable[str]) -> Affinity:
 
 def schema() -> dict[str, Any]:
     """The JSON Schema of a descriptor (2020-12), keys as they are written here."""
-    found = msgspec.json.schema(Descriptor)
+    found: dict[str, Any] = json.loads(msgspec.json.encode(msgspec.json.schema(Descriptor)))
     for each in found["$defs"].values():
         each.pop("description", None)  # Python's own words on a class, not a user's
         each["additionalProperties"] = False
