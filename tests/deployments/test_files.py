@@ -76,7 +76,8 @@ def test_a_server_that_is_slow_is_waited_for_no_longer_than_asked() -> None:
 
 def test_a_certificate_nobody_vouches_for_is_refused_unless_told() -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    with trustme.CA().issue_cert("127.0.0.1").private_key_and_cert_chain_pem.tempfile() as pem:
+        context.load_cert_chain(pem)
     with served(context) as url:
         with pytest.raises(Unavailable, match="certificate verify failed"):
             files.load(f"{url}/app.json")
