@@ -292,6 +292,40 @@ def test_a_host_that_does_not_answer(machines: Machines) -> None:
     assert "Nothing to change" in machines.ok("deploy", "app.json", "h1", "h3")
 
 
+def test_a_move_that_fails_leaves_everybody_linked_to_the_one_that_runs(machines: Machines) -> None:
+    machines.ok("deploy", write(), "h1", "h2")
+    links = machines.links("h1", "web-1")
+    machines.hosts["h3"].engine.registry.clear()
+    said = machines("deploy", "app.json", "h1", "h3")
+    assert said.code != 0
+    assert "web-2 on h2 is still there" in said.out
+    assert machines.running("h2") == ["web-2"]
+    assert machines.links("h1", "web-1") == links
+    machines.hosts["h3"].engine.registry.update(machines.hosts["h1"].engine.registry)
+    machines.ok("deploy", "app.json", "h1", "h3")
+    assert (machines.running("h2"), machines.running("h3")) == ([], ["web-2"])
+    assert machines.links("h1", "web-1")[1].split("\t")[:3] == ["8081", "4000", "h3"]
+
+
+def test_every_key_arrives_and_is_found_to_be_there(machines: Machines) -> None:
+    folder = Path(__file__).parent / "fixtures"
+    Path("app.env").write_text((folder / "app.env").read_text())
+    text = (folder / "three_tiers.yaml").read_text().replace("geard/busybox-http-app", "geard/sample")
+    text = text.replace("volumes: [/data]", f"volumes: [/data, '{folder}:/srv:ro']")
+    secrets = "    stopTimeout: 7\n    secrets: [{name: key, variable: KEY}, {name: key}]\n"
+    Path("shop.yaml").write_text(text + secrets)
+    for host in machines.hosts:
+        machines("secret", "create", "key", host, stdin="sesame")
+    machines.ok("deploy", "shop.yaml", *machines.hosts)
+    assert "Nothing to change" in machines.ok("deploy", "shop.yaml")
+    assert machines.writes == []
+    assert "MODE=production" in machines.ok("env", "h2/shop-app-1")
+    assert "TEST=value" in machines.ok("env", "h2/shop-app-1")
+    status = machines.ok("status", "h2/shop-app-1")
+    assert "memory 128M, cpus 0.5, pids 200" in status
+    assert "tier=app" in status
+
+
 def test_a_host_port_goes_from_one_that_goes_to_one_that_comes(machines: Machines) -> None:
     machines.ok("deploy", write(1, PublicPorts=[{"Internal": 8080, "External": 4444}]), "h1")
     machines.ok("deploy", write(1, Name="other", Links=[], PublicPorts=[{"Internal": 1, "External": 4444}]))

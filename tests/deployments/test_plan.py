@@ -205,6 +205,9 @@ def test_affinity() -> None:
     assert [g.on for g in plan_deployment(web(2, affinity="not-with=web"), TWO).gears] == [A, B]
     with pytest.raises(PreconditionFailed, match=r"no host for web-3.*hostA: its Affinity is not-with=web"):
         plan_deployment(web(3, affinity="not-with=web"), TWO)
+    assert [g.on for g in plan_deployment(web(2, affinity="host=hostB"), TWO).gears] == [B, B]
+    apart = (*web(1, affinity="not-with=db").containers, Container(name="db", image="a/db", count=2))
+    assert [g.on for g in plan_deployment(Descriptor(containers=apart, name="d"), TWO).gears] == [A, B, B]
     with pytest.raises(PreconditionFailed, match="its Affinity is host=elsewhere"):
         plan_deployment(web(1, affinity="host=elsewhere"), TWO)
 

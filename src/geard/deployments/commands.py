@@ -126,7 +126,7 @@ def deploy(file: str, hosts: tuple[str, ...], form: str, **given: Any) -> None:
     if outcome.failures and given["rollback_on_failure"]:
         run.roll_back(source.descriptor)
     elif not outcome.failures:
-        left = _look_again(source, found, where, given)
+        left = _look_again(source, found, where)
     _print(form, found, outcome, left)
     for (name, on), failure in outcome.failures.items():
         tell(failure, f"{name.strip()} on {on}")
@@ -167,7 +167,7 @@ def _written(source: Source, found: Plan) -> None:
     files.save(source.state, msgspec.structs.replace(found.descriptor, leaving=found.postponed, unfinished=""))
 
 
-def _look_again(source: Source, found: Plan, where: Sequence[str], given: dict[str, Any]) -> tuple[str, ...]:
+def _look_again(source: Source, found: Plan, where: Sequence[str]) -> tuple[str, ...]:
     """Whether it is as described now. A request that joined an earlier one may have told of what is gone since."""
     there, _ = survey(found.name, where)
     written = files.load(str(source.state), state=str(source.state)).descriptor

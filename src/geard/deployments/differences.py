@@ -40,8 +40,8 @@ def differences(before: DeployedGear, wanted: InstallContainer) -> tuple[str, ..
     lines += _variables(
         {each.name: each.value for each in before.variables}, {each.name: each.value for each in variables}
     )
-    if not before.started:
-        lines.append("it is stopped -> it runs")
+    if not before.runs:
+        lines.append(f"it is {f'down ({before.active})' if before.started else 'stopped'} -> it runs")
     return tuple(lines)
 
 

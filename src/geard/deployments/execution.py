@@ -1,7 +1,7 @@
 """Carrying out a plan: the one part of deployments that changes anything.
 
     1  what has a host port that another needs is removed
-    2  new gears are installed, which settles their host ports
+    2  new gears, and those that do not run, are installed, which settles their host ports
     3  … are linked
     4  … are started
     5  gears that are there are linked anew, while they run: only now is there somebody at the far ends
@@ -100,18 +100,18 @@ class Run:
     def carry_out(self) -> Outcome:
         plan, began = self.plan, time.monotonic()
         self._note(unfinished=self.id)
-        added = [gear for gear in plan.gears if gear.added]
+        new = [gear for gear in plan.gears if gear.comes_up]
         self._all((g.on, (g.id, g.on), self._remove(g)) for g in plan.removed if g.first)
-        self._all((gear.on, (gear.id, gear.on), self._install(gear)) for gear in added)
+        self._all((gear.on, (gear.id, gear.on), self._install(gear)) for gear in new)
         self._note(unfinished=self.id)
-        if any(gear.links for gear in added):
-            self._learn_addresses(added)
+        if any(gear.links for gear in new):
+            self._learn_addresses(new)
         links = links_of(plan.descriptor, self._instances(), self.there)
-        self._link([gear for gear in added if gear.links], links, "linked")
-        self._all((gear.on, (gear.id, gear.on), self._start(gear)) for gear in added)
-        relinked = [gear for gear in plan.gears if gear.before is not None and gear.relinked]
+        self._link([gear for gear in new if gear.links or gear.relinked], links, "linked")
+        self._all((gear.on, (gear.id, gear.on), self._start(gear)) for gear in new)
+        relinked = [gear for gear in plan.gears if gear.relinked and not gear.comes_up]
         self._link(relinked, links, "links changed")
-        changed = [gear for gear in plan.gears if gear.changed]
+        changed = [gear for gear in plan.gears if gear.changed and not gear.comes_up]
         going = [gone for gone in plan.removed if not gone.first]
         if not self.outcome.failures:
             self._all(
@@ -154,9 +154,9 @@ class Run:
             with self.lines.phase(key, "installing", "installed"):
                 if part_of(EnvironmentPart, gear.install.parts) is None:
                     # What an earlier gear of that name left.
-                    self._send(gear.on, "environment", SetEnvironment(id=gear.id), "")
+                    self._send(gear.on, "environment", SetEnvironment(id=gear.id), _version(gear))
                 wanted = msgspec.structs.replace(gear.install, started=False)
-                answer = self._send(gear.on, "install", wanted, "")
+                answer = self._send(gear.on, "install", wanted, _version(gear))
             with self._lock:
                 self._ports[key] = answer.ports
                 self.outcome.did[key] = "installed"
@@ -171,8 +171,8 @@ class Run:
             with self.lines.phase(key, "starting", "started", last=True):
                 # One that is taken over may run already, as something else.
                 request = gear.install if gear.adopted else StartContainer(id=gear.id)
-                self._follow(gear.on, key, "start", request, "")
-            self._did(key, "moved" if gear.moved_from else "added")
+                self._follow(gear.on, key, "start", request, _version(gear))
+            self._did(key, "moved" if gear.moved_from else "added" if gear.added else "started")
 
         return start
 
@@ -211,15 +211,10 @@ class Run:
         def link(host: str, gears: Sequence[Planned]) -> Callable[[], None]:
             def deed() -> None:
                 wanted = tuple(
-                    ContainerLinks(
-                        id=gear.id,
-                        network_links=own_links(
-                            links[gear.instance.container], gear.instance, self._addresses.get((gear.id, host), "")
-                        ),
-                    )
+                    ContainerLinks(id=gear.id, network_links=self._links(gear, links[gear.instance.container]))
                     for gear in gears
                 )
-                versions = " ".join(gear.before.version if gear.before is not None else "" for gear in gears)
+                versions = " ".join(map(_version, gears))
                 try:
                     self._follow(host, None, "link", LinkContainers(links=wanted), versions)
                 except Failure as failure:
@@ -227,7 +222,7 @@ class Run:
                         self._failed((gear.id, gear.on), failure)
                     return
                 for gear in gears:
-                    key, last = (gear.id, gear.on), not (gear.added or gear.changed)
+                    key, last = (gear.id, gear.on), not (gear.comes_up or gear.changed)
                     with self.lines.phase(key, "linking", done, last=last):
                         pass
                     self._did(key, "linked")
@@ -235,6 +230,23 @@ class Run:
             return deed
 
         self._all((host, (host, host), link(host, those)) for host, those in by_host.items())
+
+    def _links(self, gear: Planned, links: Sequence[NetworkLink]) -> tuple[NetworkLink, ...]:
+        """What one gear is to be linked to; where one at the other end did not come up, it stays as it was."""
+        wanted = own_links(links, gear.instance, self._addresses.get((gear.id, gear.on), ""))
+        down = {
+            (port.target.host, port.target.port, port.protocol)
+            for other in self.plan.gears
+            if other.comes_up and (other.id, other.on) in self.outcome.failures
+            for port in other.instance.ports
+            if port.target is not None
+        }
+        if gear.before is None or gear.comes_up or not down:
+            return wanted
+        was = {(link.from_host, link.from_port, link.protocol): link for link in gear.before.links}
+        places = [(link.from_host, link.from_port, link.protocol) for link in wanted]
+        kept = [was.get(place) if place in down else link for place, link in zip(places, wanted, strict=True)]
+        return tuple(link for link in kept if link is not None)
 
     def _learn_addresses(self, added: Sequence[Planned]) -> None:
         """Of gears that are new; a link to oneself takes one's own."""
@@ -262,7 +274,8 @@ class Run:
         def undo() -> None:
             if gear.relinked:
                 self._undo_links(gear.on, before)
-            if self.outcome.did.get((gear.id, gear.on)) not in ("changing", "changed"):
+            begun = gear.comes_up or self.outcome.did.get((gear.id, gear.on)) in ("changing", "changed")
+            if not (gear.changed and begun):
                 return
             self._undo_variables(gear.on, before)
             request = RollBackContainer(id=gear.id, version=before.version)
@@ -400,3 +413,8 @@ class Run:
                 unfinished=unfinished,
             )
         )
+
+
+def _version(gear: Planned) -> str:
+    """The version that was found there."""
+    return gear.before.version if gear.before is not None else ""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from geard.deployments.descriptor import Affinity, Container
 from geard.failures import PreconditionFailed
+from geard.identifiers import parse_place
 
 PortNumber = tuple[int, str]
 
@@ -76,7 +77,7 @@ class Board:
 
     def objection(self, need: Need, host: str, *, staying: bool = False) -> str:
         """Why an instance cannot be on a host; empty where it can. One that is there has its memory already."""
-        if need.affinity.host and host != need.affinity.host:
+        if need.affinity.host and need.affinity.host not in (host, parse_place(host).host):
             return f"its Affinity is host={need.affinity.host}"
         for other in need.affinity.not_with:
             # not-with=itself: one on each host

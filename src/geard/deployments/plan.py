@@ -83,6 +83,11 @@ class Planned:
     def changed(self) -> bool:
         return self.before is not None and bool(self.lines)
 
+    @property
+    def comes_up(self) -> bool:
+        """It does not run now: nobody is to be led to it before it does."""
+        return self.added or (self.before is not None and not self.before.runs)
+
 
 @dataclass(frozen=True)
 class Removal:
@@ -272,9 +277,13 @@ def _place(
 
 
 def need_of(descriptor: Descriptor, container: Container) -> Need:
-    affinity = parse_affinity(container, [each.name for each in descriptor.containers])
-    if affinity.host:
-        affinity = msgspec.structs.replace(affinity, host=host_name(affinity.host))
+    names = [each.name for each in descriptor.containers]
+    affinity = parse_affinity(container, names)
+    # Who must not be with whom holds for both, whichever is placed first.
+    shunned = [
+        each.name for each in descriptor.containers if container.name in parse_affinity(each, names).not_with
+    ]
+    affinity = msgspec.structs.replace(affinity, not_with=tuple(dict.fromkeys([*affinity.not_with, *shunned])))
     return Need(container.name, affinity, _memory(container) or 0, fixed_ports(container))
 
 

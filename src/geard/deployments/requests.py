@@ -32,6 +32,11 @@ class DeployedGear(Word):
     address: str = ""
     """IPv4, on its host's bridge"""
 
+    @property
+    def runs(self) -> bool:
+        """It does, or systemd is about to have it run again."""
+        return self.started and self.active in ("active", "activating", "reloading")
+
 
 class OtherGear(Word):
     """A gear of the host that is not: what is in the way."""
