@@ -30,10 +30,20 @@ def two(lab: Lab, h1: Shell) -> Generator[tuple[Shell, Shell]]:
             ["systemd-run", "-q", "--unit=deploy-door", "--collect", "socat",
              f"TCP-LISTEN:{DOOR},fork,reuseaddr", "UNIX-CONNECT:/run/geard/geard.sock"]
         )  # fmt: skip
+    for host in hosts:
+        eventually(partial(_answers_at, h1, f"{host.name}:{DOOR}"), 60)  # it may have booted just now
     yield hosts
     for host in hosts:
         host.run(["systemctl", "stop", "deploy-door"])
     hosts[1].lab_does("kill", "h2")
+
+
+def _answers_at(host: Shell, door: str) -> bool:
+    return host.gear("list", door, check=False).returncode == 0
+
+
+def _listens(host: Shell, port: int) -> bool:
+    return f":{port} " in host.run(["ss", "-ltn"]).stdout
 
 
 @pytest.fixture
@@ -188,7 +198,7 @@ def test_a_host_port_that_is_taken(hosts: tuple[Shell, Shell]) -> None:
     h1.run(["systemd-run", "-q", "--collect", "--unit=taker", "socat", "TCP-LISTEN:4555,fork", "EXEC:true"])
     try:
         write(h1, "app.json", descriptor(1, PublicPorts=[{"Internal": 8080, "External": 4555}]))
-        eventually(lambda: ":4555 " in h1.run(["ss", "-ltn"]).stdout)
+        eventually(partial(_listens, h1, 4555))
         said = deploy(h1, "deploy", "app.json", A, check=False)
         assert said.returncode == 1
         assert "4555" in said.stderr and "socat" in said.stderr
