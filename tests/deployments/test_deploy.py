@@ -14,7 +14,7 @@ from tests.fakes.engine import make_image
 from tests.fakes.host import tree
 
 from geard.cli import asking
-from geard.deployments import commands
+from geard.deployments import terminal
 from geard.deployments.descriptor import schema
 from geard.deployments.execution import Run
 from geard.deployments.requests import GetDeploymentSchema
@@ -378,7 +378,7 @@ def test_an_agent_serves_the_schema(machines: Machines) -> None:
 def test_on_a_terminal_it_asks(machines: Machines, words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     machines.ok("deploy", write(1), "h1")
     write(2)
-    monkeypatch.setattr(commands, "sys", SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True)))
+    monkeypatch.setattr(terminal, "sys", SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True)))
     said = machines(*words, stdin="n\n")
     assert said.code == 130
     assert "Do it?" in said.out + said.err
