@@ -21,7 +21,11 @@ class GearsCommand(click.Command):
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         option = click.Option(
-            ["--with", "with_file"], metavar="FILE", expose_value=False, help="Every gear of that deployment."
+            ["--with", "with_file"],
+            metavar="FILE",
+            type=click.Path(),
+            expose_value=False,
+            help="Every gear of that deployment.",
         )
         own = super().get_params(ctx)
         return [*own[:-1], option, *own[-1:]]

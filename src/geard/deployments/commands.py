@@ -20,7 +20,10 @@ def _about_the_file(command: F) -> F:
     """Adds the options that say where a descriptor and its instances are, and who must answer."""
     for option in reversed(
         (
-            click.option("--state", default="", metavar="FILE", help="The instances file. [default: beside FILE]"),
+            click.option(
+                "--state", default="", metavar="FILE", type=click.Path(),
+                help="The instances file. [default: beside FILE]",
+            ),
             click.option("--adopt", is_flag=True, help="Take over gears that no file names."),
             click.option(
                 "--on-unreachable",
@@ -40,7 +43,7 @@ def _about_the_file(command: F) -> F:
 
 
 @verb("plan", group="Deployments")
-@click.argument("file", metavar="FILE|URL")
+@click.argument("file", metavar="FILE|URL", type=click.Path())
 @click.argument("hosts", nargs=-1, metavar="[HOST]...")
 @_about_the_file
 @output_option
@@ -55,7 +58,7 @@ def plan(file: str, hosts: tuple[str, ...], form: str, **given: Any) -> int:
 
 
 @verb("deploy", group="Deployments")
-@click.argument("file", metavar="FILE|URL", required=False, default="")
+@click.argument("file", metavar="FILE|URL", type=click.Path(), required=False, default="")
 @click.argument("hosts", nargs=-1, metavar="[HOST]...")
 @_about_the_file
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
@@ -84,7 +87,7 @@ def deploy(file: str, hosts: tuple[str, ...], form: str, **given: Any) -> None:
 
 
 @verb("undeploy", group="Deployments")
-@click.argument("file", metavar="FILE|URL")
+@click.argument("file", metavar="FILE|URL", type=click.Path())
 @click.argument("hosts", nargs=-1, metavar="[HOST]...")
 @_about_the_file
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
