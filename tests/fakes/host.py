@@ -22,6 +22,7 @@ from geard.environments.file import parse
 from geard.host import Host
 from geard.host.engine import Image
 from geard.host.paths import Paths
+from geard.links import starting
 
 SAMPLE = make_image("docker.io/geard/sample", ports=((8080, "tcp"),))
 
@@ -88,7 +89,11 @@ def _prepare(host: FakeHost, unit: str) -> bool:
         prepare.BASE, prepare.RUN = str(host.paths.base), str(host.paths.run / "gears")
         prepare.IMAGES = "/nowhere"  # nothing is known of the engine's store: images are taken to be there
         # Only root may give files away.
-        with mock.patch.object(sys, "argv", ["gear-prepare", name]), mock.patch.object(os, "fchown"):
+        with (
+            mock.patch.object(sys, "argv", ["gear-prepare", name]),
+            mock.patch.object(os, "fchown"),
+            mock.patch.object(starting, "load", host.rules.load),
+        ):
             return prepare.main(name) == 0
 
 

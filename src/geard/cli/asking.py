@@ -44,7 +44,8 @@ class Session:
         """Whether this process does itself what is asked of `place`."""
         return place.local and os.geteuid() == 0 and self.local is not None
 
-    def transport(self, place: Place) -> Transport:
+    def transport(self, place: Place, request_id: str = "") -> Transport:
+        """How to ask there. `request_id` is for an agent, in place of the one given on the command line."""
         if self.in_process(place) and self.local is not None:
             self.here = self.here or self.local(self.request_id)
             return self.here
@@ -55,7 +56,7 @@ class Session:
             place = Place("localhost")
         if place.host not in ("", *LOOPBACK):
             _keep_renewed(place.host)
-        transport = HttpTransport(SOCKET if place.local else place, self.request_id)
+        transport = HttpTransport(SOCKET if place.local else place, request_id or self.request_id)
         if place.host in LOOPBACK:
             transport.bearer = token
         return transport

@@ -14,6 +14,7 @@ from geard.cli.completion import GearName
 from geard.cli.main import verb
 from geard.cli.output import with_place
 from geard.cli.resuming import reconnect_option, resumed
+from geard.cli.together import GearsCommand
 from geard.failures import Invalid
 from geard.identifiers import Locator
 from geard.logs.lines import calm, json_line, local_time, render_line
@@ -26,7 +27,7 @@ USUAL_LINES = 100
 USUAL_LINES_FOLLOWING = 10
 
 
-@verb("log", "logs", group="Look")
+@verb("log", "logs", group="Look", cls=GearsCommand)
 @click.argument("names", nargs=-1, required=True, metavar="NAME...", type=GearName())
 @click.option("-f", "--follow", is_flag=True, help="Go on with new lines until Ctrl-C.")
 @click.option(
