@@ -135,7 +135,7 @@ def agent_afar(folder: Path) -> Generator[Afar]:
 
     class Heard(Notifier):
         def say(self, state: str, *fds: int) -> None:
-            up.set() if state == "READY=1" else None
+            up.set() if state.startswith("READY=1") else None
 
     def be_agent() -> None:
         try:
