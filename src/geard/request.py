@@ -83,6 +83,8 @@ class Request(Word, Generic[R]):
     route: ClassVar[Route | None] = None
     example: ClassVar[Mapping[str, Any]] = {}
     """one such request, as JSON has it: for the API's description; tests read it"""
+    secret_answer: ClassVar[bool] = False
+    """The answer holds what nobody may read later: it goes into no record, and is given once."""
 
     def told(self) -> str:
         """What the journal is told of it beside its path: nothing that may be secret."""

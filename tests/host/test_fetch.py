@@ -2,72 +2,27 @@
 
 from __future__ import annotations
 
-import http.server
 import ipaddress
 import json
 import socket
-import threading
 from collections.abc import Generator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import pytest
+from tests.fakes.site import real_program, site
 
-import geard
 from geard.failures import Invalid, Unavailable
 from geard.host import fetch, process
 from geard.host.unit_hooks import fetch as hook
 
-PROGRAM = Path(geard.__file__).parent / "host/unit_hooks/fetch.py"
 REFUSED = r"is not a public address|cannot be resolved"
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 
 
-@dataclass
-class Site:
-    """A web server on an address of this machine; what it was asked, and what it says to each path."""
-
-    url: str
-    port: int
-    asked: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list[Any])
-    answers: dict[str, tuple[int, dict[str, str], bytes]] = field(default_factory=dict[str, Any])
-
-
-@contextmanager
-def site(address: str = "127.0.0.1", port: int = 0) -> Generator[Site]:
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def answer(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            found.asked.append((self.command, self.path, dict(self.headers), body))
-            status, headers, text = found.answers.get(self.path, (200, {}, b"A=1\n"))
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(text)
-
-        do_GET = do_POST = answer  # noqa: N815 - the library's names
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer((address, port), Handler) as server:
-        found = Site(f"http://{address}:{server.server_port}", server.server_port)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield found
-        finally:
-            server.shutdown()
-            thread.join()
-
-
 @pytest.fixture(autouse=True)
 def program() -> Generator[None]:
-    with mock.patch.object(fetch, "PROGRAM", str(PROGRAM)):
+    with real_program():
         yield
 
 

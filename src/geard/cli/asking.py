@@ -30,6 +30,10 @@ class Session:
 
     local: Callable[[str], Transport] | None = None
     request_id: str = ""
+    callback: str = ""
+    """a URL that the agent tells when what is asked has ended; empty for none"""
+    changes: bool = False
+    """whether anything was asked that has an end to be told of"""
     behind: list[str] = field(default_factory=list[str])
     """what stands behind `--` on the command line"""
     failures: list[Failure] = field(default_factory=list[Failure])
@@ -37,8 +41,8 @@ class Session:
     """this machine in-process, once it has been asked: one host, one bus connection, one journal reader"""
 
     def in_process(self, place: Place) -> bool:
-        """Whether this process does itself what is asked of `place`."""
-        return place.local and os.geteuid() == 0 and self.local is not None
+        """Whether this process does itself what is asked of `place`. It ends too soon to call anybody back."""
+        return not self.callback and place.local and os.geteuid() == 0 and self.local is not None
 
     def transport(self, place: Place) -> Transport:
         if self.in_process(place) and self.local is not None:
@@ -46,9 +50,9 @@ class Session:
             return self.here
         from geard.transport.http import HttpTransport  # noqa: PLC0415 - 20 ms that --help need not pay
 
-        if not place.local:
-            return HttpTransport(place, self.request_id)
-        return HttpTransport(SOCKET, self.request_id)
+        transport = HttpTransport(SOCKET if place.local else place, self.request_id)
+        transport.callback = self.callback
+        return transport
 
 
 session = Session()
@@ -118,6 +122,8 @@ class _Outcome(Generic[R]):
         self._error: BaseException | None = None
 
     def ask(self, transport: Transport, request: Request[R], follow: Follow | None) -> None:
+        route = type(request).route
+        session.changes |= route is not None and route.mutates
         try:
             self._answer = transport.send(request, follow=follow)
         except BaseException as error:  # noqa: BLE001 - handed to whoever waits for it

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from aiohttp import HttpVersion11, web
 
+from geard.daemon.callback import check_callback, take_callback
 from geard.daemon.exposition import Exposition
 from geard.daemon.forms import (
     JSON_TYPE,
@@ -118,6 +119,8 @@ class Question:
     page: PageEntry | None = None
     told: str = ""
     """what the journal is told of it beside its path"""
+    callback: str = ""
+    """a URL that is told when it has ended; empty for none"""
     begun: float = field(default_factory=time.monotonic)
     headed: float | None = None
     """when the head of an answer that goes on was made"""
@@ -197,8 +200,11 @@ class Api:
         if len(query) != len(http.rel_url.query):
             raise Invalid("the query says something twice")
         follow = route.mutates and _truth(query.pop("follow", ""))
+        question.callback = take_callback(http.headers, query)
         request = parse(question.entry.request, in_path, query, await _body(http))
         question.told = request.told()
+        if question.callback:
+            check_callback(self._dispatcher, question.callback, route, type(request))
         self.tally.begins(name := question.name)
         try:
             return await self._do(question, request, visit.asker, follow)
@@ -241,6 +247,11 @@ class Api:
         self, question: Question, request: Request[Any], asker: Asker, follow: bool
     ) -> web.StreamResponse:
         running = self._dispatcher.perform(request, asker, question.id)
+        if question.callback and self._dispatcher.callbacks is not None:
+            line, secret = f"{question.http.method} {question.http.rel_url.raw_path}", type(request).secret_answer
+            await self._dispatcher.callbacks.promise(
+                running, question.callback, line, asker.name, secret_answer=secret
+            )
         answer: Answer = await running.answer()
         patience = _patience(question.http.headers, request)
         if not follow and patience is None:

@@ -12,10 +12,11 @@ import logging
 import os
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from itertools import islice
 from typing import Any
 
+from geard.dispatch.callback import Callbacks
 from geard.dispatch.operation import operation_for
 from geard.dispatch.work import Work
 from geard.facet import AnyFacet
@@ -103,6 +104,10 @@ class Dispatcher:
         self.facets = facets
         self._records: OrderedDict[str, Running] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
+        self.when_ended: list[Callable[[Running], None]] = []
+        """told of every request that has ended; they return at once"""
+        self.callbacks: Callbacks | None = None
+        """the agent's, while it runs"""
 
     def perform(self, request: Request[Any], asker: Asker, id: str = "", *, lasting: bool = True) -> Running:
         """Start `request`, or join the one that has this id.
@@ -131,6 +136,9 @@ class Dispatcher:
         task.add_done_callback(self._tasks.discard)
         return running
 
+    def known(self, id: str) -> Running | None:
+        return self._records.get(id)
+
     async def ask(self, request: Request[Any], asker: Asker) -> Any:
         """Answer a question that changes nothing; it takes no record and no slot."""
         work = Work(self.host, new_request_id(), asker, facets=self.facets)
@@ -158,6 +166,11 @@ class Dispatcher:
         return len(self._tasks)
 
     async def _run(self, running: Running, work: Work) -> None:
+        await self._do(running, work)
+        for tell in self.when_ended:
+            tell(running)
+
+    async def _do(self, running: Running, work: Work) -> None:
         try:
             answer = await operation_for(type(running.request)).run(running.request, work)
         except Exception as error:  # noqa: BLE001 - the edge: a bug in one operation harms no other

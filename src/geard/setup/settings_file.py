@@ -35,6 +35,9 @@ TEXT = """\
 [fetch]
 # allow = []                       # private networks that --env-url may fetch from: ["10.0.0.0/8"]
 
+[callbacks]
+# allow = []                       # private networks that callbacks may tell: ["10.0.0.0/8"]
+
 [allow]                            # what askers without the scope admin may do all the same
 # mounts = []                      # host folders they may mount, with all below: ["/srv/data", "/srv/logs:ro"]
 # simple = false                   # gears that share the host's users (--simple)
