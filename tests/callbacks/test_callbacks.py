@@ -334,7 +334,14 @@ def test_a_damaged_file_is_passed_over(host: FakeHost) -> None:
 
 
 def entry(**words: Any) -> Entry:
-    told = {"id": ID, "url": "http://127.0.0.1:1/", "what": "PUT /x", "asker": "root", "accepted": "2026", **words}
+    told: dict[str, Any] = {
+        "id": ID,
+        "url": "http://127.0.0.1:1/",
+        "what": "PUT /x",
+        "asker": "root",
+        "accepted": "2026",
+        **words,
+    }
     return Entry(**told)
 
 

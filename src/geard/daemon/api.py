@@ -15,8 +15,11 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from aiohttp import HttpVersion11, web
+from multidict import MultiMapping
+from yarl import URL
 
 from geard.daemon.callback import check_callback, take_callback
+from geard.daemon.entering import Entrances, until
 from geard.daemon.exposition import Exposition
 from geard.daemon.forms import (
     JSON_TYPE,
@@ -34,6 +37,7 @@ from geard.daemon.table import Entry, PageEntry, Table, WrongMethod
 from geard.daemon.tally import OTHER, Name, Tally
 from geard.daemon.upgrade import AskersLine, UpgradeRequired, upgraded, wants_session
 from geard.dispatch.dispatcher import RUNNING_LIMIT, Dispatcher, Running
+from geard.dispatch.entered import Entered
 from geard.exchange import Exit, Failed, Session, Talk
 from geard.failures import (
     AlreadyExists,
@@ -121,6 +125,10 @@ class Question:
     """what the journal is told of it beside its path"""
     callback: str = ""
     """a URL that is told when it has ended; empty for none"""
+    entered: Entered | None = None
+    """what is asked instead, where the path is a link that stands for another request"""
+    shown: str = ""
+    """the path as the journal may have it"""
     begun: float = field(default_factory=time.monotonic)
     headed: float | None = None
     """when the head of an answer that goes on was made"""
@@ -131,12 +139,40 @@ class Question:
             return self.http.method, self.page.path
         return (self.entry.method, self.entry.route.path) if self.entry is not None else OTHER
 
+    @property
+    def asker(self) -> Asker | Failure:
+        return self.entered.asker if self.entered is not None else self.visit.asker
+
+    @property
+    def method(self) -> str:
+        return self.entered.method if self.entered is not None else self.http.method
+
+    @property
+    def path(self) -> str:
+        return self.entered.path if self.entered is not None else self.http.rel_url.raw_path
+
+    @property
+    def query(self) -> MultiMapping[str]:
+        if self.entered is not None:
+            return URL(f"?{self.entered.query}", encoded=True).query
+        return self.http.rel_url.query
+
+    @property
+    def line(self) -> str:
+        """Method and path for the journal."""
+        if self.entered is not None:
+            return f"{self.method} {self.path[:300]} by {self.shown}"
+        return f"{self.http.method} {self.shown}"
+
     def headers(self) -> dict[str, str]:
-        return {REQUEST_ID: self.id, "Server": "geard"}
+        headers = {REQUEST_ID: self.id, "Server": "geard"}
+        if self.entered is not None:
+            headers |= {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+        return headers
 
     def fields(self, in_path: Mapping[str, str]) -> dict[str, str]:
         """Of whatever the journal is told while this is answered."""
-        asker = "somebody" if isinstance(self.visit.asker, Failure) else self.visit.asker.name
+        asker = "somebody" if isinstance(self.asker, Failure) else self.asker.name
         found = {fields.REQUEST_ID: self.id, fields.ASKER: asker, fields.DOOR: self.visit.door}
         if self.entry is not None:
             found[fields.ROUTE] = self.entry.name
@@ -152,62 +188,73 @@ class Api:
         self.tally = Tally()
         self.pages = Pages(self._table.entries, STATUS, Exposition(dispatcher.host, self.tally, self.measures))
         self._own_names = frozenset((socket.gethostname().lower(),))
+        self._entrances = Entrances(dispatcher.host)
         self._sessions = 0
         self.stopping = asyncio.Event()
         """set: streams that would go on for ever end now"""
 
     async def answer(self, http: web.BaseRequest, visit: Visit) -> web.StreamResponse:
-        question = Question(http, visit, new_request_id())
+        question = Question(http, visit, new_request_id(), shown=self._entrances.shown(http.rel_url.raw_path))
         fields.with_fields(question.fields({}))
         response = await self._answered(question)
         self.tally.answers(question.name, response.status, (question.headed or time.monotonic()) - question.begun)
         return response
 
     async def _answered(self, question: Question) -> web.StreamResponse:
-        http = question.http
+        http, visit = question.http, question.visit
         try:
-            return await self._answer(question)
+            question.entered = await self._entrances.enter(http)
+            if question.entered is None:
+                return await self._answer(question)
+            log.info("%s, %s: %s", question.entered.asker.name, visit.door, question.line)
+            async with until(visit, question.entered.expires) as question.visit:
+                return await self._answer(question)
         except Failure as failure:
             return self._refuse(question, failure)
         except ConnectionError:
             raise  # the asker left; aiohttp tidies up
         except Exception:
-            log.exception("request %s (%s %s) met a bug", question.id, http.method, http.rel_url.raw_path)
+            log.exception("request %s (%s) met a bug", question.id, question.line)
             return self._refuse(
                 question, Bug(f"geard met a bug of its own; the journal knows it as request {question.id}")
             )
 
     async def _answer(self, question: Question) -> web.StreamResponse:
-        http, visit = question.http, question.visit
-        if isinstance(visit.asker, Failure):
-            raise visit.asker
-        path = http.rel_url.raw_path
+        http, visit, entered, asker = question.http, question.visit, question.entered, question.asker
+        if isinstance(asker, Failure):
+            raise asker
+        path = question.path
         own_names = self._own_names if visit.door == "loopback" else None
-        check_manners(http.headers, own_names, link=http.method == "GET" and harmless(path))
+        check_manners(http.headers, own_names, link=http.method == "GET" and harmless(http.rel_url.raw_path))
         if given := http.headers.get(REQUEST_ID):
             question.id = parse_request_id(given)
-            fields.with_fields(question.fields({}))
+        if entered is not None and entered.request_id:
+            question.id = entered.request_id
+        fields.with_fields(question.fields({}))
         question.page = self.pages.known.get(path)
         if question.page is not None:
-            return await self._show(question, question.page, visit.asker)
-        question.entry, in_path = self._table.find(http.method, path)
+            return await self._show(question, question.page, asker)
+        question.entry, in_path = self._table.find(question.method, path)
         fields.with_fields(question.fields(in_path))
         route = question.entry.route
-        if not visit.asker.may(route.scope):
-            raise Denied(f"{visit.asker.name} may not {http.method} {path}", hint=f"it takes scope {route.scope}")
+        if not asker.may(route.scope):
+            raise Denied(f"{asker.name} may not {question.method} {path}", hint=f"it takes scope {route.scope}")
         question.form = parse_accept(http.headers.get("Accept", ""))
-        query = dict(http.rel_url.query)
-        if len(query) != len(http.rel_url.query):
+        query = dict(question.query)
+        if len(query) != len(question.query):
             raise Invalid("the query says something twice")
         follow = route.mutates and _truth(query.pop("follow", ""))
         question.callback = take_callback(http.headers, query)
-        request = parse(question.entry.request, in_path, query, await _body(http))
+        body = entered.body if entered is not None else await _body(http)
+        request = parse(question.entry.request, in_path, query, body)
         question.told = request.told()
         if question.callback:
             check_callback(self._dispatcher, question.callback, route, type(request))
+        if entered is not None:
+            await entered.spend()
         self.tally.begins(name := question.name)
         try:
-            return await self._do(question, request, visit.asker, follow)
+            return await self._do(question, request, asker, follow)
         finally:
             self.tally.ends(name)
 
@@ -248,7 +295,7 @@ class Api:
     ) -> web.StreamResponse:
         running = self._dispatcher.perform(request, asker, question.id)
         if question.callback and self._dispatcher.callbacks is not None:
-            line, secret = f"{question.http.method} {question.http.rel_url.raw_path}", type(request).secret_answer
+            line, secret = f"{question.method} {question.path}", type(request).secret_answer
             await self._dispatcher.callbacks.promise(
                 running, question.callback, line, asker.name, secret_answer=secret
             )
@@ -396,13 +443,12 @@ class Api:
 
 
 def _write_down(question: Question, status: int) -> None:
-    http, asker = question.http, question.visit.asker
+    asker = question.asker
     log.info(
-        "%s, %s: %s %s%s [%s] %d",
+        "%s, %s: %s%s [%s] %d",
         "somebody" if isinstance(asker, Failure) else asker.name,
         question.visit.door,
-        http.method,
-        http.rel_url.raw_path[:300],
+        question.line,
         f" ({question.told[:100]!r})" if question.told else "",
         question.id,
         status,

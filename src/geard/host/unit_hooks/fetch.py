@@ -22,6 +22,7 @@ import signal
 import socket
 import ssl
 import sys
+from typing import NoReturn
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 CONNECT_SECONDS = 10
@@ -46,7 +47,7 @@ def main() -> int:
         os.setgroups([])
         os.setresgid(NOBODY, NOBODY, NOBODY)
         os.setresuid(NOBODY, NOBODY, NOBODY)
-    signal.signal(signal.SIGALRM, lambda *_: sys.exit(f"it took longer than {SECONDS} s"))
+    signal.signal(signal.SIGALRM, _too_long)
     signal.alarm(SECONDS)
     body = base64.b64decode(order["Body"])
     try:
@@ -65,6 +66,10 @@ def main() -> int:
     }
     json.dump(outcome, sys.stdout)
     return 0
+
+
+def _too_long(number: int, frame: object) -> NoReturn:
+    sys.exit(f"it took longer than {SECONDS} s")
 
 
 def parse_url(text: str) -> SplitResult:
