@@ -19,7 +19,7 @@ from tests.fakes.host import FakeHost, make_host
 from tests.fakes.site import Site, real_program, site
 from tests.fakes.terminal import Terminal, agent, terminal
 
-from geard.callbacks import delivering, outbox, outcome, tries
+from geard.callbacks import delivering, outbox, outcome, signing, tries
 from geard.callbacks.outbox import Entry, Outbox
 from geard.callbacks.requests import CallbackKey
 from geard.host.fetch import Reply
@@ -110,7 +110,10 @@ def test_the_outcome_is_told_signed_and_then_forgotten(host: FakeHost, receiver:
     signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + raw
     expected = hmac.digest(base64.b64decode(key.removeprefix("whsec_")), signed, "sha256")
     assert headers["webhook-signature"] == f"v1,{base64.b64encode(expected).decode()}"
-    assert headers["webhook-id"] == ID and abs(int(headers["webhook-timestamp"]) - time.time()) < 60
+    assert (
+        headers["webhook-id"] == signing.delivery_id(key, ID)
+        and abs(int(headers["webhook-timestamp"]) - time.time()) < 60
+    )
     assert (host.paths.base / "callbacks/key").stat().st_mode & 0o777 == 0o600
 
 
@@ -181,15 +184,29 @@ def test_on_this_machine_it_goes_through_the_agent(host: FakeHost) -> None:
         assert gear.ok("list", "-a", "-q") == ""
 
 
-def test_a_private_address_is_not_told(host: FakeHost, receiver: Site) -> None:
+@pytest.mark.parametrize(
+    "name", ["127.0.0.1", "localhost", "a.localhost.", "[::1]", "10.1.2.3", "169.254.169.254"]
+)
+def test_a_private_address_is_refused_at_once(host: FakeHost, name: str) -> None:
     (host.paths.settings / "geard.toml").write_text("")
+    with agent(host, host.folder):
+        status, text = ask(host.folder, "PUT", "/environment/web", {}, Callback=f"http://{name}:8080/")
+        assert status == 403 and "is not a public address" in text and "[callbacks] allow" in text
+        assert ask(host.folder, "GET", "/environment/web")[0] == 404
+
+
+def test_what_settings_allow_is_what_they_allow_when_it_is_told(host: FakeHost, receiver: Site) -> None:
+    receiver.answers["/"] = (500, {}, b"")
     with at_terminal(host) as gear:
-        gear.ok("--callback", receiver.url, "--request-id", ID, "install", "geard/sample", "web")
-        eventually(lambda: left(host)[0].tries > 1)
-        assert "127.0.0.1 is not a public address; [callbacks] allow" in gear.ok("callback", "show", ID)
-        assert receiver.asked == []
-        (host.paths.settings / "geard.toml").write_text(LOOPBACK)
+        gear.ok("--callback", f"{receiver.url}/", "--request-id", ID, "install", "geard/sample", "web")
         told(receiver)
+        (host.paths.settings / "geard.toml").write_text("")
+        eventually(
+            lambda: "127.0.0.1 is not a public address; [callbacks] allow" in gear.ok("callback", "show", ID)
+        )
+        receiver.answers.clear()
+        (host.paths.settings / "geard.toml").write_text(LOOPBACK)
+        eventually(lambda: left(host) == [])
 
 
 def test_a_full_outbox_takes_no_more(host: FakeHost) -> None:
@@ -216,7 +233,12 @@ def test_the_same_request_again_is_told_by_the_same_id(host: FakeHost, receiver:
         gear.ok(*words)
         told(receiver, 2)
         eventually(lambda: left(host) == [])
-    assert {headers["webhook-id"] for _, _, headers, _ in receiver.asked} == {ID}
+    assert len({headers["webhook-id"] for _, _, headers, _ in receiver.asked}) == 1
+
+
+def test_two_machines_asked_by_one_request_id_are_told_apart() -> None:
+    one, other = (signing.delivery_id(f"whsec_{letter * 32}", ID) for letter in "AB")
+    assert one != other and one.startswith("cb_")
 
 
 def test_another_callback_for_the_same_request_is_a_conflict(host: FakeHost, receiver: Site) -> None:
@@ -379,8 +401,6 @@ def test_only_so_many_dead_are_kept_the_newest() -> None:
 
 def test_the_signature_is_that_of_standard_webhooks() -> None:
     """The example that its libraries are tested with."""
-    from geard.callbacks import signing
-
     key, body = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", b'{"test": 2432232314}'
     found = signing.headers(key, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, body)
     assert found["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import ssl
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest import mock
+
+import trustme
 
 import geard
 from geard.host import fetch
@@ -34,7 +37,9 @@ class Site:
 
 
 @contextmanager
-def site(address: str = "127.0.0.1", port: int = 0) -> Generator[Site]:
+def site(
+    address: str = "127.0.0.1", port: int = 0, *, certificate: trustme.LeafCert | None = None
+) -> Generator[Site]:
     class Handler(http.server.BaseHTTPRequestHandler):
         def answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -52,6 +57,10 @@ def site(address: str = "127.0.0.1", port: int = 0) -> Generator[Site]:
             pass
 
     with http.server.ThreadingHTTPServer((address, port), Handler) as server:
+        if certificate is not None:
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            certificate.configure_cert(context)  # pyright: ignore[reportUnknownMemberType]
+            server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         found = Site(f"http://{address}:{server.server_port}", server.server_port)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

@@ -5,11 +5,14 @@ from __future__ import annotations
 import ipaddress
 import json
 import socket
+import tempfile
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import pytest
+import trustme
 from tests.fakes.site import real_program, site
 
 from geard.failures import Invalid, Unavailable
@@ -201,6 +204,31 @@ async def test_what_is_no_text_of_the_right_size() -> None:
             with pytest.raises(Invalid, match=why) as met:
                 await fetch.fetch_text(f"{local.url}/{path}", LOOPBACK)
             assert "secret page" not in str(met.value)
+
+
+async def test_over_tls_the_name_must_be_vouched_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    authority = trustme.CA()
+    with site() as local, pytest.raises(Invalid, match="SSL"):
+        await fetch.fetch_text(f"https://127.0.0.1:{local.port}/", LOOPBACK)
+    with site(certificate=authority.issue_cert("localhost")) as local:
+        with pytest.raises(Invalid, match="certificate verify failed"):
+            await fetch.fetch_text(f"https://localhost:{local.port}/", LOOPBACK)
+        with tempfile.NamedTemporaryFile() as file:  # nobody can read what is below pytest's own folder
+            file.write(authority.cert_pem.bytes())
+            file.flush()
+            Path(file.name).chmod(0o644)
+            monkeypatch.setenv("SSL_CERT_FILE", file.name)
+            assert await fetch.fetch_text(f"https://localhost:{local.port}/", LOOPBACK) == "A=1\n"
+            with pytest.raises(Invalid, match="certificate verify failed"):
+                await fetch.fetch_text(f"https://127.0.0.1:{local.port}/", LOOPBACK)
+    assert len(local.asked) == 1
+
+
+async def test_a_server_that_never_ends_is_left() -> None:
+    with mock.patch.object(fetch, "SECONDS", 1), socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        with pytest.raises(Invalid, match="took too long"):
+            await fetch.fetch_text(f"http://127.0.0.1:{port}/", LOOPBACK)
 
 
 async def test_no_proxy_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:

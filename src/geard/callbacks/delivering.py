@@ -15,7 +15,7 @@ from geard.callbacks.settings import CallbackSettings
 from geard.dispatch.dispatcher import Dispatcher, Running
 from geard.failures import Failure, NotFound
 from geard.host import Host
-from geard.host.fetch import Reply, check_url, origin, post
+from geard.host.fetch import Reply, check_target, origin, post
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class Deliverer:
     # --- what is promised, and what becomes of it
 
     def check(self, url: str) -> None:
-        check_url(url)
+        check_target(url, self._host.settings.section(CallbackSettings).allow)
         check_room(self._entries)
 
     async def promise(self, running: Running, url: str, what: str, asker: str, *, secret_answer: bool) -> None:
@@ -179,7 +179,8 @@ class Deliverer:
         try:
             allow = self._host.settings.section(CallbackSettings).allow
             key = await asyncio.to_thread(signing.key, self._host.paths)
-            reply = await post(entry.url, body, signing.headers(key, entry.id, int(time.time()), body), allow)
+            headers = signing.headers(key, signing.delivery_id(key, entry.id), int(time.time()), body)
+            reply = await post(entry.url, body, headers, allow)
         except Failure as failure:
             return f"{failure.message}; {failure.hint}" if failure.hint else failure.message, None
         return "" if tries.delivered(reply) else tries.problem_of(reply), reply

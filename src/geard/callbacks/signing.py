@@ -1,6 +1,6 @@
 """The signature of a callback, as https://www.standardwebhooks.com has it, so that its libraries can check it.
 
-webhook-id: ID              the request's id, the same for each try: who has seen it drops the double
+webhook-id: ID              the same for each try: who has seen it drops the double
 webhook-timestamp: SECONDS  since 1970, of this try
 webhook-signature: v1,…     base64 of HMAC-SHA256 over "ID.SECONDS.BODY"
 """
@@ -33,15 +33,25 @@ def key(paths: Paths) -> str:
     return made
 
 
+def delivery_id(key: str, request_id: str) -> str:
+    """The same for the same request of the same machine; several machines may be asked by one request id."""
+    found = hmac.digest(_secret(key), f"delivery of {request_id}".encode(), "sha256")
+    return f"cb_{base64.urlsafe_b64encode(found[:18]).decode()}"
+
+
 def headers(key: str, id: str, seconds: int, body: bytes) -> dict[str, str]:
-    secret = base64.b64decode(key.removeprefix(PREFIX))
-    signature = hmac.digest(secret, f"{id}.{seconds}.".encode() + body, "sha256")
+    """Of one try, `id` being the delivery's."""
+    signature = hmac.digest(_secret(key), f"{id}.{seconds}.".encode() + body, "sha256")
     return {
         "Content-Type": "application/json",
         "webhook-id": id,
         "webhook-timestamp": str(seconds),
         "webhook-signature": f"v1,{base64.b64encode(signature).decode()}",
     }
+
+
+def _secret(key: str) -> bytes:
+    return base64.b64decode(key.removeprefix(PREFIX))
 
 
 def _place(paths: Paths) -> Path:

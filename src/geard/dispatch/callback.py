@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 class Callbacks(Protocol):
     def check(self, url: str) -> None:
-        """Before the request is begun. Raises Invalid for what is no such URL, Full where too many wait."""
+        """Before the request is begun. Raises Invalid, Denied for no such URL, Full where too many wait."""
         ...
 
     async def promise(self, running: Running, url: str, what: str, asker: str, *, secret_answer: bool) -> None:

@@ -14,13 +14,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from geard.failures import Invalid, Unavailable
+from geard.failures import Denied, Invalid, Unavailable
 from geard.host.process import run
-from geard.host.unit_hooks.fetch import parse_url
+from geard.host.unit_hooks.fetch import parse_url, refusal
 
 LIMIT = 100 * 1_024
-SECONDS = 20
+SECONDS = 15
 REDIRECTS = 5
+_HINT = "[{}] allow in /etc/geard/geard.toml may permit it"
 PROGRAM = "/usr/lib/geard/gear-fetch"
 
 
@@ -75,6 +76,20 @@ def check_url(url: str) -> str:
     return url
 
 
+def check_target(url: str, allow: Sequence[str]) -> None:
+    """As `check_url`; and that an address in it, or this machine's own name, is one that may be asked.
+
+    What other names lead to is seen when they are resolved. Raises Invalid, Denied.
+    """
+    host = (parse_url(check_url(url)).hostname or "").rstrip(".")
+    try:
+        address = ipaddress.ip_address("127.0.0.1" if host.rpartition(".")[2] == "localhost" else host)
+    except ValueError:
+        return
+    if refused := refusal(address, 0, [ipaddress.ip_network(text) for text in allow], own=False):
+        raise Denied(f"{without_query(url)}: {refused}", hint=_HINT.format("callbacks"))
+
+
 def without_query(url: str) -> str:
     """`url` as messages show it: what stands behind a `?` and before an `@` is often a secret."""
     scheme, mark, rest = url[:300].partition("?")[0].partition("://")
@@ -116,9 +131,10 @@ async def _ask(
         "Allow": list(allow),
         "Redirects": redirects,
         "Limit": limit,
+        "Seconds": SECONDS,
     }
     program = [sys.executable, "-I", "-S", PROGRAM]
-    done = await run(program, stdin=json.dumps(order).encode(), timeout=SECONDS, check=False)
+    done = await run(program, stdin=json.dumps(order).encode(), timeout=SECONDS + 5, check=False)
     if done.status != 0:
         raise Unavailable(done.errors.strip() or "no reason given")
     found = json.loads(done.output)
@@ -126,5 +142,4 @@ async def _ask(
 
 
 def _hint(failure: Unavailable, table: str) -> str:
-    private = "is not a public address" in failure.message
-    return f"[{table}] allow in /etc/geard/geard.toml may permit it" if private else ""
+    return _HINT.format(table) if "is not a public address" in failure.message else ""
