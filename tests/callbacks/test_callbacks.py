@@ -325,6 +325,29 @@ def test_what_one_agent_promised_the_next_delivers(host: FakeHost) -> None:
     assert (body["RequestId"], body["Outcome"]) == (ID, "done")
 
 
+def test_a_disk_that_is_full_has_nobody_told_again_and_again(host: FakeHost, receiver: Site) -> None:
+    full = OSError(28, "No space left on device")
+    with mock.patch.object(Outbox, "remove", side_effect=full), at_terminal(host) as gear:
+        gear.ok("--callback", receiver.url, "--request-id", ID, "install", "geard/sample", "web")
+        told(receiver)
+        time.sleep(0.5)  # five looks at the outbox
+        assert len(receiver.asked) == 1
+        gear.ok("callback", "list")
+
+
+def test_an_outcome_that_the_disk_did_not_take_is_written_later(host: FakeHost, receiver: Site) -> None:
+    change, refused = Outbox.change, [OSError(28, "No space left on device")] * 2
+
+    def full(outbox: Outbox, id: str, how: Callable[[Entry], Entry]) -> Entry:
+        if refused:
+            raise refused.pop()
+        return change(outbox, id, how)
+
+    with mock.patch.object(Outbox, "change", full), at_terminal(host) as gear:
+        gear.ok("--callback", receiver.url, "install", "geard/sample", "web")
+        told(receiver)
+
+
 def test_of_what_a_killed_agent_left_undone_it_is_said_that_nobody_knows(host: FakeHost, receiver: Site) -> None:
     Outbox(host.paths).promise(entry(url=receiver.url))
     with agent(host, host.folder):

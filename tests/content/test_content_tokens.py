@@ -279,6 +279,8 @@ def test_a_link_has_one_spelling(host: FakeHost) -> None:
     [
         (("GET", "/nothing"), "there is no GET /nothing here"),
         (("GET", "/environment/web/../../containers"), "there is no GET"),
+        (("GET", "/environment/web\nroot: GET /forged"), "printable ASCII"),
+        (("GET", "/environment/web?a=\r\n"), "printable ASCII"),
         (("PATCH", "/containers"), "there is no PATCH"),
         (("POST", "/container/web/exec"), "a session takes more than a link"),
         (("GET", "/callback-key"), "no link may ask GetCallbackKey"),

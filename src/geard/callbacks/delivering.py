@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
+from collections.abc import Callable
 
 import msgspec
 
@@ -16,9 +17,13 @@ from geard.dispatch.dispatcher import Dispatcher, Running
 from geard.failures import Failure, NotFound
 from geard.host import Host
 from geard.host.fetch import Reply, check_target, origin, post
+from geard.request import Nothing
 
 log = logging.getLogger(__name__)
 
+DISK_SECONDS = 60.0
+"""until something is tried again that the disk did not take: who has been told must not be told at once again"""
+STOP_SECONDS = 5.0
 TOGETHER = 8
 """tries at a time; each is a process for as long as it lasts"""
 TO_ONE_RECEIVER = 2
@@ -39,6 +44,7 @@ class Deliverer:
         self._entries = self._outbox.entries()
         self._promised: set[str] = set()
         self._under_way: dict[str, str] = {}
+        self._not_before: dict[str, float] = {}
         self._noting: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
 
@@ -73,30 +79,40 @@ class Deliverer:
     async def _note(self, running: Running) -> None:
         """Put the outcome into the outbox."""
         ended = rfc3339(time.time())
-        entry = await asyncio.to_thread(self._outbox.get, running.id)
         try:
-            answer = await running.answer()
-            body = outcome.done(entry, ended, answer, running.steps)
-            if running.failure is not None:
-                body = outcome.failed(entry, ended, running.failure)
-        except Failure as failure:
-            body = outcome.failed(entry, ended, failure)
-        await self._fill(entry.id, body, ended)
+            answer, failure = await running.answer(), running.failure
+        except Failure as met:
+            answer, failure = Nothing(), met
 
-    async def _fill(self, id: str, body: str, ended: str) -> None:
+        def body(entry: Entry) -> str:
+            if failure is not None:
+                return outcome.failed(entry, ended, failure)
+            return outcome.done(entry, ended, answer, running.steps)
+
+        await self._fill(running.id, body, ended)
+
+    async def _fill(self, id: str, body: Callable[[Entry], str], ended: str) -> None:
         def fill(entry: Entry) -> Entry:
-            return entry if entry.body else msgspec.structs.replace(entry, body=body, ended=ended)
+            return entry if entry.body else msgspec.structs.replace(entry, body=body(entry), ended=ended)
 
-        try:
-            await asyncio.to_thread(self._outbox.change, id, fill)
-        except NotFound:
-            return  # removed by hand
-        self._wake.set()
+        while True:
+            try:
+                await asyncio.to_thread(self._outbox.change, id, fill)
+            except NotFound:
+                return  # removed by hand
+            except OSError as error:
+                log.warning("callback %s: the outcome cannot be written: %s", id, error)
+                await asyncio.sleep(LOOK_SECONDS)
+            else:
+                self._wake.set()
+                return
 
     async def noted(self) -> None:
-        """Wait until what has ended is in the outbox: before the agent stops."""
-        while self._noting:
-            await asyncio.wait(self._noting)
+        """Wait until what has ended is in the outbox, before the agent stops; not for a disk that is full."""
+        if self._noting:
+            _, left = await asyncio.wait(self._noting, timeout=STOP_SECONDS)
+            for task in left:
+                task.cancel()
 
     # --- what an earlier agent promised
 
@@ -118,9 +134,8 @@ class Deliverer:
 
     async def _forsake(self, id: str) -> None:
         ended = rfc3339(time.time())
-        entry = await asyncio.to_thread(self._outbox.get, id)
-        log.warning("callback %s: what became of %s is not known", id, entry.what)
-        await self._fill(id, outcome.unknown(entry, ended), ended)
+        log.warning("callback %s: what became of the request is not known", id)
+        await self._fill(id, lambda entry: outcome.unknown(entry, ended), ended)
 
     # --- delivering
 
@@ -130,8 +145,7 @@ class Deliverer:
             while True:
                 self._wake.clear()
                 self._entries = await asyncio.to_thread(self._outbox.entries)
-                for entry in surplus(self._entries):
-                    await asyncio.to_thread(self._outbox.remove, entry.id)
+                await self._tidy()
                 now = time.time()
                 for entry in self._next(now):
                     self._under_way[entry.id] = origin(entry.url)
@@ -142,13 +156,21 @@ class Deliverer:
                 except TimeoutError:
                     pass
 
+    async def _tidy(self) -> None:
+        try:
+            for entry in surplus(self._entries):
+                await asyncio.to_thread(self._outbox.remove, entry.id)
+        except OSError as error:
+            log.warning("a dead callback cannot be removed: %s", error)
+
     def _next(self, now: float) -> list[Entry]:
         """Those to try now: the longest due first, and of each receiver only a few at a time."""
         found: list[Entry] = []
         busy = Counter(self._under_way.values())
         for entry in sorted(self._entries, key=lambda entry: entry.next_try):
             to = origin(entry.url)
-            if entry.id in self._under_way or not tries.due(entry, now) or busy[to] >= TO_ONE_RECEIVER:
+            stuck = time.monotonic() < self._not_before.get(entry.id, 0)
+            if entry.id in self._under_way or stuck or not tries.due(entry, now) or busy[to] >= TO_ONE_RECEIVER:
                 continue
             if busy.total() >= TOGETHER:
                 break
@@ -167,8 +189,12 @@ class Deliverer:
     async def _try(self, entry: Entry) -> None:
         try:
             await self._settle(entry, *await self._post(entry))
+            self._not_before.pop(entry.id, None)
         except NotFound:
             pass  # removed meanwhile
+        except OSError as error:
+            log.warning("callback %s: what came of a try cannot be written: %s", entry.id, error)
+            self._not_before[entry.id] = time.monotonic() + DISK_SECONDS
         finally:
             del self._under_way[entry.id]
             self._wake.set()

@@ -26,6 +26,8 @@ async def create_content_token(request: CreateContentToken, work: Work) -> Conte
         raise Invalid(
             f"a link cannot work for {request.seconds} seconds", hint=f"1 to {LONGEST_SECONDS}, which is a day"
         )
+    if not _plain(request.path) or not _plain(request.query):
+        raise Invalid("a path and a query are printable ASCII, without blanks", hint="what else there is as %XX")
     kind = _asked(request.method, request.path)
     maker = _check(kind, work.asker)
     assert kind.route is not None
@@ -54,6 +56,11 @@ async def create_content_token(request: CreateContentToken, work: Work) -> Conte
 async def revoke_content_tokens(request: RevokeContentTokens, work: Work) -> Nothing:
     await work.on_disk(keys.forget_all, work.host.paths)
     return Nothing()
+
+
+def _plain(text: str) -> bool:
+    """Whether it can stand in a line of HTTP, and of the journal."""
+    return text.isascii() and (not text or text.isprintable()) and " " not in text
 
 
 def _asked(method: str, path: str) -> type[Request[Any]]:

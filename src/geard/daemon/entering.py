@@ -48,7 +48,8 @@ class Entrances:
         entered: Entered = await module.enter(self._host, path)
         if http.method not in entered.methods:
             raise WrongMethod(http.method, self.shown(path), entered.methods)
-        if http.rel_url.query_string or http.headers.get(CALLBACK) or await http.content.read(1):
+        body = http.content_length or (http.body_exists and await http.content.read(1))
+        if http.rel_url.query_string or http.headers.get(CALLBACK) or body:
             raise Invalid("a link says all of its request", hint="no query, no body and no callback beside it")
         return entered
 
