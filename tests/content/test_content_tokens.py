@@ -181,7 +181,7 @@ def test_a_link_expires(gear: Terminal, holder: Holder) -> None:
 
 def test_a_stream_ends_when_its_link_expires(gear: Terminal, holder: Holder) -> None:
     gear.ok("install", "geard/sample", "web", "--start")
-    words = ("GET", "/container/web/log?follow=true", "--expires", "2s", "-o", "json")
+    words = ("GET", "/container/web/log?follow=true", "--expires", "4s", "-o", "json")
     made = json.loads(gear.ok("content-token", *words))
     assert holder.ask(made["Path"])[0] == 200, "and it has ended"
     assert time.time() >= datetime.fromisoformat(made["Expires"]).timestamp(), "not by itself"
@@ -362,7 +362,8 @@ def test_keys_are_renewed_and_kept_for_as_long_as_a_link_may_need_them(host: Fak
 
 def test_what_was_used_long_ago_is_forgotten(host: FakeHost) -> None:
     spent.spend(host.paths, "old", time.time() - spent.KEEP_SECONDS - 5)
-    spent.spend(host.paths, "new", time.time())
+    expires = time.time()
+    spent.spend(host.paths, "new", expires)
     assert len(list((host.paths.base / "content-tokens/spent").iterdir())) == 1
     with pytest.raises(Failure, match="works once"):
-        spent.spend(host.paths, "new", int(time.time()))
+        spent.spend(host.paths, "new", expires)
