@@ -17,9 +17,11 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+from click.shell_completion import ShellComplete
 from tests.fakes.host import FakeHost, make_host
 from tests.fakes.terminal import Terminal, agent, terminal
 
+from geard.cli import main as cli
 from geard.content import entrance, keys, sealing, spent
 from geard.content.operations import create_content_token
 from geard.content.requests import CreateContentToken
@@ -293,6 +295,18 @@ def test_a_link_has_one_spelling(host: FakeHost) -> None:
 def test_what_no_link_can_ask(gear: Terminal, words: tuple[str, ...], why: str) -> None:
     said = gear("content-token", *words)
     assert said.code != 0 and why in said.err
+
+
+def test_words_are_completed(gear: Terminal) -> None:
+    gear.ok("install", "geard/sample", "webshop")
+    [command] = [found for name, found in cli.root.commands.items() if name == "content-token"]
+
+    def completed(*words: str) -> list[str]:
+        found = ShellComplete(command, {}, "gear", "_GEAR_COMPLETE").get_completions(list(words[:-1]), words[-1])
+        return [item.value for item in found]
+
+    assert completed("st") == ["status", "start", "stop"]
+    assert completed("log", "web") == ["webshop"]
 
 
 def test_a_request_that_makes_no_line_of_http_is_refused(gear: Terminal) -> None:

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from geard.cli.asking import ask, ask_places, places
+from geard.cli.completion import GearName
 from geard.cli.main import verb
 from geard.cli.output import structured, with_place
 from geard.containers.requests import GetContainerStatus, RestartContainer, StartContainer, StopContainer
@@ -34,15 +36,30 @@ UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _ANYTHING = "link"  # what a locator is called that names a machine alone
 
 
+def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    if ctx.params.get("words"):
+        return GearName().shell_complete(ctx, param, incomplete)
+    return [CompletionItem(word) for word in (*TYPES, *METHODS) if word.startswith(incomplete)]
+
+
 @verb("content-token", "create-token", group="Share")
-@click.argument("words", nargs=-1, required=True, metavar="TYPE NAME | METHOD PATH [HOST]")
+@click.argument(
+    "words", nargs=-1, required=True, metavar="TYPE NAME | METHOD PATH [HOST]", shell_complete=_complete
+)
 @click.option(
     "--expires", default="1h", show_default=True, metavar="TIME", help="30s, 10m, 2h; a day (1d) at most."
 )
 @click.option("--expires-at", type=int, default=0, hidden=True, help="The original's: seconds since 1970.")
 @click.option("-d", "--data", default="", metavar="JSON", help="The body of the request, with METHOD PATH.")
 @click.option("--key-path", default="", hidden=True, help="The original's: the key is the agent's now.")
-@click.option("-o", "--output", "form", type=click.Choice(["text", "json", "yaml", "name"]), default="text")
+@click.option(
+    "-o",
+    "--output",
+    "form",
+    type=click.Choice(["text", "json", "yaml", "name"]),
+    default="text",
+    help="How to print it.",
+)
 def content_token(
     words: tuple[str, ...], expires: str, expires_at: int, data: str, key_path: str, form: str
 ) -> None:
