@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+import random
 from collections.abc import Generator
 
 import pytest
 from lab.labs import Lab
 from tests.lab.conftest import SETTINGS, Shell, eventually
 
-from geard.identifiers import new_request_id
+from geard.identifiers import new_request_id, parse_request_id
 
 pytestmark = pytest.mark.lab
 
@@ -103,6 +104,33 @@ def test_an_agent_that_is_stopped_at_once_has_not_forgotten_whom_to_tell(host: S
     eventually(lambda: told(other), 30)
     body = json.loads(base64.b64decode(str(told(other)[0]["body"])))
     assert (body["RequestId"], body["Outcome"]) == (id, "done")
+
+
+ASK = """
+for n in $(seq 15); do
+    id=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \\n')
+    curl -s -m 5 -o /dev/null -w "%{http_code} $id\\n" -X PUT --unix-socket /run/geard/geard.sock \\
+        -H "X-Request-Id: $id" -H 'Callback: http://127.0.0.1:8766/' -d '{}' http://localhost/environment/web
+done > /root/answers
+"""
+
+
+def test_all_that_was_answered_is_told_of_however_often_the_agent_is_killed(host: Shell, other: Shell) -> None:
+    host.run(["tee", SETTINGS], stdin='[callbacks]\nallow = ["127.0.0.0/8"]\n')
+    receive(host)
+    host.run(["systemd-run", "-q", "--collect", "--unit=asking", "sh", "-c", ASK])
+    while host.run(["systemctl", "is-active", "asking"], check=False).returncode == 0:
+        host.run(["sleep", f"{random.uniform(0.3, 2):.2f}"])
+        host.run(["systemctl", "kill", "-s", "KILL", "geard"], check=False)
+    host.run(["systemctl", "start", "geard"])
+    lines = [line.split() for line in host.run(["cat", "/root/answers"]).stdout.splitlines()]
+    answered = {parse_request_id(id) for status, id in lines if status == "200"}
+
+    def told_of() -> set[str]:
+        return {json.loads(base64.b64decode(str(row["body"])))["RequestId"] for row in told(host)}
+
+    assert answered
+    eventually(lambda: answered <= told_of(), 150)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "localhost", "[::1]", "0.0.0.0", "2130706433", "own"])
