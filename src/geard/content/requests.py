@@ -29,6 +29,7 @@ class CreateContentToken(Request[ContentToken]):
 
     route = Route("POST", "/content-tokens")
     secret_answer = True
+    example = {"Path": "/environment/web", "Seconds": 600}
 
     path: str
     method: str = "GET"
