@@ -108,7 +108,8 @@ def _bursts(found: Findings) -> Iterator[Row]:
     for connections in AT_ONCE:
         place = f"at-once-{connections}."
         answers, rate = found.samples[f"{place}answer"], facts[f"{place}per-second"]
-        note = f" (n={len(answers)}, p50 {p50(answers):.0f} ms, settled after {facts[f'{place}settled']:.1f} s)"
+        took = f"p50 {p50(answers):.0f} ms, p99 {p99(answers):.0f} ms"
+        note = f" (n={len(answers)}, {took}, settled after {facts[f'{place}settled']:.1f} s)"
         budget, well = ("≥ 300/s", rate >= 300) if connections == 8 else ("", None)
         spoken = "1 connection installs" if connections == 1 else f"{connections} connections install at once"
         yield Row(spoken, f"{rate:.0f}/s{note}", budget, well)
@@ -189,10 +190,23 @@ def _looks(found: Findings, counts: Counts) -> Iterator[Row]:
         size = f" (first {values[0]:.1f} ms, p99 {p99(values):.1f} ms)"
         listed = found.facts[f"{at(counts.most)}listed"]
         yield _at_most(f"list of {listed:.0f} gears: p50", p50(values), 40, "ms", size)
+    for connections in AT_ONCE:
+        for name, spoken in (("status", "status of one gear"), ("listing", "list of all")):
+            if values := found.samples.get(f"load-{connections}.{name}"):
+                rate = found.facts[f"load-{connections}.{name}-per-second"]
+                note = f" (n={len(values)}, p50 {p50(values):.1f} ms, p99 {p99(values):.1f} ms)"
+                plural = "s" if connections > 1 else ""
+                yield Row(
+                    f"{connections} connection{plural} ask for the {spoken}", f"{rate:.0f}/s{note}", "", None
+                )
     if values := found.samples.get("first"):
         yield _at_most("log: first line, p50", p50(values), 50, "ms", f" (p99 {p99(values):.1f} ms)")
     if values := found.samples.get("follow"):
         yield _at_most("log: new line to a follower, p50", p50(values), 20, "ms", f" (p99 {p99(values):.1f} ms)")
+    if values := found.samples.get("crowd"):
+        what = f"log: new line to the last of {found.facts['crowd']:.0f} followers, p50"
+        more = found.facts["crowd.threads"]
+        yield Row(what, f"{p50(values):.1f} ms (p99 {p99(values):.1f} ms; {more:+.0f} threads)", "", None)
 
 
 def _boots(found: Findings) -> Iterator[Row]:

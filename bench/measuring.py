@@ -36,11 +36,12 @@ PARTS = (
     "programs",
     "memory",
     "lists",
+    "load",
     "logs",
     "reboot",
 )
 # What no ratio is asked of takes time that CI has not.
-SHORT_PARTS = tuple(part for part in PARTS if part not in ("docker", "reboot"))
+SHORT_PARTS = tuple(part for part in PARTS if part not in ("docker", "load", "reboot"))
 
 
 @dataclass(frozen=True)
@@ -180,6 +181,9 @@ def at_most(bench: Bench, size: Size, only: Collection[str]) -> None:
         bench.part("docker-runs", size.pairs)
     if "programs" in only:
         bench.part("programs", size.processes)
+    if "load" in only:
+        for connections in AT_ONCE:
+            bench.part("load", size.looks * 8, connections, into=f"load-{connections}.")
     if "logs" in only:
         bench.part("logs", size.looks)
     if "reboot" in only and size.reboot:

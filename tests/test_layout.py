@@ -20,7 +20,17 @@ from geard.request import Request, answer_type
 
 SOURCE = Path(geard.__file__).parent
 HOOKS = sorted(SOURCE.glob("*/unit_hooks/*.py"))
-HEAVY = ("geard.host", "geard.dispatch", "geard.daemon", "asyncio", "aiohttp", "dbus_fast", "systemd", "yaml")
+HEAVY = (
+    "geard.host",
+    "geard.dispatch",
+    "geard.daemon",
+    "asyncio",
+    "aiohttp",
+    "dbus_fast",
+    "systemd",
+    "yaml",
+    "cryptography",
+)
 
 
 def loaded_by(program: str) -> set[str]:
@@ -54,6 +64,8 @@ with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet), conte
         ["--help"],
         ["help", "install"],
         ["status", "127.0.0.1:1/web"],
+        ["host", "list"],
+        ["token", "create", "x", "127.0.0.1:1"],
         ["install", "a/b", "127.0.0.1:1/web"],
         ["version"],
     ],

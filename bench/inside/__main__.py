@@ -21,6 +21,7 @@ PARTS: dict[str, Callable[..., Findings]] = {
     "memory": looks.memory,
     "idle": looks.idle,
     "lists": looks.lists,
+    "load": looks.load,
     "logs": looks.logs,
     "run-gears": boots.run_gears,
     "after-boot": boots.after_boot,

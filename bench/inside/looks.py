@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 from bench.findings import Findings
@@ -13,6 +16,7 @@ from bench.inside.client import AGENT, Client, Paced, Unexpected, external_port,
 from bench.inside.podman import own_address
 
 GEAR = "many-look"
+CROWD = 100
 PYTHON = "/opt/geard/bin/python3"
 
 
@@ -112,6 +116,24 @@ def lists(times: int) -> Findings:
     return found
 
 
+def load(questions: int, connections: int) -> Findings:
+    """So many questions of each kind, over so many connections at once; this client is on the same cores."""
+    found = Findings()
+    for name, path in (("status", "/container/many-0/status"), ("listing", "/containers?all=true")):
+
+        def ask(path: str = path) -> list[float]:
+            with Client() as client:
+                return [client.ask("GET", path).seconds for _ in range(questions // connections)]
+
+        began = time.perf_counter()
+        with ThreadPoolExecutor(connections) as pool:
+            for asked in [pool.submit(ask) for _ in range(connections)]:
+                for seconds in asked.result():
+                    found.sample(name, seconds)
+        found.facts[f"{name}-per-second"] = len(found.samples[name]) / (time.perf_counter() - began)
+    return found
+
+
 def logs(lines: int) -> Findings:
     """A page of a log, and the way of one line from the program's output to a follower."""
     found = Findings()
@@ -139,8 +161,35 @@ def logs(lines: int) -> Findings:
                     while word.encode() not in follower.chunk():
                         pass
                     found.sample("follow", time.perf_counter() - began)
+            crowd(found, program, lines)
         paced.ask("DELETE", f"/container/{GEAR}", {"Purge": True})
     return found
+
+
+def crowd(found: Findings, program: socket.socket, lines: int) -> None:
+    """The way of a line to the last of many followers of one gear."""
+    threads = agent_threads()
+    with ExitStack() as stack:
+        followers = [stack.enter_context(Client(AGENT)) for _ in range(CROWD)]
+        for follower in followers:
+            follower.send("GET", f"/container/{GEAR}/log?follow=true&lines=1")
+            follower.head()
+            follower.chunk()
+        found.facts["crowd"] = CROWD
+        found.facts["crowd.threads"] = agent_threads() - threads
+        for number in range(lines):
+            time.sleep(0.1 + 0.013 * (number % 7))
+            word = f"crowd {number} {time.time_ns()}"
+            began = time.perf_counter()
+            program.sendall(f"{word}\n".encode())
+            for follower in followers:
+                while word.encode() not in follower.chunk():
+                    pass
+            found.sample("crowd", time.perf_counter() - began)
+
+
+def agent_threads() -> int:
+    return len(os.listdir(f"/proc/{agent()}/task"))
 
 
 def first_line(path: str) -> float:

@@ -47,7 +47,16 @@ def keep() -> bytes:
     return buffer.getvalue()
 
 
+def forget_requests() -> None:
+    """Asked with the same id, a request would be told again, and not be done again."""
+    for folder in (BASE / "requests", Path("/run/geard/requests")):
+        for path in folder.glob("*"):
+            if path.name != "key":
+                path.unlink(missing_ok=True)
+
+
 def put_back(kept: bytes) -> None:
+    forget_requests()
     for path in _places():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -177,6 +186,9 @@ def _left_over(held: dict[str, set[str]]) -> Iterator[str]:
     for link in _links():
         if link.name.endswith(".tmp") or not link.exists():
             yield f"{link} leads nowhere"
+    for path in BASE.glob("ports/links/*/*"):
+        if str(BASE / "units" / path.parent.name / f"ctr-{path.name}.service") not in held:
+            yield f"{path} was left of a gear that is not there"
     for place in FOLDERS:
         for path in place.rglob(".*"):
             yield f"{path} was left"

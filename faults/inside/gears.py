@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,8 +83,14 @@ def next_agent() -> None:
     async def be() -> None:
         host = this_host()
         dispatcher = Dispatcher(host, catalog.load())
+        await dispatcher.resume()
         for service in catalog.doors("services"):
-            await service.serve(host, dispatcher)
+            if service.__name__ == "geard.joining.services":  # which has begun with that
+                continue
+            # One that goes by turns never ends: its first is enough.
+            seconds = 0.3 if hasattr(service, "TURN_SECONDS") else None
+            with suppress(TimeoutError):
+                await asyncio.wait_for(service.serve(host, dispatcher), seconds)
         await dispatcher.drain()
 
     asyncio.run(be())

@@ -36,6 +36,10 @@ def _ports(*pairs: tuple[int, int]) -> list[dict[str, int]]:
     return [{"Internal": inside, "External": outside} for inside, outside in pairs]
 
 
+def _links(*links: tuple[int, str, int]) -> list[dict[str, int | str]]:
+    return [{"FromPort": place, "ToHost": host, "ToPort": port} for place, host, port in links]
+
+
 def _variables(**given: str) -> list[dict[str, str]]:
     return [{"Name": name, "Value": value} for name, value in given.items()]
 
@@ -46,8 +50,9 @@ so knows the image."""
 
 FIRST = install("web", "-p", "8080:4200", Ports=_ports((8080, 4200)))
 FULL = install(
-    "web", "-p", "8080:0,9000:4500", "-v", "/data", "--memory", "64m", "A=b", "C=d e",
-    Ports=_ports((8080, 0), (9000, 4500)), Environment={"Variables": _variables(A="b", C="d e")},
+    "web", "-p", "8080:0,9000:4500", "-v", "/data", "--memory", "64m", "-n", "81:localhost:80", "A=b", "C=d e",
+    NetworkLinks=_links((81, "localhost", 80)), Ports=_ports((8080, 0), (9000, 4500)),
+    Environment={"Variables": _variables(A="b", C="d e")},
     VolumeConfig={"Volumes": [{"Path": "/data"}]}, Limits={"Memory": 64 << 20},
 )  # fmt: skip
 OTHER_PORT = install("web", "-p", "8080:4300", Ports=_ports((8080, 4300)))
@@ -73,6 +78,11 @@ UPDATE = Ask(
 )  # fmt: skip
 OTHER_IMAGE = Ask(("update", "web", "--image", TOOLS), "PATCH", "/container/web", {"Image": TOOLS})
 ROLL_BACK = Ask(("rollback", "web", A_VERSION), "POST", "/container/web/rollback", {"Version": A_VERSION})
+LINK = Ask(
+    ("link", "-n", "81:localhost:80,82:192.0.2.1:80", "web"), "PUT", "/container/web/links",
+    {"NetworkLinks": _links((81, "localhost", 80), (82, "192.0.2.1", 80))},
+)  # fmt: skip
+UNLINK = Ask(("link", "-n", "none", "web"), "PUT", "/container/web/links", {"NetworkLinks": []})
 SET = Ask(("set-env", "web", "A=1", "B=2"), "PATCH", "/environment/web", {"Variables": _variables(A="1", B="2")})
 UNSET = Ask(("set-env", "web", "--remove", "A"), "PATCH", "/environment/web", {"Remove": ["A"]})
 RESET = Ask(("set-env", "web", "--reset", "Z=1"), "PUT", "/environment/web", {"Variables": _variables(Z="1")})
@@ -101,6 +111,9 @@ SCENES = (
     Scene("unset-env", UNSET, (FIRST, SET)),
     Scene("reset-env", RESET, (FIRST, SET)),
     Scene("delete-env", FORGET, (FIRST, SET)),
+    Scene("link", LINK, (FIRST,)),
+    Scene("unlink", UNLINK, (FIRST, LINK)),
+    Scene("link-running", LINK, (RUNNING,), running=True, runs_after=("web",)),
     Scene("install-start", RUNNING, running=True, runs_after=("web",)),
     Scene("re-install-start", RENEWED, (RUNNING,), running=True, runs_after=("web",)),
     Scene("update-running", UPDATE, (RUNNING,), running=True, runs_after=("web",)),

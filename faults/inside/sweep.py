@@ -142,6 +142,7 @@ class Sweep:
 
     def _again(self, found: Outcome) -> None:
         """The same once more, undisturbed: it completes."""
+        disk.forget_requests()
         ran = self._run(lambda number, stop: 0)
         if ran.status:
             found.wrong.append(f"again: it ended with {ran.status}: {ran.said.strip()[-300:]}")

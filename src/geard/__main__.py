@@ -26,24 +26,33 @@ def _this_machine(request_id: str) -> Transport:
 
 @terminal.verb("daemon", group="This host")
 @click.option("-v", "--verbose", is_flag=True, help="Tell more on stderr.")
+@click.option(
+    "--listen",
+    multiple=True,
+    metavar="ADDRESS[:PORT]",
+    help="Also for other machines, by TLS, beside [agent] listen of geard.toml. May be repeated.",
+)
 @click.option("--has-env-file", is_flag=True, hidden=True, help="The README of 2014 had it; now it is always so.")
-def daemon(verbose: bool, has_env_file: bool) -> None:
+def daemon(verbose: bool, listen: tuple[str, ...], has_env_file: bool) -> None:
     """Be the agent: serve requests on /run/geard/geard.sock and, for root, on port 43273 of loopback."""
     import asyncio
     import logging
     import os
 
-    from geard.daemon.server import serve
+    from geard.daemon.server import Listen, serve
     from geard.host.here import this_host
     from geard.host.journal_writing import handler
+    from geard.trust.settings import parse_listen
 
     if os.geteuid() != 0:
         raise Denied("the agent runs as root: it has systemd and the engine do things", hint="sudo gear daemon")
+    for text in listen:
+        parse_listen(text)
     level = logging.DEBUG if verbose else logging.INFO
     logging.basicConfig(level=level, format="%(message)s", handlers=[handler()])
 
     async def run() -> None:
-        await serve(this_host())
+        await serve(this_host(), listen=Listen(afar=listen))
 
     asyncio.run(run())
 

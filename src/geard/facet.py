@@ -38,7 +38,7 @@ class Gear:
 class Facet(Generic[P]):
     part: ClassVar[type[Part]]
 
-    def check(self, asked: P, asker: Asker) -> None:
+    def check(self, host: Host, asked: P, asker: Asker) -> None:
         """Raise Invalid or Denied for words that cannot be; nothing has been touched yet."""
 
     async def fetch(self, host: Host, asked: P) -> P:
@@ -80,6 +80,10 @@ class Facet(Generic[P]):
 
     def show(self, host: Host, gear: Gear, settled: P | None) -> Sequence[tuple[str, str]]:
         """Label and text for `gear status`."""
+        return ()
+
+    def files(self, host: Host, gear: Gear) -> Sequence[Path]:
+        """Files that are part of what the gear is, for `gear cat`; nothing that is secret. They may be missing."""
         return ()
 
     def adapt(self, host: Host, gear: Gear, addresses: tuple[str, str], running: P | None, now: P | None) -> bool:

@@ -11,13 +11,26 @@ is then an async generator, and whoever sent the request iterates over what come
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
-from geard.words import Word
+from geard.failures import Denied
+from geard.words import Word, names_in_parts
 
-Scope = Literal["read", "operate", "admin"]
+Scope = Literal["read", "operate", "admin", "join"]
+"""Each of the first three holds those before it; `join` is that of an invitation, and asks for one thing only."""
+
+SCOPES: dict[Scope, frozenset[Scope]] = {
+    "read": frozenset(("read",)),
+    "operate": frozenset(("read", "operate")),
+    "admin": frozenset(("read", "operate", "admin")),
+    "join": frozenset(("join",)),
+}
+"""what who was given a scope holds"""
+
+Reach = Literal["ids", "shown", "machine"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +41,9 @@ class Route:
     `scope` is the least an asker must hold. `text` says that a client which asks for no form (plain curl) is
     given text rather than JSON; every answer of a mutating request is text to it anyway. `also` are further
     methods that are accepted: README and original disagree here and there.
+
+    `reach` is for askers who are bounded to some ids (`Asker.only`). `ids`: they may ask it of those, and it names
+    some; `shown`: they may ask it, since it concerns no gear, or shows only what they reach; `machine`: never.
     """
 
     method: str
@@ -35,6 +51,7 @@ class Route:
     scope: Scope = "operate"
     text: bool = True
     also: tuple[str, ...] = ()
+    reach: Reach = "ids"
 
     @property
     def mutates(self) -> bool:
@@ -83,16 +100,36 @@ class Request(Word, Generic[R]):
     route: ClassVar[Route | None] = None
     example: ClassVar[Mapping[str, Any]] = {}
     """one such request, as JSON has it: for the API's description; tests read it"""
+    repeatable: ClassVar[bool] = True
+    """Done again, it ends in the same place. What does not is on disk, synced, before it is begun, and one that is
+    cut short fails rather than being begun twice."""
     secret_answer: ClassVar[bool] = False
     """The answer holds what nobody may read later: it goes into no record, and is given once."""
+
+    def names(self) -> Iterable[str]:
+        """The ids of gears, environments and secrets that it is about."""
+        id = getattr(self, "id", "")
+        return (*((id,) if id else ()), *names_in_parts(self))
 
     def told(self) -> str:
         """What the journal is told of it beside its path: nothing that may be secret."""
         return ""
 
-    def kept(self) -> Request[Any]:
-        """What is remembered of it when it has ended, to tell the same question from another: no secret."""
-        return self
+    def line(self) -> str:
+        """`PUT /container/web/started`: what records show of it. Not for a machine: nothing in it is quoted."""
+        if self.route is None:
+            return type(self).__name__
+        return f"{self.route.method} {_filled(self.route.path.split('/'), self)}"
+
+    def subject(self) -> str:
+        """`/container/web`: the one thing it is about, changed by one request at a time; else empty."""
+        parts = self.route.path.split("/") if self.route is not None else []
+        ends = [number for number, part in enumerate(parts) if part.startswith("{")]
+        return _filled(parts[: ends[0] + 1], self) if ends else ""
+
+
+def _filled(parts: list[str], request: Request[Any]) -> str:
+    return "/".join(str(getattr(request, part[1:-1])) if part.startswith("{") else part for part in parts)
 
 
 class Stream(Iterator[T]):
@@ -108,17 +145,35 @@ Follow = Callable[[Answer], None]
 
 @dataclass(frozen=True)
 class Asker:
-    """Who asks, and through which door; `name` is what the journal and request records show."""
+    """Who asks; `name` is what the journal and request records show."""
 
     name: str
     scopes: frozenset[Scope]
     uid: int | None = None
+    only: tuple[str, ...] = ()
+    """patterns (`web-*`) of the ids they may ask about; none: all"""
+    credential: str = ""
+    """`token NAME`, `certificate NAME`, `invitation NAME`; empty for whom the kernel knows"""
 
     def may(self, scope: Scope) -> bool:
         return scope in self.scopes
 
+    @property
+    def identity(self) -> str:
+        """The same for the same asker, whichever door of this machine they come through."""
+        return self.name if self.uid is None else f"uid {self.uid}"
 
-ROOT_HERE = Asker("root on this machine", frozenset(("read", "operate", "admin")), 0)
+    def reaches(self, id: str) -> bool:
+        return not self.only or any(fnmatchcase(id, pattern) for pattern in self.only)
+
+    def check_reach(self, ids: Iterable[str]) -> None:
+        """Raises Denied for the first that is beyond their reach."""
+        for id in ids:
+            if not self.reaches(id):
+                raise Denied(f"{self.name} may not ask about {id}", hint=f"only about {', '.join(self.only)}")
+
+
+ROOT_HERE = Asker("root on this machine", SCOPES["admin"], 0)
 
 
 def answer_type(request: type[Request[Any]]) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any, ClassVar, TypeVar, cast
 
@@ -40,6 +40,10 @@ class Part(Word):
 
     key: ClassVar[str]
 
+    def names(self) -> Iterable[str]:
+        """The ids of other things than the gear that it speaks of: an environment, secrets."""
+        return ()
+
 
 W = TypeVar("W", bound=Word)
 P = TypeVar("P", bound=Part)
@@ -47,6 +51,11 @@ P = TypeVar("P", bound=Part)
 
 def part_of(kind: type[P], parts: tuple[Part, ...]) -> P | None:
     return next((part for part in parts if isinstance(part, kind)), None)
+
+
+def names_in_parts(word: Word) -> tuple[str, ...]:
+    parts: tuple[Part, ...] = getattr(word, "parts", ())
+    return tuple(name for part in parts for name in part.names())
 
 
 def encode(word: Word) -> bytes:
@@ -109,10 +118,12 @@ def _part_kinds() -> dict[str, type[Part]]:
 
 
 @cache
-def _spelling(kind: type[Word]) -> dict[str, tuple[str, Any]]:
-    """lower-case key -> the key as it is written, and the type behind it; `parts` stand beside the other keys"""
+def _spelling(kind: type[Word]) -> dict[str, tuple[str, Any, bool]]:
+    """lower-case key -> the key as it is written, the type behind it, whether it must be there; `parts` stand
+    beside the other keys
+    """
     fields = msgspec.structs.fields(kind)
-    return {f.encode_name.lower(): (f.encode_name, f.type) for f in fields if f.name != "parts"}
+    return {f.encode_name.lower(): (f.encode_name, f.type, f.required) for f in fields if f.name != "parts"}
 
 
 def _spelt(value: object, kind: Any, place: str) -> object:
@@ -131,11 +142,12 @@ def _spelt(value: object, kind: Any, place: str) -> object:
                 f"there is no {place}.{_short(key)}",
                 hint=f"did you mean {spelling[near[0]][0]}?"
                 if near
-                else f"known: {', '.join(sorted(written for written, _ in spelling.values()))}",
+                else f"known: {', '.join(sorted(written for written, _, _ in spelling.values()))}",
             )
         if known[0] in result:
             raise Invalid(f"{place}.{known[0]} is given twice")
-        result[known[0]] = _spelt(item, known[1], f"{place}.{known[0]}")
+        if item is not None or known[2]:  # null, as Go writes what is empty, says nothing
+            result[known[0]] = _spelt(item, known[1], f"{place}.{known[0]}")
     return result
 
 

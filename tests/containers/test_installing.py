@@ -684,6 +684,12 @@ def test_volumes_are_made_once_and_only_geards_own(fake_host: FakeHost) -> None:
     assert data.stat().st_mode & 0o777 == 0o700
 
 
+def test_an_image_that_comes_when_its_gear_is_gone_leaves_nothing(fake_host: FakeHost) -> None:
+    before = tree(fake_host.folder)
+    assert installing.complete(fake_host, "web", next(IDS), SAMPLE, FACETS, next(IDS)) is None
+    assert tree(fake_host.folder) == before
+
+
 def test_a_slot_that_was_lost_sight_of_is_never_another_gears(fake_host: FakeHost) -> None:
     install_whole(fake_host, "one", published((1, 4101)))
     install_whole(fake_host, "two", published((1, 4102)))

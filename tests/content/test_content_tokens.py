@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import http.client
 import json
@@ -28,7 +29,7 @@ from geard.content.requests import CreateContentToken
 from geard.daemon.doors import Doors
 from geard.dispatch.work import Work
 from geard.failures import Denied, Failure, Unauthenticated
-from geard.request import Asker
+from geard.request import SCOPES, Asker
 
 ENV = 'A="secret-value"\nB="2"\n'
 LOCAL = "http://localhost:43273"
@@ -319,9 +320,27 @@ async def test_nobody_makes_a_link_to_what_they_may_not_ask(host: FakeHost) -> N
     operator = Asker("token ci", frozenset(("read", "operate")), 1000)
     with pytest.raises(Denied, match="token ci may not ask that"):
         await create_content_token(request, Work(host, "id", operator))
-    from_afar = Asker("certificate of h2", frozenset(("read", "operate", "admin")))
-    with pytest.raises(Denied, match="a user of the machine itself"):
-        await create_content_token(request, Work(host, "id", from_afar))
+
+
+def test_a_link_of_a_tokens_holder_goes_with_the_token(gear: Terminal, holder: Holder) -> None:
+    paths = gear.host.paths
+    gear.ok("set-env", "db", "A=1")
+    gear.ok("token", "create", "ci", "--scope", "operate", "--only", "web*")
+    ci = Asker("token ci", SCOPES["operate"], only=("web*",), credential="token ci")
+
+    async def made(id: str) -> str:
+        request = CreateContentToken(path=f"/environment/{id}")
+        return (await create_content_token(request, Work(gear.host, "id", ci))).path
+
+    web, db = asyncio.run(made("web")), asyncio.run(made("db"))
+    assert holder.ask(web)[0] == 200
+    assert holder.ask(db)[0] == 403, "beyond the token's reach"
+    gear.ok("token", "revoke", "ci")
+    assert holder.ask(web)[0] == 403
+    later = sealing.Maker(name="token ci", scopes=("operate", "read"), credential="token ci", at=time.time() - 60)
+    gear.ok("token", "create", "ci", "--scope", "admin")
+    with pytest.raises(Denied, match="may not ask"):
+        entrance.standing(paths, later)
 
 
 # --- what is kept, and what is told

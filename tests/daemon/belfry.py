@@ -24,6 +24,7 @@ from geard.dispatch.operation import operation
 from geard.dispatch.work import Work
 from geard.failures import Conflict, Invalid, NotFound, Unavailable
 from geard.host import Host
+from geard.host.paths import Paths
 from geard.request import Answer, Nothing, Request, Route, Stream
 
 
@@ -228,6 +229,13 @@ class RunningAgent:
             connection.close()
 
 
+def bare_host(folder: Path) -> Host:
+    """Folders and settings, and nothing else."""
+    nothing = cast(Any, None)
+    paths = Paths(*(folder / name for name in ("containers", "run", "systemd", "etc", "state")))
+    return Host(paths, nothing, {}, nothing)
+
+
 @contextmanager
 def running_agent(folder: Path, *, let_go: bool = True) -> Generator[RunningAgent, None, None]:
     sockets = server.bound_sockets(server.Listen(folder / "geard.sock", 0))
@@ -235,7 +243,7 @@ def running_agent(folder: Path, *, let_go: bool = True) -> Generator[RunningAgen
     loop, stop, up = asyncio.new_event_loop(), asyncio.Event(), threading.Event()
 
     class Heard(Notifier):
-        def say(self, state: str) -> None:
+        def say(self, state: str, *fds: int) -> None:
             up.set()
 
     def be_agent() -> None:
@@ -244,7 +252,7 @@ def running_agent(folder: Path, *, let_go: bool = True) -> Generator[RunningAgen
             patch.object(server, "all_operations", return_value=OPERATIONS),
             asyncio.Runner(loop_factory=lambda: loop) as runner,
         ):
-            runner.run(server.run(cast(Host, None), sockets, stop, Heard()))
+            runner.run(server.run(bare_host(folder), sockets, stop, Heard()))
 
     thread = threading.Thread(target=be_agent, name="agent")
     thread.start()

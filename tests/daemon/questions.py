@@ -17,6 +17,9 @@ not_a_server_error.expected-statuses = ["2xx", "4xx", "503", "504"]
 [[operations]]
 include-operation-id = "FollowLog"
 parameters = {{ "query.follow" = "false", "query.timeout" = "0" }}
+[[operations]]
+include-operation-id = "FollowEvents"
+parameters = {{ "query.follow" = "false", "query.timeout" = "0" }}
 """
 CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,"

@@ -90,7 +90,8 @@ def test_our_own_client_is_told_every_event(agent: RunningAgent) -> None:
     reply = agent.ask("PUT", "/bell/a?follow=true", {"Times": 1, "Fail": "later"}, Accept=NDJSON)
     answer, progress, failure = reply.events
     assert answer == {"Answer": {"Id": "a", "Rung": 2}}
-    assert progress == {"Progress": {"Id": "a", "Phase": "ringing", "Message": "stroke 0", "Result": False}}
+    step = {"Id": "a", "Phase": "ringing", "Message": "stroke 0", "Result": False}
+    assert progress == {"Progress": step, "Cursor": "1"}
     assert failure["Failure"]["Kind"] == "Unavailable"
     assert failure["Failure"]["RequestId"] == reply.headers["X-Request-Id"]
     reply = agent.ask("GET", "/bell/a/sound", Accept="application/json")

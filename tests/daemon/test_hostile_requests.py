@@ -10,7 +10,7 @@ import logging
 import random
 import socket
 from collections.abc import Callable, Generator
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -69,8 +69,7 @@ def exchange(
         connection.putheader("Content-Length", str(len(body)))
     connection.endheaders()
     if body is not None:
-        with suppress(BrokenPipeError):  # it is refused by its head, and that may have been told already
-            connection.send(chunked(body) if headers.get("Transfer_Encoding") == "chunked" else body)
+        connection.send(chunked(body) if headers.get("Transfer_Encoding") == "chunked" else body)
     response = connection.getresponse()
     text = response.read()
     try:
@@ -356,10 +355,10 @@ def question(chance: random.Random, routes: list[Entry], image: str = "geard/sam
 
 
 def routes_to_try() -> list[Entry]:
-    """All but those that wait for something else: a log's lines, a registry."""
+    """All but those that wait for something else: a log's lines, an event, a registry."""
     catalog.load()
     rooms = [kind for kind in all_operations() if kind.__module__.startswith("geard.")]
-    quiet = ("/log", "/images/pull", "/registries/login")
+    quiet = ("/log", "/events", "/images/pull", "/registries/login")
     return [entry for entry in entries(rooms) if not entry.route.path.endswith(quiet)]
 
 

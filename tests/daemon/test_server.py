@@ -12,11 +12,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 from unittest.mock import patch
 
 import pytest
-from tests.daemon.belfry import OPERATIONS, belfry, running_agent
+from tests.daemon.belfry import OPERATIONS, bare_host, belfry, running_agent
 
 from geard import catalog
 from geard.daemon import server
@@ -27,7 +27,7 @@ from geard.dispatch.dispatcher import Dispatcher
 from geard.failures import Unavailable
 from geard.host import Host
 
-HERE = cast(Host, None)
+HERE = bare_host(Path("/nowhere"))
 
 
 def test_it_binds_where_it_says_and_lets_in_nobody_else(tmp_path: Path) -> None:
@@ -98,6 +98,18 @@ def test_systemd_hands_over_sockets(tmp_path: Path) -> None:
     os.close(told)
 
 
+def test_systemd_keeps_listeners_for_other_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard, socket.create_server(("127.0.0.1", 0)) as tcp:
+        heard.bind(str(tmp_path / "notify"))
+        heard.settimeout(5)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        Notifier().say("FDSTORE=1\nFDNAME=tls-192.0.2.7-43273", tcp.fileno())
+        state, fds, _, _ = socket.recv_fds(heard, 100, 4)
+        assert state == b"FDSTORE=1\nFDNAME=tls-192.0.2.7-43273"
+        with socket.socket(fileno=fds[0]) as kept:
+            assert kept.getsockname() == tcp.getsockname()
+
+
 async def test_systemd_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
         heard.bind(str(tmp_path / "notify"))
@@ -159,7 +171,7 @@ async def test_sigterm_ends_it(tmp_path: Path) -> None:
         patch.object(catalog, "doors", return_value=()),
         patch.object(server, "all_operations", return_value=OPERATIONS),
     ):
-        agent = asyncio.create_task(server.serve(HERE, listen=Listen(tmp_path / "s", 0)))
+        agent = asyncio.create_task(server.serve(bare_host(tmp_path), listen=Listen(tmp_path / "s", 0)))
         while not (tmp_path / "s").exists():  # noqa: ASYNC110 - a file has no event
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.05)

@@ -22,6 +22,7 @@ from geard.environments.file import parse
 from geard.host import Host
 from geard.host.engine import Image
 from geard.host.paths import Paths
+from geard.links import starting
 
 SAMPLE = make_image("docker.io/geard/sample", ports=((8080, "tcp"),))
 
@@ -46,7 +47,7 @@ class FakeHost(Host):
 
 def make_host(folder: Path, *images: Image) -> FakeHost:
     """A host that `gear setup` has been at; `images` are in the registry, the sample image too."""
-    paths = Paths(folder / "containers", folder / "run", folder / "systemd", folder / "etc")
+    paths = Paths(folder / "containers", folder / "run", folder / "systemd", folder / "etc", folder / "state")
     for path in (paths.base, paths.run, paths.systemd, paths.settings, paths.base / "units"):
         path.mkdir(parents=True)
     (paths.base / "network").write_text("ipv4 10.183.0.0/16\nipv6 fd67:6561:7264:1::/64\n")
@@ -88,7 +89,11 @@ def _prepare(host: FakeHost, unit: str) -> bool:
         prepare.BASE, prepare.RUN = str(host.paths.base), str(host.paths.run / "gears")
         prepare.IMAGES = "/nowhere"  # nothing is known of the engine's store: images are taken to be there
         # Only root may give files away.
-        with mock.patch.object(sys, "argv", ["gear-prepare", name]), mock.patch.object(os, "fchown"):
+        with (
+            mock.patch.object(sys, "argv", ["gear-prepare", name]),
+            mock.patch.object(os, "fchown"),
+            mock.patch.object(starting, "load", host.rules.load),
+        ):
             return prepare.main(name) == 0
 
 
@@ -96,9 +101,13 @@ Tree = dict[str, str]
 
 
 def tree(folder: Path) -> Tree:
-    """All that is in a folder, to be compared: modes, links, contents. Hints and locks are left out."""
+    """All that is in a folder, to be compared: modes, links, contents. Hints, locks, records of requests are left
+    out.
+    """
     found: Tree = {}
     for path in sorted(folder.rglob("*")):
+        if "requests" in path.parts:
+            continue
         status = path.lstat()
         mode = f"{stat.S_IMODE(status.st_mode):o}"
         name = str(path.relative_to(folder))

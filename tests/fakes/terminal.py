@@ -111,6 +111,8 @@ def _nothing_blocks() -> Generator[None]:
         # below /run, a tmpfs: the order for a pull, the word that a stop is owed
         function.can_block_in("geard/images/pulling.py", {"write"})
         function.can_block_in("geard/containers/lifecycle.py", {"stop"})
+        # … and the records of requests at work; one key, once, is on the disk
+        function.can_block_in("geard/dispatch/records.py", {"claim", "add", "close", "discard", "_machine_key"})
     guard.activate()
     try:
         yield
@@ -191,7 +193,7 @@ def serving(host: Host, sockets: Sequence[socket.socket]) -> Generator[None]:
     broken: list[BaseException] = []
 
     class Heard(Notifier):
-        def say(self, state: str) -> None:
+        def say(self, state: str, *fds: int) -> None:
             up.set()
 
     def be_agent() -> None:

@@ -14,7 +14,7 @@ from tests.logs.writing import REMOTE, START, Writer
 
 from geard.failures import Invalid, Unavailable
 from geard.host import journal as module
-from geard.host.journal import Entry, Journal, Missed, Span
+from geard.host.journal import Entry, Journal, Messages, Missed, Span
 
 pytest.importorskip("systemd.journal", reason="python3-systemd is not installed")
 pytestmark = pytest.mark.skipif(REMOTE is None, reason="systemd-journal-remote is not installed")
@@ -306,3 +306,93 @@ async def test_a_follower_who_is_cut_off_leaves_nothing_behind(twenty: Path) -> 
         await following
     assert journal.readers == 0
     assert [task.get_name() for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
+
+
+SAID = "39f53479d3a045ac8e11786248231fbf"
+TOLD = "57c8d5b1ac4d4d1c8e4b7a6f0f3f9d21"
+KINDS = Messages(frozenset((SAID,)), frozenset((TOLD,)), ("UNIT", "GEARD_GEAR"))
+
+
+@pytest.mark.parametrize("follow", [False, True])
+async def test_messages_are_believed_from_those_alone_who_may_say_them(writer: Writer, follow: bool) -> None:
+    journal = Journal(writer.folder)
+
+    def write() -> None:
+        writer.write("started", "init.scope", _PID="1", UNIT=WEB, MESSAGE_ID=SAID)
+        writer.write("another matter", "init.scope", _PID="1", UNIT=WEB, MESSAGE_ID="0" * 32)
+        writer.write("forged", "ctr-evil.service", _PID="77", _UID="0", UNIT=WEB, MESSAGE_ID=SAID)
+        writer.write("forged", "ctr-evil.service", _UID="2000000", _TRANSPORT="journal", MESSAGE_ID=TOLD)
+        writer.write("forged", "ctr-evil.service", _UID="0", _TRANSPORT="stdout", MESSAGE_ID=TOLD)
+        writer.write(
+            "installed", "geard.service", _UID="0", _TRANSPORT="journal", MESSAGE_ID=TOLD, GEARD_GEAR="web"
+        )
+        writer.settle()
+
+    if follow:
+        writer.write("before")
+        writer.settle()
+        span = Span(lines=0)
+        following = asyncio.create_task(
+            told(journal.entries(KINDS, span, follow=True), lambda messages: "installed" in messages)
+        )
+        await asyncio.sleep(0.1)
+        await asyncio.to_thread(write)
+        assert await following == ["started", "installed"]
+        return
+    write()
+    found = [item async for item in journal.entries(KINDS, Span()) if isinstance(item, Entry)]
+    assert [item.message for item in found] == ["started", "installed"]
+    assert [dict(item.fields) for item in found] == [{"UNIT": WEB}, {"GEARD_GEAR": "web"}]
+
+
+async def test_a_cursor_whose_entry_is_gone_is_told_as_a_gap(twenty: Path) -> None:
+    journal = Journal(twenty)
+    cursors = [item.cursor async for item in journal.entries(WEB, Span()) if isinstance(item, Entry)]
+    gone = cursors[4].replace("x=", "x=1")
+    assert await told(journal.entries(WEB, Span(after=gone))) == ["missed 0", *webs(5, 20)]
+    soon = asyncio.get_running_loop().time() + 0.2
+    assert await told(journal.entries(WEB, Span(after=gone), follow=True, deadline=soon)) == [
+        "missed 0", *webs(5, 20),
+    ]  # fmt: skip
+
+
+async def test_a_run_up_begins_before_the_cursors_entry_by_so_much_time(twenty: Path) -> None:
+    journal = Journal(twenty)
+    cursors = [item.cursor async for item in journal.entries(WEB, Span()) if isinstance(item, Entry)]
+
+    async def after(number: int, seconds: int, follow: bool) -> list[str]:
+        span = Span(after=cursors[number - 1], run_up=seconds * 1_000_000)
+        soon = asyncio.get_running_loop().time() + 0.1
+        return await told(journal.entries(WEB, span, follow=follow, deadline=soon))
+
+    for follow in (False, True):
+        assert await after(10, 4, follow) == webs(8, 20)
+        assert await after(20, 2, follow) == webs(19, 20)
+        assert await after(2, 3_600, follow) == webs(1, 20)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "before"),
+    [
+        ("s=aa;i=9;t=500", "s=aa;i=a;t=400", True),  # the clock was set back in between
+        ("s=aa;i=a;t=400", "s=aa;i=9;t=500", False),
+        ("s=aa;i=9;t=500", "s=aa;i=9;t=500", False),
+        ("s=aa;i=9;t=500", "s=bb;i=1;t=600", True),  # another row of numbers: a journal that was begun anew
+        ("s=aa;i=9;t=700", "s=bb;i=1;t=600", False),
+        ("s=aa;i=x;t=", "", False),
+    ],
+)
+def test_the_order_of_entries_is_the_journals_and_not_the_clocks(one: str, other: str, before: bool) -> None:
+    assert module._is_before(one, other) is before  # pyright: ignore[reportPrivateUsage]
+
+
+async def test_long_lines_are_read_in_pieces_of_bounded_size(writer: Writer) -> None:
+    for _ in range(60):
+        writer.write("x" * 100_000)
+    writer.settle()
+    page = module._Page(writer.folder, WEB, Span())  # pyright: ignore[reportPrivateUsage]
+    sizes: list[int] = []
+    while not page.ended:
+        sizes.append(len(page.chunk()))
+    assert sum(sizes) == 60
+    assert max(sizes) == 11

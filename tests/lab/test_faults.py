@@ -29,6 +29,9 @@ SAMPLE = (
     "rollback:agent:kill:6:1",
     "delete-purge:agent:kill:7:2",
     "set-env:agent:kill:3:1",
+    "link:agent:kill:1:1",
+    "unlink:command:ENOSPC:1:1",
+    "link-running:agent:kill:1:1",
     "install-full:agent:ENOSPC:8:3",
     "re-install:command:EIO:9:4",
     "install-start:agent:kill:13:4",
@@ -128,7 +131,7 @@ def test_an_agent_that_is_killed_loses_nothing_it_has_accepted(host: Shell) -> N
     )
     accepted = {line.split()[0] for line in done.stdout.splitlines() if line.endswith((" 200", " 202"))}
     eventually(lambda: host.run(["curl", "-sf", "http://localhost:43273/version"], check=False).returncode == 0)
-    eventually(lambda: wrong_on_disk(host) == [])
+    eventually(lambda: wrong_on_disk(host) == [], 60)
     assert accepted <= set(host.gear("list", "-a", "-q").stdout.split())
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 from tests.lab.conftest import Shell, eventually
@@ -15,6 +17,23 @@ SIMPLE_ENV = 'TEST=value\nOTHER=1\nQUOTED=\\"foo\\"\nIGNORED\n'
 
 def curl(host: Shell, line: str) -> str:
     return host.sh(f"curl -sS --fail-with-body {line}").stdout
+
+
+def lines_that_work() -> list[str]:
+    """All that the page has in blocks marked `sh`."""
+    page = (Path(__file__).parents[2] / "docs/README-2014.md").read_text()
+    return [line for block in re.findall(r"^```sh\n(.*?)^```", page, re.M | re.S) for line in block.splitlines()]
+
+
+def test_every_line_of_the_page_runs_as_it_stands(host: Shell) -> None:
+    host.sh("mkdir -p deployment/fixtures")
+    host.run(["tee", "deployment/fixtures/simple.env"], stdin=SIMPLE_ENV)
+    as_root = 'sudo() { "$@"; }; curl() { command curl -sS --fail-with-body "$@"; }'
+    lines = lines_that_work()
+    assert len([line for line in lines if line.startswith("curl ")]) == 8
+    for line in lines:
+        done = host.run(["sh", "-c", f"{as_root}; {line}"], check=False)
+        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
 
 
 def test_remote_words(host: Shell) -> None:

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
-import subprocess
-import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
 import pytest
-from tests.logs.writing import REMOTE, Writer
+from tests.logs.agents import Agent
+from tests.logs.writing import REMOTE
 
-from geard.daemon import server
-from geard.daemon.notify import Notifier
-from geard.host import Host
-from geard.host.journal import Journal
 from geard.logs import wanted
 from geard.logs.requests import FollowLog
 from geard.transport.http import HttpTransport
@@ -31,53 +20,6 @@ pytestmark = [
     pytest.mark.skipif(REMOTE is None, reason="systemd-journal-remote is not installed"),
     pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed"),
 ]
-
-
-@dataclass
-class Agent:
-    socket: Path
-    writer: Writer
-
-    def curl(self, target: str, *more: str) -> subprocess.Popen[str]:
-        argv = ["curl", "--silent", "--no-buffer", "--unix-socket", str(self.socket), *more]
-        return subprocess.Popen([*argv, f"http://localhost{target}"], stdout=subprocess.PIPE, text=True)
-
-    def told(self, target: str, *more: str) -> str:
-        return self.curl(target, *more).communicate(timeout=20)[0]
-
-
-@pytest.fixture
-def agent(tmp_path: Path) -> Iterator[Agent]:
-    tmp_path.chmod(0o755)
-    (tmp_path / "journal").mkdir()
-    unit = tmp_path / "units" / "we" / "ctr-web.service"
-    unit.parent.mkdir(parents=True)
-    unit.touch()
-    writer = Writer(tmp_path / "journal")
-    for number in range(1, 16):
-        writer.write(f"line {number}")
-    writer.settle()
-    host = SimpleNamespace(paths=SimpleNamespace(base=tmp_path), journal=Journal(writer.folder))
-    sockets = server.bound_sockets(server.Listen(tmp_path / "geard.sock", 0))
-    loop, stop, up = asyncio.new_event_loop(), asyncio.Event(), threading.Event()
-
-    class Heard(Notifier):
-        def say(self, state: str) -> None:
-            up.set()
-
-    def be_agent() -> None:
-        with asyncio.Runner(loop_factory=lambda: loop) as runner:
-            runner.run(server.run(cast(Host, host), sockets, stop, Heard()))
-
-    thread = threading.Thread(target=be_agent, name="agent")
-    thread.start()
-    assert up.wait(10)
-    yield Agent(tmp_path / "geard.sock", writer)
-    loop.call_soon_threadsafe(stop.set)
-    thread.join(20)
-    writer.end()
-    assert not thread.is_alive()
-    assert host.journal.readers == 0
 
 
 def messages(text: str) -> list[str]:

@@ -20,7 +20,8 @@ def ago(seconds: int) -> int:
 
 def wanted(**query: str) -> Wanted:
     """As `curl …/container/web/log?QUERY` asks."""
-    return parse_wanted(parse(FollowLog, {"id": "web"}, query, b""), NOW)
+    request = parse(FollowLog, {"id": "web"}, query, b"")
+    return parse_wanted(request, NOW, request.lines)
 
 
 def test_plain_curl_sees_the_last_30_seconds_and_the_next() -> None:

@@ -45,7 +45,7 @@ class KilledError(BaseException):
 
 def host_at(folder: Path) -> FakeHost:
     """The host whose disk is in a folder that make_host made."""
-    paths = Paths(folder / "containers", folder / "run", folder / "systemd", folder / "etc")
+    paths = Paths(folder / "containers", folder / "run", folder / "systemd", folder / "etc", folder / "state")
     return FakeHost(paths, FakeSystemd(paths.systemd), {"podman": FakeEngine()}, FakeJournal())
 
 

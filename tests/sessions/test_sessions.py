@@ -207,7 +207,7 @@ def test_when_the_asker_vanishes_the_program_is_ended(http: Terminal, tmp_path: 
 
 
 def test_a_terminal_has_a_size_and_follows(http: Terminal) -> None:
-    talk = opened(http, "stty size; trap 'stty size' WINCH; " + WAIT, tty=True)
+    talk = opened(http, "trap 'stty size' WINCH; stty size; " + WAIT, tty=True)
     talk.until(lambda: talk.out.strip() == b"30 100")
     talk.session.say(Size(40, 120))
     talk.until(lambda: talk.out.split() == [b"30", b"100", b"40", b"120"])

@@ -7,13 +7,15 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 
 import msgspec
 
 from geard.callbacks import outcome, signing, tries
 from geard.callbacks.outbox import Entry, Outbox, check_room, rfc3339, surplus
 from geard.callbacks.settings import CallbackSettings
-from geard.dispatch.dispatcher import Dispatcher, Running
+from geard.dispatch.dispatcher import Dispatcher
+from geard.dispatch.running import Running
 from geard.failures import Failure, NotFound
 from geard.host import Host
 from geard.host.fetch import Reply, check_target, origin, post
@@ -79,10 +81,9 @@ class Deliverer:
     async def _note(self, running: Running) -> None:
         """Put the outcome into the outbox."""
         ended = rfc3339(time.time())
-        try:
-            answer, failure = await running.answer(), running.failure
-        except Failure as met:
-            answer, failure = Nothing(), met
+        failure, answer = running.failure, Nothing()
+        with suppress(Failure):  # it ended well, and its answer is kept nowhere: a secret, or another version's
+            answer = await running.answer()
 
         def body(entry: Entry) -> str:
             if failure is not None:
@@ -128,9 +129,11 @@ class Deliverer:
         await asyncio.sleep(ORPHAN_SECONDS)
         for id in orphans & self._promised:
             running = self._dispatcher.known(id)
-            if running is None or running.ended:
+            if running is None:
                 self._promised.discard(id)
                 await self._forsake(id)
+            else:
+                self.ended(running)  # given up meanwhile, by whoever looked through the records
 
     async def _forsake(self, id: str) -> None:
         ended = rfc3339(time.time())

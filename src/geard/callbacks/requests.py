@@ -51,11 +51,11 @@ class CallbackList(Answer):
 class ListCallbacks(Request[CallbackList]):
     """The callbacks of a machine that have not been delivered, without their bodies."""
 
-    route = Route("GET", "/callbacks", scope="admin", text=False)
+    route = Route("GET", "/callbacks", scope="admin", text=False, reach="machine")
 
 
 class GetCallback(Request[Callback]):
-    route = Route("GET", "/callback/{id}", scope="admin")
+    route = Route("GET", "/callback/{id}", scope="admin", reach="machine")
 
     id: str
 
@@ -63,7 +63,7 @@ class GetCallback(Request[Callback]):
 class RetryCallback(Request[Callback]):
     """Try it now, and from now on as if it were new; a dead one too."""
 
-    route = Route("POST", "/callback/{id}/retry", scope="admin")
+    route = Route("POST", "/callback/{id}/retry", scope="admin", reach="machine")
 
     id: str
 
@@ -80,7 +80,7 @@ class RemovedCallback(Answer):
 class RemoveCallback(Request[RemovedCallback]):
     """Tell nobody; unknown is fine. The operation it is about goes on."""
 
-    route = Route("DELETE", "/callback/{id}", scope="admin")
+    route = Route("DELETE", "/callback/{id}", scope="admin", reach="machine")
 
     id: str
 
@@ -96,7 +96,7 @@ class CallbackKey(Answer):
 class GetCallbackKey(Request[CallbackKey]):
     """The key that this machine's callbacks are signed with: for who receives them."""
 
-    route = Route("GET", "/callback-key", scope="admin")
+    route = Route("GET", "/callback-key", scope="admin", reach="machine")
     secret_answer = True
 
 

@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar, cast
 
@@ -22,6 +23,9 @@ from geard.transport import Transport
 
 R = TypeVar("R")
 SOCKET = "/run/geard/geard.sock"
+TOKEN = "GEAR_TOKEN"
+"""the variable with a token for this machine's agent; no other is shown it"""
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
 @dataclass
@@ -44,18 +48,38 @@ class Session:
         """Whether this process does itself what is asked of `place`. It ends too soon to call anybody back."""
         return not self.callback and place.local and os.geteuid() == 0 and self.local is not None
 
-    def transport(self, place: Place) -> Transport:
+    def transport(self, place: Place, request_id: str = "") -> Transport:
+        """How to ask there. `request_id` is for an agent, in place of the one given on the command line."""
         if self.in_process(place) and self.local is not None:
             self.here = self.here or self.local(self.request_id)
             return self.here
         from geard.transport.http import HttpTransport  # noqa: PLC0415 - 20 ms that --help need not pay
 
-        transport = HttpTransport(SOCKET if place.local else place, self.request_id)
+        token = os.environ.get(TOKEN, "")
+        if place.local and token:
+            place = Place("localhost")
+        if place.host not in ("", *LOOPBACK):
+            _keep_renewed(place.host)
+        transport = HttpTransport(SOCKET if place.local else place, request_id or self.request_id)
+        if place.host in LOOPBACK:
+            transport.bearer = token
         transport.callback = self.callback
         return transport
 
 
 session = Session()
+
+
+def _keep_renewed(host: str) -> None:
+    """Where our certificate there ends within a month, have another first; root's agent does so too."""
+    from geard.transport import known_hosts  # noqa: PLC0415 - as above
+
+    with suppress(Failure):  # it holds for weeks, and this is tried again; what is damaged is told when it is used
+        known = known_hosts.find(host)
+        if known is not None and known_hosts.due(known):
+            from geard.transport.joining import renew  # noqa: PLC0415 - once in two months
+
+            renew(host, known)
 
 
 def locators(names: Iterable[str], default_type: str = "ctr") -> list[Locator]:

@@ -36,9 +36,11 @@ class SettingsInForce(Answer):
 
 
 class GetSettings(Request[SettingsInForce]):
-    """Every setting of a machine as it is in force, and where it comes from."""
+    """Every setting of a machine as it is in force, and where it comes from: contents of a file, so it takes more
+    than the scope *read*.
+    """
 
-    route = Route("GET", "/settings", scope="read")
+    route = Route("GET", "/settings", reach="machine")
 
 
 def _toml(value: object) -> str:

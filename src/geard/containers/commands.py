@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -14,6 +13,7 @@ from geard.cli.completion import GearName, lists_gears
 from geard.cli.main import verb
 from geard.cli.output import outcome_option, output_option, printable, structured, table, with_place
 from geard.cli.parts import InstallCommand, engine_option, parts_from
+from geard.cli.together import GearsCommand
 from geard.containers.requests import (
     CompleteContainer,
     ContainerStatus,
@@ -34,12 +34,10 @@ from geard.containers.requests import (
     StartWanted,
     StopContainer,
     UpdateContainer,
-    Volume,
-    VolumeConfig,
-    VolumeMount,
 )
 from geard.containers.sizes import parse_size
 from geard.containers.slices import SLICES
+from geard.containers.volumes import parse_volumes
 from geard.environments.file import parse_argument
 from geard.failures import Invalid
 from geard.identifiers import Locator, parse_place
@@ -120,7 +118,7 @@ def install(arguments: tuple[str, ...], **given: Any) -> None:
         "isolate": given["isolate"],
         "command": command,
         "entrypoint": (given["entrypoint"],) if given["entrypoint"] else None,
-        "volume_config": _volumes(given["volumes"]),
+        "volume_config": parse_volumes(given["volumes"]),
         **_words(given, variables),
     }
     if given["print_unit"] or given["dry_run"]:
@@ -217,7 +215,7 @@ def update(arguments: tuple[str, ...], **given: Any) -> None:
         "renew": given["pull"],
         "command": command or None,
         "entrypoint": None if entrypoint is None else (entrypoint,) if entrypoint else (),
-        "volume_config": _volumes(given["volumes"]) if given["volumes"] else None,
+        "volume_config": parse_volumes(given["volumes"]) if given["volumes"] else None,
         "later": given["later"],
         **_words(given, variables),
     }
@@ -297,33 +295,8 @@ def _names(host: str) -> list[str]:
     return [row.id for row in answer.containers]
 
 
-_ESCAPED = re.compile(r"\\([,:\\])")
-
-
-def _split(text: str, at: str) -> list[str]:
-    r"""At each comma or colon that has no backslash before it; `\\` is a backslash that is none."""
-    return re.findall(rf"(?:^|{at})((?:\\.|[^{at}\\]|\\$)*)", text, re.DOTALL)
-
-
-def _volumes(items: Sequence[str]) -> VolumeConfig:
-    own: list[Volume] = []
-    mounts: list[VolumeMount] = []
-    for item in (part for text in items for part in _split(text, ",")):
-        fields = [_ESCAPED.sub(r"\1", field) for field in _split(item, ":")]
-        if len(fields) == 1:
-            own.append(Volume(path=fields[0]))
-        elif len(fields) in (2, 3) and (len(fields) == 2 or fields[2] in ("ro", "rw")):
-            mounts.append(VolumeMount(path=fields[0], host_path=fields[1], read_only=fields[2:] == ["ro"]))
-        else:
-            raise Invalid(
-                f"{item!r} is no volume",
-                hint=r"PATH, or HOST_PATH:PATH, or HOST_PATH:PATH:ro; in a path \, is a comma, \: a colon",
-            )
-    return VolumeConfig(volumes=tuple(own), volume_mounts=tuple(mounts))
-
-
 def _simple_change(name: str, request: Any, doc: str) -> None:
-    @verb(name, group="Gears", help=doc)
+    @verb(name, group="Gears", help=doc, cls=GearsCommand)
     @click.argument("names", nargs=-1, required=True, metavar="NAME...", type=GearName())
     @no_wait
     @outcome_option
@@ -335,7 +308,7 @@ _simple_change("start", StartContainer, "Have gears run, now and after every boo
 _simple_change("restart", RestartContainer, "Stop gears and start what is installed.")
 
 
-@verb("stop", group="Gears")
+@verb("stop", group="Gears", cls=GearsCommand)
 @click.argument("names", nargs=-1, required=True, metavar="NAME...", type=GearName())
 @click.option(
     "--timeout",
@@ -351,7 +324,7 @@ def stop(names: tuple[str, ...], timeout: float | None, no_wait: bool, form: str
     _change(locators(names), lambda at: StopContainer(id=at.id, timeout=timeout), no_wait, form)
 
 
-@verb("delete", group="Gears")
+@verb("delete", group="Gears", cls=GearsCommand)
 @click.argument("names", nargs=-1, required=True, metavar="NAME...", type=GearName())
 @click.option("--purge", is_flag=True, help="Its volumes and environment too; there is no way back.")
 @no_wait
@@ -375,7 +348,7 @@ def purge(hosts: tuple[str, ...], yes: bool, no_wait: bool) -> None:
         click.echo(f"{str(place) or 'this machine'}: {answer.text()}")
 
 
-@verb("status", group="Look")
+@verb("status", group="Look", cls=GearsCommand)
 @click.argument("names", nargs=-1, required=True, metavar="NAME...", type=GearName())
 @click.option("-n", "--lines", type=click.IntRange(0, 10_000), default=10, show_default=True, help="Of the log.")
 @click.option("-t", "--table", "as_table", is_flag=True, help="A line each, also for one gear.")

@@ -106,6 +106,8 @@ def complete(
     folders = Folders.of(host.paths, id)
     with Changes() as changes, _held(folders, changes):
         definition = versions.current(folders)
+        if definition is None:
+            _drop_if_empty(folders)  # it was deleted meanwhile, and its folder is there for the lock alone
         if definition is None or definition.version != version:
             return None
         if definition.complete and definition.image_id != image.id:

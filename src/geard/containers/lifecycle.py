@@ -12,6 +12,7 @@ from geard.containers.definition import Definition
 from geard.containers.folders import Folders, unit_name
 from geard.containers.units import gear_of
 from geard.dispatch.work import Work
+from geard.events.entries import ASKED, note
 from geard.failures import Conflict, Failure, TimedOut, Unavailable
 from geard.host.storage import locked, read_text
 from geard.images.names import check_image
@@ -48,12 +49,19 @@ async def complete(work: Work, id: str, *, renew: bool = False) -> Definition | 
         def say(phase: str, text: str) -> None:
             work.say(phase, text, id)
 
-        if definition.complete and not renew:
-            image = await bring_pinned(host, engine, definition.image, definition.image_id, definition.digest, say)
-        else:
-            image = await bring(host, engine, check_image(definition.image), say)
+        async with work.turn():
+            if definition.complete and not renew:
+                image = await bring_pinned(
+                    host, engine, definition.image, definition.image_id, definition.digest, say, request=work.id
+                )
+            else:
+                image = await bring(host, engine, check_image(definition.image), say, request=work.id)
         done = await work.on_disk(installing.complete, host, id, definition.version, image, work.facets, work.id)
         if done is not None:
+            if done.version != definition.version:
+                newer = f"{done.image}, version {done.version}: another image has its name now"
+                note(work.host.journal, "updated", newer, gear=id, request=work.id, by=work.asker.name,
+                     version=done.version, image=done.image)  # fmt: skip
             _tell_ports(work, definition, done)
             await _fill_volumes(work, done)
             await hooks.pay(work, id)
@@ -64,7 +72,9 @@ def _tell_ports(work: Work, before: Definition, after: Definition) -> None:
     """Those that only the image could tell: the answer could not name them yet."""
     was, now = (part_of(PublishedPorts, definition.parts) for definition in (before, after))
     if now is not None and now.value and (was is None or was.value != now.value):
-        work.conclude("ports", f"PortMapping: {describe_mapping(now.value)}", after.id)
+        ports = describe_mapping(now.value)
+        work.conclude("ports", f"PortMapping: {ports}", after.id)
+        note(work.host.journal, "ports", ports, gear=after.id, request=work.id, by=work.asker.name)
 
 
 def has_volumes(definition: Definition) -> bool:
@@ -102,14 +112,20 @@ async def start(work: Work, id: str, *, restart: bool = False, renew: bool = Fal
     One that runs already is left alone; with `renew`, it is restarted where it runs something older than what is
     installed. Raises Unavailable with the reason where it does not stay up. systemd goes on trying then.
     """
-    host, unit = work.host, unit_name(id)
-    folders = Folders.of(host.paths, id)
     if not work.lasting:
-        await (host.systemd.restart(unit) if restart else host.systemd.start(unit))
+        systemd, unit = work.host.systemd, unit_name(id)
+        _note_asked(work, id, "restart" if restart else "start")
+        await (systemd.restart(unit) if restart else systemd.start(unit))
         return
     definition = await _completed(work, id)
-    if definition is None:
-        return
+    if definition is not None:
+        async with work.turn():
+            await _started(work, id, definition, restart=restart, renew=renew)
+
+
+async def _started(work: Work, id: str, definition: Definition, *, restart: bool, renew: bool) -> None:
+    host, unit = work.host, unit_name(id)
+    folders = Folders.of(host.paths, id)
     found = await host.systemd.state(unit)
     if found.active == "active" and not restart:
         newest = await work.on_disk(_up_to_date, work, folders, definition)
@@ -127,6 +143,7 @@ async def start(work: Work, id: str, *, restart: bool = False, renew: bool = Fal
         work.conclude("canceled", f"{id} was told to stop meanwhile", id)
         return
     work.say("starting", f"{'restarting' if restart else 'starting'} {id}", id)
+    _note_asked(work, id, "restart" if restart else "start")
     ask = host.systemd.restart if restart else host.systemd.start
     result = await ask(unit, wait=START_SECONDS)
     if not folders.wanted.is_symlink():
@@ -149,6 +166,11 @@ async def start(work: Work, id: str, *, restart: bool = False, renew: bool = Fal
         raise Unavailable(f"{id} does not stay up: {reason(state, folders)}", hint=f"gear log {id}")
 
 
+def _note_asked(work: Work, id: str, job: str) -> None:
+    """For events: what systemd does next was asked for by this request."""
+    note(work.host.journal, ASKED, job, gear=id, request=work.id, by=work.asker.name, job=job)
+
+
 async def _completed(work: Work, id: str) -> Definition | None:
     """The whole definition; where its image cannot be had, systemd is left trying and the Failure raised."""
     definition = await work.on_disk(versions.current, Folders.of(work.host.paths, id))
@@ -159,6 +181,7 @@ async def _completed(work: Work, id: str) -> Definition | None:
             return definition
         return await complete(work, id)
     except Failure:
+        _note_asked(work, id, "start")
         await work.host.systemd.start(unit_name(id))
         raise
 
@@ -191,20 +214,20 @@ async def _settled(work: Work, unit: str) -> dict[str, Any]:
     return state
 
 
-async def adapt(work: Work, settled: installing.Settled, kind: type[Part]) -> None:
+async def adapt(work: Work, id: str, kind: type[Part], *, changed: bool) -> None:
     """Behind a change of one part of a gear: have it take that on, without a restart where that can be.
 
     Done again where nothing has changed: whoever changed it may have been killed before this.
     """
-    host, id = work.host, settled.definition.id
+    host = work.host
     await hooks.pay(work, id)
     state = await host.systemd.properties(unit_name(id))
-    what = "is changed" if settled.changed else "is as it was"
+    what = "is changed" if changed else "is as it was"
     if state["ActiveState"] in ("inactive", "failed"):
         await work.on_disk(lambda: installing.tidy(host, id, work.facets, stopped=True))
         work.conclude("changed", f"{id} {what}; it does not run now", id)
     elif state["ActiveState"] == "active" and await work.on_disk(installing.adapt, host, id, work.facets, kind):
-        work.conclude("changed", f"{id} {what}" + (", without a restart" if settled.changed else ""), id)
+        work.conclude("changed", f"{id} {what}" + (", without a restart" if changed else ""), id)
     else:
         work.conclude("changed", f"{id} {what}; that comes with its next start: gear restart {id}", id)
 
@@ -214,6 +237,7 @@ async def boot(work: Work, id: str) -> None:
     definition = await work.on_disk(versions.current, Folders.of(work.host.paths, id))
     if definition is not None and definition.complete:
         await _fill_volumes(work, definition)
+    _note_asked(work, id, "start")
     result = await work.host.systemd.start(unit_name(id), wait=START_SECONDS)
     if result not in ("done", "canceled"):
         raise Unavailable(f"{id} did not start: {result}", hint=f"gear status {id}")
@@ -223,6 +247,7 @@ async def stop(work: Work, id: str, *, seconds: float = STOP_SECONDS) -> None:
     host, unit = work.host, unit_name(id)
     folders = Folders.of(host.paths, id)
     if not work.lasting:
+        _note_asked(work, id, "stop")
         await host.systemd.stop(unit)
         folders.owed_stop.unlink(missing_ok=True)
         return
@@ -233,6 +258,7 @@ async def stop(work: Work, id: str, *, seconds: float = STOP_SECONDS) -> None:
         work.conclude("stopped", f"{id} is stopped", id)
         return
     work.say("stopping", f"stopping {id}", id)
+    _note_asked(work, id, "stop")
     try:
         result = await host.systemd.stop(unit, wait=seconds)
     except TimedOut:
@@ -253,6 +279,7 @@ async def stop(work: Work, id: str, *, seconds: float = STOP_SECONDS) -> None:
 async def clear(work: Work, id: str) -> None:
     """Stop a gear that was hidden, and take away what is left of it."""
     host, unit = work.host, unit_name(id)
+    _note_asked(work, id, "stop")
     if not work.lasting:
         await host.systemd.stop(unit)
         return

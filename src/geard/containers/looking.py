@@ -15,7 +15,9 @@ from geard.containers.requests import ContainerStatus, Fact
 from geard.containers.sizes import show_size
 from geard.containers.units import gear_of, mounts, run_spec
 from geard.dispatch.work import Work
+from geard.facet import AnyFacet
 from geard.failures import Invalid
+from geard.host import Host
 from geard.host.journal import Entry, Span
 from geard.host.storage import read_text
 from geard.identifiers import login_name
@@ -157,9 +159,11 @@ def _when(microseconds: int) -> str:
     return datetime.fromtimestamp(microseconds / 1e6, UTC).isoformat(timespec="seconds")
 
 
-def files(folders: Folders) -> tuple[Fact, ...]:
+def files(host: Host, folders: Folders, facets: Sequence[AnyFacet]) -> tuple[Fact, ...]:
     """The files that make up a gear, as systemd and the engine read them."""
     paths = [folders.unit, *sorted(folders.drop_ins.glob("*.conf")), folders.run]
+    for facet in facets:
+        paths += facet.files(host, gear_of(folders))
     found = [Fact(label=str(path), text=text) for path in paths if (text := read_text(path)) is not None]
     definition = versions.current(folders)
     if definition is not None:

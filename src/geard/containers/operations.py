@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from contextlib import suppress
 
 import msgspec
@@ -23,6 +24,7 @@ from geard.containers.requests import (
     DeleteContainer,
     GetContainerStatus,
     GetHistory,
+    GoOn,
     History,
     InstallContainer,
     InstalledContainer,
@@ -44,14 +46,15 @@ from geard.containers.updating import only_asks_anew, updated, wish_of
 from geard.containers.wishes import check_sources, check_wish
 from geard.dispatch.operation import operation
 from geard.dispatch.work import Work
+from geard.events.entries import note
 from geard.failures import Denied, Failure, Invalid, NotFound, Unavailable, no_such_gear
 from geard.host.engine import Image
-from geard.host.storage import Changes, locked
+from geard.host.storage import Changes, locked, read_text
 from geard.identifiers import check_id
 from geard.images.pulling import bring, check_obtainable
-from geard.ports.pairs import changed_ports, check_change
+from geard.ports.pairs import changed_ports, check_change, describe_mapping
 from geard.ports.requests import ChangedPorts, ChangePorts, PublishedPorts
-from geard.words import Part, encode, part_of
+from geard.words import Part, decode, encode, part_of
 
 STARTS_AT_ONCE = max(4, 2 * (os.cpu_count() or 1))
 TURN_SECONDS = 5.0
@@ -63,24 +66,71 @@ async def install_container(request: InstallContainer, work: Work) -> InstalledC
     wish = msgspec.structs.replace(request, parts=parts)
     image = work.host.engine_named(request.engine).known(request.image)
     settled = await work.on_disk(installing.settle, work.host, wish, work.id, work.asker.name, work.facets, image)
+    _note(work, settled, "installed" if settled.new else "updated")
 
-    async def bring_about() -> None:
-        unit = unit_name(request.id)
-        if settled.reload or (settled.new and unit in await work.host.systemd.units(unit)):
-            await work.host.systemd.reload()
-        # A start completes what is not complete; what is may mean another image by now. One that was known needs
-        # nothing more, unless it has volumes to be made.
-        fresh = image is not None and not lifecycle.has_volumes(settled.definition)
-        if work.lasting and not fresh and (settled.definition.complete or not request.started):
-            await lifecycle.complete(work, request.id, renew=True)
-        if request.started:
-            await lifecycle.start(work, request.id, renew=True)
-        elif work.lasting:
-            await hooks.pay(work, request.id)
-            work.say("installed", f"{request.id} is installed", request.id)
-
-    work.then(bring_about)
+    # A start completes what is not complete; what is may mean another image by now. One that was known needs
+    # nothing more, unless it has volumes to be made.
+    fresh = image is not None and not lifecycle.has_volumes(settled.definition)
+    renew = not fresh and (settled.definition.complete or not request.started)
+    work.owe(
+        GoOn(
+            id=request.id, what="install", started=request.started, renew=renew, reload=settled.reload,
+            new=settled.new,
+        )
+    )  # fmt: skip
     return await _installed(work, settled, started=request.started)
+
+
+def _note(work: Work, settled: installing.Settled, kind: str, message: str = "") -> None:
+    """An event, where something has changed."""
+    if settled.changed:
+        now = settled.definition
+        message = message or f"{now.image}, version {now.version}"
+        note(
+            work.host.journal, kind, message, gear=now.id, request=work.id, by=work.asker.name,
+            version=now.version, image=now.image,
+        )  # fmt: skip
+
+
+@operation
+async def go_on(request: GoOn, work: Work) -> Accepted:
+    """Behind the answer, in the process that gave it, or in a later one where that was killed."""
+    id = check_id(request.id)
+    match request.what:
+        case "install":
+            await _bring_about(request, work)
+        case "update" if request.pending:
+            await _update_owed(request, work)
+        case "update":
+            await _brought_in(request, work)
+        case "start":
+            await lifecycle.start(work, id)
+        case "restart":
+            started = await work.on_disk(versions.started_at, Folders.of(work.host.paths, id))
+            await lifecycle.start(work, id, restart=started < request.since)
+        case "stop" if Folders.of(work.host.paths, id).wanted.is_symlink():
+            work.conclude("canceled", f"{id} was told to start meanwhile", id)
+        case "stop":
+            seconds = lifecycle.STOP_SECONDS if request.seconds is None else request.seconds
+            await lifecycle.stop(work, id, seconds=seconds)
+        case "delete":
+            await lifecycle.clear(work, id)
+        case "ports":
+            await lifecycle.adapt(work, id, PublishedPorts, changed=request.changed)
+    return Accepted(id=id, message="")
+
+
+async def _bring_about(request: GoOn, work: Work) -> None:
+    id, unit = request.id, unit_name(request.id)
+    if request.reload or (request.new and unit in await work.host.systemd.units(unit)):
+        await work.host.systemd.reload()
+    if work.lasting and request.renew:
+        await lifecycle.complete(work, id, renew=True)
+    if request.started:
+        await lifecycle.start(work, id, renew=True)
+    elif work.lasting:
+        await hooks.pay(work, id)
+        work.say("installed", f"{id} is installed", id)
 
 
 async def _installed(work: Work, settled: installing.Settled, *, started: bool) -> InstalledContainer:
@@ -130,7 +180,7 @@ async def _checked_parts(asked: tuple[Part, ...], work: Work, *, fetch: bool) ->
         facet = known.get(type(part))
         if facet is None:
             raise Invalid(f"this host knows no {part.key} of a gear")
-        facet.check(part, work.asker)
+        facet.check(work.host, part, work.asker)
         parts.append(await facet.fetch(work.host, part) if fetch else part)
     return tuple(parts)
 
@@ -150,6 +200,8 @@ async def update_container(request: UpdateContainer, work: Work) -> InstalledCon
             raise no_such_gear(id)
         facets = {facet.part: facet for facet in work.facets}
         parts = tuple(facets[type(p)].amend(p, part_of(type(p), before.parts)) for p in asked)
+        for part in parts:  # variables go into the environment that it reads, which may be another's
+            work.asker.check_reach(part.names())
         wish = updated(wish_of(before), request, parts)
         _check(wish, work)
         if request.volume_config is not None:
@@ -157,9 +209,14 @@ async def update_container(request: UpdateContainer, work: Work) -> InstalledCon
         return wish
 
     async def settle(image: Image | None) -> installing.Settled:
-        return await work.on_disk(
+        settled = await work.on_disk(
             installing.settle_planned, host, id, plan, work.id, work.asker.name, work.facets, image
         )
+        _note(work, settled, "updated")
+        return settled
+
+    def brought_in(settled: installing.Settled) -> GoOn:
+        return GoOn(id=id, what="update", later=request.later, reload=settled.reload, changed=settled.changed)
 
     wish = plan(now)
     renew = request.renew or only_asks_anew(request)
@@ -170,7 +227,7 @@ async def update_container(request: UpdateContainer, work: Work) -> InstalledCon
     same_image = (wish.image, engine.name) == (now.image, now.engine)
     if not renew and (same_image or known is not None):
         settled = await settle(known)
-        work.then(lambda: _brought_in(work, settled, later=request.later))
+        work.owe(brought_in(settled))
         return await _installed(work, settled, started=False)
 
     await work.on_disk(_owe_update, folders, request)
@@ -180,15 +237,17 @@ async def update_container(request: UpdateContainer, work: Work) -> InstalledCon
 
     async def bring_about() -> None:
         try:
-            settled = await settle(await bring(host, engine, wish.image, say, fresh=renew))
+            async with work.turn():
+                image = await bring(host, engine, wish.image, say, fresh=renew, request=work.id)
+            settled = await settle(image)
         except Failure:
             # Told, so not owed any more; one that is cut short still is.
             await work.on_disk(_forget_update, folders)
             raise
         await work.on_disk(_forget_update, folders)
-        await _brought_in(work, settled, later=request.later)
+        await _brought_in(brought_in(settled), work)
 
-    work.then(bring_about)
+    work.owe(GoOn(id=id, what="update", pending=True, later=request.later), first=bring_about)
     return InstalledContainer(id=id, version=work.id, pending=True)
 
 
@@ -203,17 +262,32 @@ def _forget_update(folders: Folders) -> None:
         changes.remove(folders.owed_update)
 
 
-async def _brought_in(work: Work, settled: installing.Settled, *, later: bool) -> None:
+async def _update_owed(request: GoOn, work: Work) -> None:
+    """An update whose image was being looked for when an earlier agent ended; once its words are gone, it was
+    brought to disk, or newer ones came.
+    """
+    folders = Folders.of(work.host.paths, request.id)
+    words = await work.on_disk(read_text, folders.owed_update)
+    if words is None:
+        await _brought_in(request, work)
+    else:
+        await update_container(decode(UpdateContainer, words), work)
+
+
+async def _brought_in(request: GoOn, work: Work) -> None:
     """What was settled for a gear that was there comes into force: now, or with its next start."""
-    id = settled.definition.id
+    id = request.id
     folders = Folders.of(work.host.paths, id)
-    if settled.reload:
+    if request.reload:
         await work.host.systemd.reload()
-    if not settled.definition.complete or lifecycle.has_volumes(settled.definition):
+    definition = await work.on_disk(versions.current, folders)
+    if definition is None:
+        return
+    if not definition.complete or lifecycle.has_volumes(definition):
         await lifecycle.complete(work, id)
     await hooks.pay(work, id)
-    if later or not folders.wanted.is_symlink():
-        what = "is changed; it comes with the next start" if settled.changed else "is as it was"
+    if request.later or not folders.wanted.is_symlink():
+        what = "is changed; it comes with the next start" if request.changed else "is as it was"
         work.conclude("updated", f"{id} {what}", id)
         return
     try:
@@ -227,7 +301,10 @@ async def roll_back_container(request: RollBackContainer, work: Work) -> Install
     settled = await work.on_disk(
         installing.roll_back, work.host, check_id(request.id), request.version, work.facets
     )
-    work.then(lambda: _brought_in(work, settled, later=request.later))
+    _note(work, settled, "updated", f"back to version {settled.definition.version}")
+    work.owe(
+        GoOn(id=request.id, what="update", later=request.later, reload=settled.reload, changed=settled.changed)
+    )
     return await _installed(work, settled, started=False)
 
 
@@ -245,8 +322,9 @@ async def change_ports(request: ChangePorts, work: Work) -> ChangedPorts:
         installing.revise, work.host, request.id, work.id, work.asker.name, work.facets, PublishedPorts,
         lambda now: changed_ports(now, request, placed.value),
     )  # fmt: skip
-    work.then(lambda: lifecycle.adapt(work, settled, PublishedPorts))
+    work.owe(GoOn(id=request.id, what="ports", changed=settled.changed))
     ports = part_of(PublishedPorts, settled.definition.parts)
+    _note(work, settled, "ports", describe_mapping(ports.value if ports is not None else ()) or "none")
     return ChangedPorts(
         id=request.id,
         ports=ports.value if ports is not None else (),
@@ -258,14 +336,14 @@ async def change_ports(request: ChangePorts, work: Work) -> ChangedPorts:
 @operation
 async def start_container(request: StartContainer, work: Work) -> Accepted:
     await work.on_disk(_want, work, request.id)
-    work.then(lambda: lifecycle.start(work, request.id))
+    work.owe(GoOn(id=request.id, what="start"))
     return Accepted(id=request.id, message=f"Container {request.id} is starting")
 
 
 @operation
 async def restart_container(request: RestartContainer, work: Work) -> Accepted:
     await work.on_disk(_want, work, request.id)
-    work.then(lambda: lifecycle.start(work, request.id, restart=True))
+    work.owe(GoOn(id=request.id, what="restart", since=time.time()))
     return Accepted(id=request.id, message=f"Container {request.id} is restarting")
 
 
@@ -284,7 +362,10 @@ def _want(work: Work, id: str) -> None:
 async def stop_container(request: StopContainer, work: Work) -> Accepted:
     await work.on_disk(_want_not, work, request.id)
     seconds = lifecycle.STOP_SECONDS if request.timeout is None else request.timeout
-    work.then(lambda: lifecycle.stop(work, request.id, seconds=seconds))
+    work.owe(
+        GoOn(id=request.id, what="stop", seconds=request.timeout),
+        first=lambda: lifecycle.stop(work, request.id, seconds=seconds),
+    )
     return Accepted(id=request.id, message=f"Container {request.id} is stopping")
 
 
@@ -305,11 +386,13 @@ def _owe_stop(folders: Folders) -> None:
 
 @operation
 async def delete_container(request: DeleteContainer, work: Work) -> Accepted:
-    check_id(request.id)
+    there = Folders.of(work.host.paths, request.id).unit.exists()
     found = await work.on_disk(deleting.hide, work.host, request.id, work.facets, purge=request.purge)
     if not found:
         return Accepted(id=request.id, message=f"{request.id} was not there")
-    work.then(lambda: lifecycle.clear(work, request.id))
+    if there:  # and is no more; what is left of an earlier deletion is no event
+        note(work.host.journal, "deleted", gear=request.id, request=work.id, by=work.asker.name)
+    work.owe(GoOn(id=request.id, what="delete"))
     return Accepted(id=request.id, message=f"Deleted {request.id}")
 
 
@@ -325,7 +408,7 @@ async def purge_containers(request: PurgeContainers, work: Work) -> Accepted:
                 changes.remove(folders.wanted)
 
     await work.on_disk(forget)
-    work.then(lambda: _each(work, ids, lifecycle.stop))
+    work.owe(*(GoOn(id=id, what="stop") for id in ids), first=lambda: _each(work, ids, lifecycle.stop))
     return Accepted(id="", message=f"Stopping {len(ids)} container{'s' if len(ids) != 1 else ''}")
 
 
@@ -401,7 +484,8 @@ async def complete_container(request: CompleteContainer, work: Work) -> Accepted
 @operation
 async def list_containers(request: ListContainers, work: Work) -> ContainerList:
     units = await work.host.systemd.units("ctr-*.service")
-    return ContainerList(containers=await work.on_disk(listing.combine, work.host.paths, units, all=request.all))
+    found = await work.on_disk(listing.combine, work.host.paths, units, all=request.all)
+    return ContainerList(containers=tuple(row for row in found if work.asker.reaches(row.id)))
 
 
 @operation
@@ -413,4 +497,4 @@ async def get_container_status(request: GetContainerStatus, work: Work) -> Conta
 async def show_definition(request: ShowDefinition, work: Work) -> DefinitionText:
     folders = Folders.of(work.host.paths, request.id)
     await work.on_disk(versions.require, folders)
-    return DefinitionText(id=request.id, files=await work.on_disk(looking.files, folders))
+    return DefinitionText(id=request.id, files=await work.on_disk(looking.files, work.host, folders, work.facets))

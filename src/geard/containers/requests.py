@@ -64,7 +64,8 @@ class InstalledContainer(Answer):
     """what its asker should know"""
 
     def headers(self) -> dict[str, str]:
-        return {"X-PortMapping": render_mapping(self.ports)} if self.ports else {}
+        pairs = [pair for pair in self.ports if pair.protocol == "tcp"]  # the original's client reads no others
+        return {"X-PortMapping": render_mapping(pairs)} if pairs else {}
 
     def text(self) -> str:
         lines = list[str]()
@@ -201,9 +202,12 @@ class History(Answer):
 
 
 class GetHistory(Request[History]):
-    """Which versions of a gear are kept: what is in force, what runs, what can be rolled back to."""
+    """Which versions of a gear are kept: what is in force, what runs, what can be rolled back to.
 
-    route = Route("GET", "/container/{id}/versions", scope="read", text=False)
+    It tells of changed commands, which may hold secrets: that takes more than the scope *read*.
+    """
+
+    route = Route("GET", "/container/{id}/versions", text=False)
 
     id: str
 
@@ -277,7 +281,7 @@ class DeleteContainer(Request[Accepted]):
 class PurgeContainers(Request[Accepted]):
     """Stop every gear of the machine, for good; delete none."""
 
-    route = Route("DELETE", "/containers", scope="admin")
+    route = Route("DELETE", "/containers", scope="admin", reach="machine")
 
 
 class ListedContainer(Word):
@@ -313,7 +317,7 @@ class ContainerList(Answer):
 class ListContainers(Request[ContainerList]):
     """The gears of a machine: those that systemd knows of, or `all` that are installed."""
 
-    route = Route("GET", "/containers", scope="read", text=False)
+    route = Route("GET", "/containers", scope="read", text=False, reach="shown")
 
     all: bool = False
 
@@ -399,6 +403,31 @@ class CompleteContainer(Request[Accepted]):
     """Bring the image of a gear here and fill in what depends on it. Asked by the unit's start hook."""
 
     id: str
+
+
+class GoOn(Request[Accepted], omit_defaults=True):
+    """What is left to do for a gear behind the answer to a change; done again, it ends in the same place.
+
+    It goes by what is on disk, so it is right also where newer changes have come since.
+    """
+
+    id: str
+    what: Literal["install", "update", "start", "restart", "stop", "delete", "ports"]
+    since: float = 0
+    """when the change came, in seconds since 1970: who has been restarted since is not once more"""
+    started: bool = False
+    renew: bool = False
+    """its definition takes the image that its name means here now"""
+    reload: bool = False
+    """systemd reads the unit anew"""
+    new: bool = False
+    """… if it has one of that name loaded"""
+    later: bool = False
+    pending: bool = False
+    """an update that is owed until its image is here"""
+    changed: bool = False
+    seconds: float | None = None
+    """for how long a stop is waited for"""
 
 
 class StartWanted(Request[Accepted]):

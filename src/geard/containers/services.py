@@ -11,18 +11,11 @@ import logging
 
 from geard.containers import deleting, installing, listing, versions
 from geard.containers.folders import Folders, unit_name
-from geard.containers.requests import (
-    CompleteContainer,
-    DeleteContainer,
-    StartContainer,
-    StopContainer,
-    UpdateContainer,
-)
+from geard.containers.requests import CompleteContainer, GoOn
 from geard.dispatch.dispatcher import Dispatcher
 from geard.failures import Failure
 from geard.host import Host
 from geard.request import Asker, Request
-from geard.words import decode
 
 log = logging.getLogger(__name__)
 
@@ -30,14 +23,18 @@ AGENT = Asker("the agent itself", frozenset(("read", "operate", "admin")), 0)
 
 
 async def serve(host: Host, dispatcher: Dispatcher) -> None:
+    # What is on record is gone on with there; this is for what has none (a full disk, a power cut).
+    found = await dispatcher.resume()
+    in_hand = {(request.id, request.what) for request in found if isinstance(request, GoOn)}
     units = await host.systemd.units("ctr-*.service")
+    # Each goes by what is on disk when its turn comes: a newer request may have come by then.
     owed: list[Request[object]] = []
     pulls: list[Request[object]] = []
     for id in deleting.left_over(host):
         folders = Folders.of(host.paths, id)
-        if folders.deleting.exists():
-            owed.append(DeleteContainer(id=id, purge=folders.purging.exists()))
-        else:
+        if folders.deleting.exists() and (id, "delete") not in in_hand:
+            owed.append(GoOn(id=id, what="delete"))
+        elif not folders.deleting.exists():
             # Debris of a first install that was cut, or one that is being made just now: clear() looks, locked.
             await asyncio.to_thread(deleting.clear, host, id, dispatcher.facets)
     booting = (await host.systemd.properties("geard-boot.service"))["ActiveState"] == "activating"
@@ -46,12 +43,14 @@ async def serve(host: Host, dispatcher: Dispatcher) -> None:
         await asyncio.to_thread(installing.put_right, host, id, dispatcher.facets)
         folders, unit = Folders.of(host.paths, id), units.get(unit_name(id))
         active = unit is not None and unit.active not in ("inactive", "failed")
-        if id not in wanted and active and folders.owed_stop.exists():
-            owed.append(StopContainer(id=id))
+        if id not in wanted and active and folders.owed_stop.exists() and (id, "stop") not in in_hand:
+            owed.append(GoOn(id=id, what="stop"))
+        if in_hand & {(id, "install"), (id, "update"), (id, "start"), (id, "restart")}:
+            continue
         if id in wanted and not booting and not active and not (folders.state / "version").exists():
-            owed.append(StartContainer(id=id))
+            owed.append(GoOn(id=id, what="start"))
         if folders.owed_update.exists():
-            owed.append(decode(UpdateContainer, folders.owed_update.read_bytes()))
+            owed.append(GoOn(id=id, what="update", pending=True))
         elif folders.hook_owed.exists():
             owed.append(CompleteContainer(id=id))
         elif id not in wanted and not await asyncio.to_thread(_complete, host, folders):

@@ -51,6 +51,14 @@ def running(folders: Folders) -> str:
     return (read_text(folders.state / "version") or "").strip()
 
 
+def started_at(folders: Folders) -> float:
+    """When it was started last, in seconds since 1970; 0 where it was not since the boot."""
+    try:
+        return (folders.state / "version").stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
 def write(
     folders: Folders, changes: Changes, definition: Definition, facets: Sequence[AnyFacet], engine: Engine
 ) -> None:

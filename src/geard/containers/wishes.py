@@ -46,12 +46,16 @@ def check_wish(wish: Wish, asker: Asker, allowed: Allowances | None = None) -> N
         check_text(value, f"the value of label {name}")
     _check_volumes(wish)
     if not asker.may("admin"):
-        allowed = allowed or Allowances()
-        if wish.simple and not allowed.simple:
-            raise Denied("a gear that shares the host's users (simple) takes the scope admin", hint=_ALLOW)
-        for mount in wish.volume_config.volume_mounts:
-            if not any(_within(mount, folder) for folder in allowed.mounts):
-                raise Denied(f"mounting {mount.path} of the host into a gear takes the scope admin", hint=_ALLOW)
+        check_rights(wish, allowed or Allowances())
+
+
+def check_rights(wish: Wish, allowed: Allowances) -> None:
+    """Raises Denied where such a gear has more of the host than askers without the scope admin may have."""
+    if wish.simple and not allowed.simple:
+        raise Denied("a gear that shares the host's users (simple) takes the scope admin", hint=_ALLOW)
+    for mount in wish.volume_config.volume_mounts:
+        if not any(_within(mount, folder) for folder in allowed.mounts):
+            raise Denied(f"mounting {mount.path} of the host into a gear takes the scope admin", hint=_ALLOW)
 
 
 def _within(mount: VolumeMount, allowed: str) -> bool:

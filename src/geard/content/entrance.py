@@ -7,6 +7,7 @@ import grp
 import os
 import pwd
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from geard.content import spent
@@ -15,7 +16,9 @@ from geard.content.sealing import Maker, unseal
 from geard.dispatch.entered import Entered
 from geard.failures import Denied
 from geard.host import Host
-from geard.request import Asker
+from geard.host.paths import Paths
+from geard.request import SCOPES, Asker
+from geard.trust.grants import Kind, asker_of, place, read
 
 PREFIX = "/token/"
 GROUP = "geard"
@@ -35,7 +38,8 @@ async def enter(host: Host, path: str) -> Entered:
     text = path.removeprefix(PREFIX).partition("/")[0]
     sealed = await asyncio.to_thread(unseal, host.paths, text)
     _check_time(sealed.expires, time.time())
-    maker = await asyncio.to_thread(standing, sealed.maker)
+    maker = await asyncio.to_thread(standing, host.paths, sealed.maker)
+    granted = sealed.maker.uid is None
     changes = bool(sealed.request_id)
 
     async def spend() -> None:
@@ -51,15 +55,35 @@ async def enter(host: Host, path: str) -> Entered:
         body=sealed.body.encode(),
         expires=sealed.expires,
         request_id=sealed.request_id,
+        holds=(lambda: standing(host.paths, sealed.maker)) if granted else None,
         spend=spend,
     )
 
 
-def standing(maker: Maker) -> Asker:
-    """The maker as an asker, with those scopes that were held then and are now. Raises Denied."""
-    if maker.uid != 0 and not _in_group(maker.uid):
+def standing(paths: Paths, maker: Maker) -> Asker:
+    """The maker as an asker, with what was held then and still is. Raises Denied."""
+    now = _known(maker.uid) if maker.uid is not None else _granted(paths, maker)
+    if now is None:
         raise Denied(f"{maker.name}, who made this link, may not ask this agent any more")
-    return Asker(f"content token of {maker.name}", frozenset(maker.scopes), maker.uid)
+    scopes = now.scopes & frozenset(maker.scopes)
+    return replace(now, name=f"content token of {maker.name}", scopes=scopes)
+
+
+def _known(uid: int) -> Asker | None:
+    return Asker("", SCOPES["admin"], uid) if uid == 0 or _in_group(uid) else None
+
+
+def _granted(paths: Paths, maker: Maker) -> Asker | None:
+    """None where the grant is gone, has expired, or another was made under its name since."""
+    kind, _, name = maker.credential.partition(" ")
+    if kind not in ("token", "certificate"):
+        return None
+    known: Kind = "token" if kind == "token" else "certificate"
+    grant = read(place(paths, known, name))
+    if grant is None or grant.expired(datetime.now(UTC)):
+        return None
+    later = datetime.fromisoformat(grant.created).timestamp() > maker.at
+    return None if later else asker_of(known, grant)
 
 
 def _check_time(expires: float, now: float) -> None:

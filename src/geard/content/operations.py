@@ -87,9 +87,10 @@ def _check(kind: type[Request[Any]], asker: Asker) -> Maker:
         raise Denied(f"no link may ask {kind.__name__}", hint="a session takes more than a link")
     if not asker.may(kind.route.scope):
         raise Denied(f"{asker.name} may not ask that", hint=f"it takes scope {kind.route.scope}")
-    if asker.uid is None:
-        raise Denied(
-            "a link is made by a user of the machine itself: what others may is not known when it is used",
-            hint="there, as root or a member of group geard: gear content-token …",
-        )
-    return Maker(name=asker.name, scopes=tuple(sorted(asker.scopes)), uid=asker.uid)
+    return Maker(
+        name=asker.name,
+        scopes=tuple(sorted(asker.scopes)),
+        uid=asker.uid,
+        credential=asker.credential,
+        at=time.time(),
+    )

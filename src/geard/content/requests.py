@@ -27,7 +27,7 @@ class CreateContentToken(Request[ContentToken]):
     Its `path` is that of a route; who makes the link must be allowed to ask it, now and when it is used.
     """
 
-    route = Route("POST", "/content-tokens")
+    route = Route("POST", "/content-tokens", reach="shown")
     secret_answer = True
     example = {"Path": "/environment/web", "Seconds": 600}
 
@@ -46,4 +46,4 @@ class CreateContentToken(Request[ContentToken]):
 class RevokeContentTokens(Request[Nothing]):
     """Have no link work any more that was made on this machine, whoever made it."""
 
-    route = Route("DELETE", "/content-tokens", scope="admin")
+    route = Route("DELETE", "/content-tokens", scope="admin", reach="machine")

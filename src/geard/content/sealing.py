@@ -26,7 +26,11 @@ _HEADER_BYTES = len(_VERSION) + keys.ID_BYTES
 class Maker(Word):
     name: str
     scopes: tuple[Scope, ...]
-    uid: int
+    uid: int | None = None
+    credential: str = ""
+    """`token NAME` or `certificate NAME`, of whom the kernel does not know"""
+    at: float = 0
+    """when it was made"""
 
 
 class Sealed(Word, omit_defaults=True):

@@ -18,13 +18,17 @@ from aiohttp import HttpVersion11, web
 from multidict import MultiMapping
 from yarl import URL
 
+from geard.daemon.admission import Admission, Visit, check_reach, check_scope
+from geard.daemon.audit import Audit
 from geard.daemon.callback import check_callback, take_callback
+from geard.daemon.connections import BODY_SECONDS, OtherVersion, TooSlow, check_head
 from geard.daemon.entering import Entrances, until
 from geard.daemon.exposition import Exposition
 from geard.daemon.forms import (
     JSON_TYPE,
     Form,
     Lines,
+    NdjsonLines,
     encode_json,
     failure_body,
     lines_of,
@@ -33,11 +37,13 @@ from geard.daemon.forms import (
 )
 from geard.daemon.manners import check_manners
 from geard.daemon.pages import HEADERS, Pages, harmless
+from geard.daemon.streaming import Stall, Turns, steps_of, take_cursor
 from geard.daemon.table import Entry, PageEntry, Table, WrongMethod
 from geard.daemon.tally import OTHER, Name, Tally
 from geard.daemon.upgrade import AskersLine, UpgradeRequired, upgraded, wants_session
-from geard.dispatch.dispatcher import RUNNING_LIMIT, Dispatcher, Running
+from geard.dispatch.dispatcher import RUNNING_LIMIT, Dispatcher
 from geard.dispatch.entered import Entered
+from geard.dispatch.running import LeftError, Running
 from geard.exchange import Exit, Failed, Session, Talk
 from geard.failures import (
     AlreadyExists,
@@ -72,6 +78,8 @@ STATUS: dict[type[Failure], int] = {
     NotAcceptable: 406,
     WrongMethod: 405,
     UpgradeRequired: 426,
+    TooSlow: 408,
+    OtherVersion: 505,
     Unauthenticated: 401,
     Denied: 403,
     NotFound: 404,
@@ -103,21 +111,13 @@ WAIT_SECONDS = 15.0
 
 
 @dataclass
-class Visit:
-    """One connection: who it is (settled once), through which door, and whether it is still there."""
-
-    door: str
-    asker: Asker | Failure
-    gone: asyncio.Event
-
-
-@dataclass
 class Question:
     """One HTTP request on its way to an answer; what is not known yet is empty."""
 
     http: web.BaseRequest
     visit: Visit
     id: str
+    asker: Asker | None = None
     entry: Entry | None = None
     form: Form = Form.PLAIN
     page: PageEntry | None = None
@@ -132,16 +132,14 @@ class Question:
     begun: float = field(default_factory=time.monotonic)
     headed: float | None = None
     """when the head of an answer that goes on was made"""
+    seen: int = 0
+    """how many steps of the report the asker has had"""
 
     @property
     def name(self) -> Name:
         if self.page is not None and self.http.method in ("GET", "HEAD"):
             return self.http.method, self.page.path
         return (self.entry.method, self.entry.route.path) if self.entry is not None else OTHER
-
-    @property
-    def asker(self) -> Asker | Failure:
-        return self.entered.asker if self.entered is not None else self.visit.asker
 
     @property
     def method(self) -> str:
@@ -172,7 +170,7 @@ class Question:
 
     def fields(self, in_path: Mapping[str, str]) -> dict[str, str]:
         """Of whatever the journal is told while this is answered."""
-        asker = "somebody" if isinstance(self.asker, Failure) else self.asker.name
+        asker = "somebody" if self.asker is None else self.asker.name
         found = {fields.REQUEST_ID: self.id, fields.ASKER: asker, fields.DOOR: self.visit.door}
         if self.entry is not None:
             found[fields.ROUTE] = self.entry.name
@@ -182,14 +180,23 @@ class Question:
 
 
 class Api:
-    def __init__(self, dispatcher: Dispatcher, requests: Iterable[type[Request[Any]]]) -> None:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        requests: Iterable[type[Request[Any]]],
+        admission: Admission | None = None,
+        audit: Audit | None = None,
+    ) -> None:
         self._dispatcher = dispatcher
+        self._admission = admission or Admission(None)
+        self._audit = audit or Audit()
         self._table = Table(requests)
         self.tally = Tally()
         self.pages = Pages(self._table.entries, STATUS, Exposition(dispatcher.host, self.tally, self.measures))
         self._own_names = frozenset((socket.gethostname().lower(),))
         self._entrances = Entrances(dispatcher.host)
         self._sessions = 0
+        self._turns = Turns()
         self.stopping = asyncio.Event()
         """set: streams that would go on for ever end now"""
 
@@ -197,6 +204,8 @@ class Api:
         question = Question(http, visit, new_request_id(), shown=self._entrances.shown(http.rel_url.raw_path))
         fields.with_fields(question.fields({}))
         response = await self._answered(question)
+        if self.stopping.is_set() and not response.prepared:
+            response.force_close()  # the next request finds the next agent
         self.tally.answers(question.name, response.status, (question.headed or time.monotonic()) - question.begun)
         return response
 
@@ -206,6 +215,8 @@ class Api:
             question.entered = await self._entrances.enter(http)
             if question.entered is None:
                 return await self._answer(question)
+            visit.welcome()
+            visit.holds = question.entered.holds
             log.info("%s, %s: %s", question.entered.asker.name, visit.door, question.line)
             async with until(visit, question.entered.expires) as question.visit:
                 return await self._answer(question)
@@ -220,9 +231,12 @@ class Api:
             )
 
     async def _answer(self, question: Question) -> web.StreamResponse:
-        http, visit, entered, asker = question.http, question.visit, question.entered, question.asker
-        if isinstance(asker, Failure):
-            raise asker
+        http, visit, entered = question.http, question.visit, question.entered
+        if entered is not None:
+            asker = question.asker = entered.asker
+        else:
+            asker = question.asker = self._admission.asker(visit, http.headers.getall("Authorization", ()))
+        check_head(http)
         path = question.path
         own_names = self._own_names if visit.door == "loopback" else None
         check_manners(http.headers, own_names, link=http.method == "GET" and harmless(http.rel_url.raw_path))
@@ -237,17 +251,28 @@ class Api:
         question.entry, in_path = self._table.find(question.method, path)
         fields.with_fields(question.fields(in_path))
         route = question.entry.route
-        if not asker.may(route.scope):
-            raise Denied(f"{asker.name} may not {question.method} {path}", hint=f"it takes scope {route.scope}")
+        check_scope(asker, route, f"{question.method} {path}")
         question.form = parse_accept(http.headers.get("Accept", ""))
         query = dict(question.query)
         if len(query) != len(question.query):
             raise Invalid("the query says something twice")
         follow = route.mutates and _truth(query.pop("follow", ""))
+        streams = stream_item(answer_type(question.entry.request)) is not None
+        if follow:
+            question.seen = steps_of(take_cursor(http.headers, query))
+        if streams and (cursor := take_cursor(http.headers, query)):
+            query["after"] = cursor
+        if (
+            streams
+            and question.form is Form.SSE
+            and {"follow", "timeout", "until"}.isdisjoint(map(str.lower, query))
+        ):
+            query["follow"] = "true"  # whoever listens so comes back when it ends
         question.callback = take_callback(http.headers, query)
         body = entered.body if entered is not None else await _body(http)
         request = parse(question.entry.request, in_path, query, body)
         question.told = request.told()
+        check_reach(asker, route, request)
         if question.callback:
             check_callback(self._dispatcher, question.callback, route, type(request))
         if entered is not None:
@@ -310,7 +335,9 @@ class Api:
         lines = lines_of(question.form, question.id)
         response = _begin(question, status, lines, answer.headers())
         self._told(question, response)
-        return await self._send(question, response, lines, _report(running, answer, lines, patience))
+        return await self._send(
+            question, response, lines, _report(running, answer, lines, patience, question.seen)
+        )
 
     async def _stream(self, question: Question, items: AsyncIterator[Answer]) -> web.StreamResponse:
         first = asyncio.ensure_future(_next(items))
@@ -382,15 +409,20 @@ class Api:
         *,
         endless: bool = False,
     ) -> web.StreamResponse:
-        """Write `parts` as they come, at the pace they are read at, until they end or the asker leaves."""
+        """Write `parts` as they come, at the pace they are read at, until they end or the asker leaves; one that
+        stays and reads nothing is cut off after a while.
+        """
 
         async def write() -> None:
             async for part in parts:
                 if part:
+                    await self._turns.mine()
                     await response.write(part)
 
+        if self.stopping.is_set():
+            response.force_close()
         await response.prepare(question.http)
-        writing = asyncio.create_task(write())
+        writing, stall = asyncio.create_task(write()), Stall(question.http.transport)
         ends = {asyncio.create_task(question.visit.gone.wait())}
         if endless:
             ends.add(asyncio.create_task(self.stopping.wait()))
@@ -401,7 +433,10 @@ class Api:
                 )
                 if done:
                     break
-                if beat := lines.beat():
+                if stall.too_long(asyncio.get_running_loop().time()):
+                    stall.cut()
+                    break
+                if not stall.waiting and (beat := lines.beat()):
                     await response.write(beat)
         finally:
             for task in (writing, *ends):
@@ -423,13 +458,19 @@ class Api:
         body = encode_json(failure_body(failure, question.id))
         response = _respond(question, status_of(failure, question), JSON_TYPE, body)
         if isinstance(failure, Full | TooMany):
-            response.headers["Retry-After"] = str(RETRY_SECONDS)
+            response.headers["Retry-After"] = str(getattr(failure, "retry_after", RETRY_SECONDS))
         if isinstance(failure, WrongMethod):
             response.headers["Allow"] = ", ".join(failure.allowed)
         if isinstance(failure, UpgradeRequired):
             response.headers["Upgrade"] = PROTOCOL
-        if isinstance(question.visit.asker, Failure):
+        if isinstance(failure, TooSlow | OtherVersion):
             response.force_close()
+        if question.asker is None:
+            if isinstance(failure, Unauthenticated):
+                response.headers["WWW-Authenticate"] = "Bearer"
+            response.force_close()
+            self._audit.refused(question.visit.door, question.line, failure.message, question.id)
+            return response
         return self._told(question, response)
 
     def _told(self, question: Question, response: web.StreamResponse) -> web.StreamResponse:
@@ -446,7 +487,7 @@ def _write_down(question: Question, status: int) -> None:
     asker = question.asker
     log.info(
         "%s, %s: %s%s [%s] %d",
-        "somebody" if isinstance(asker, Failure) else asker.name,
+        "somebody" if asker is None else asker.name,
         question.visit.door,
         question.line,
         f" ({question.told[:100]!r})" if question.told else "",
@@ -494,17 +535,21 @@ def _with_charset(type: str) -> str:
 
 
 async def _body(http: web.BaseRequest) -> bytes:
-    """Raises TooLarge."""
+    """Raises TooLarge, TooSlow."""
     if (http.content_length or 0) > BODY_LIMIT:
         raise _too_large()
     if http.headers.get("Expect", "").lower() == "100-continue" and http.version == HttpVersion11:
         await http.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         http.writer.output_size = 0  # what counts is the answer
     body = bytearray()
-    async for chunk in http.content.iter_any():
-        body += chunk
-        if len(body) > BODY_LIMIT:
-            raise _too_large()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in http.content.iter_any():
+                body += chunk
+                if len(body) > BODY_LIMIT:
+                    raise _too_large()
+    except TimeoutError:
+        raise TooSlow(f"the body has not come within {BODY_SECONDS:g} s of its head") from None
     return bytes(body)
 
 
@@ -536,12 +581,19 @@ def _patience(headers: Mapping[str, str], request: Request[Any]) -> float | None
 
 
 async def _report(
-    running: Running, answer: Answer, lines: Lines, patience: float | None
+    running: Running, answer: Answer, lines: Lines, patience: float | None, seen: int
 ) -> AsyncGenerator[bytes, None]:
+    """The answer, and the steps after the first `seen`."""
     yield lines.answer(answer)
+    number = 0
     try:
         async for step in _within(running.report(), patience, running.id):
-            yield lines.step(step)
+            number += 1
+            if number > seen:
+                yield lines.step(step, number)
+    except LeftError as left:
+        if not isinstance(lines, NdjsonLines):  # a program sees that it has no end, and asks again
+            yield lines.failure(left)
     except Failure as failure:
         yield lines.failure(failure)
     else:

@@ -1,8 +1,9 @@
 """Who is at the other end of a connection, settled when it is accepted and before a byte of it is read.
 
-Two doors: the unix socket, where the kernel tells user and groups of the peer (unix(7), SO_PEERCRED), for
+Three doors: the unix socket, where the kernel tells user and groups of the peer (unix(7), SO_PEERCRED), for
 root and group `geard`; loopback TCP, where it tells who made the socket at the other end (`loopback`), for
-root. Members of group `geard` may do everything: that is root, as docs/SECURITY.md says. No other address gets in.
+root; TLS, where a certificate of the agent's own authority tells. Members of group `geard` may do everything: that
+is root, as docs/SECURITY.md says. Whoever is refused here may still show a token with each request (`admission`).
 """
 
 from __future__ import annotations
@@ -15,31 +16,50 @@ import logging
 import os
 import pwd
 import socket
+import ssl
 import struct
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from geard.daemon.cgroups import Cgroups
 from geard.daemon.loopback import PeerLookup, probe
 from geard.failures import Denied, Failure, Unauthenticated
-from geard.request import Asker, Scope
+from geard.request import SCOPES, Asker
+from geard.trust.bearers import fingerprint
+from geard.trust.grants import Grants
 
 log = logging.getLogger(__name__)
 
 GROUP = "geard"
-EVERYTHING: frozenset[Scope] = frozenset(("read", "operate", "admin"))
+EVERYTHING = SCOPES["admin"]
 
 _CREDENTIALS = struct.Struct("=iII")  # ucred: pid, uid, gid
 _SO_PEERGROUPS = 59
 _GROUP_HINT = f"sudo gear …, or as root: adduser USER {GROUP}, then log in anew"
-_HINT = f"use sudo, or the agent's unix socket as a member of group {GROUP}"
+_HINT = f"use sudo, the agent's unix socket as a member of group {GROUP}, or a token: gear token create"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who has connected, as far as the connection itself tells."""
+
+    door: str
+    """its name for the journal"""
+    asker: Asker | Failure
+    source: str = ""
+    """whose failures are counted together; empty: nobody's (the unix socket's mode says who may try)"""
+    again: Callable[[], Asker] | None = None
+    """for a certificate: whether it still holds. Raises Unauthenticated"""
 
 
 class Doors:
     """Tells the asker at the other end of an accepted socket. For one thread (one event loop)."""
 
-    def __init__(self, group: str = GROUP) -> None:
+    def __init__(self, group: str = GROUP, grants: Grants | None = None) -> None:
         self.group = group_id(group)
+        self._grants = grants
         self._lookup = PeerLookup()
         self._cgroups: Cgroups | None = None
         self._loopback_open = False
@@ -58,17 +78,45 @@ class Doors:
         if self._cgroups is not None:
             self._cgroups.close()
 
-    def asker(self, connection: Any) -> Asker:
-        """Who asks through `connection` (a socket, or asyncio's view of one).
+    def caller(self, connection: Any, tls: ssl.SSLObject | None = None) -> Caller:
+        """Who has come in by `connection` (a socket, or asyncio's view of one); a refusal is told when the request
+        has come.
+        """
+        if tls is not None:
+            return self._from_afar(connection, tls)
+        if connection.family == socket.AF_UNIX:
+            return Caller("unix socket", _outcome(lambda: self.asker(connection)))
+        uid: list[int] = []
+        asker = _outcome(lambda: self.asker(connection, uid.append))
+        return Caller("loopback", asker, f"uid {uid[0]}" if uid else "loopback")
+
+    def asker(self, connection: Any, tell: Callable[[int], None] = lambda uid: None) -> Asker:
+        """Who asks through a connection from this machine, by the kernel's word; of loopback `tell` hears the uid.
 
         Raises Unauthenticated where that cannot be told, Denied where it is nobody who may.
         """
         try:
             if connection.family == socket.AF_UNIX:
                 return self._local(connection)
-            return self._loopback(connection)
+            return self._loopback(connection, tell)
         except OSError:  # it was closed meanwhile
             raise Unauthenticated("cannot tell who is at the other end of this connection", hint=_HINT) from None
+
+    def _from_afar(self, connection: Any, tls: ssl.SSLObject) -> Caller:
+        """The handshake has let in nobody with a certificate of another authority's, or one that has expired."""
+        try:
+            source = source_of(connection.getpeername()[0])
+        except OSError:
+            return Caller("TLS", Unauthenticated("the connection was closed"))
+        door, der = f"TLS from {source}", tls.getpeercert(True)
+        if not der or self._grants is None:
+            return Caller(door, _no_proof(), source)
+        grants, name, proof = self._grants, common_name(tls.getpeercert()), fingerprint(der)
+
+        def again() -> Asker:
+            return grants.certificate(name, proof)
+
+        return Caller(door, _outcome(again), source, again)
 
     def _local(self, connection: Any) -> Asker:
         _, uid, gid = _CREDENTIALS.unpack(
@@ -78,7 +126,7 @@ class Doors:
             raise Denied(f"{user(uid)} may not use this agent", hint=_GROUP_HINT)
         return Asker(user(uid), EVERYTHING, uid)
 
-    def _loopback(self, connection: Any) -> Asker:
+    def _loopback(self, connection: Any, tell: Callable[[int], None]) -> Asker:
         if not self._loopback_open or not _from_here(connection):
             raise Denied("this agent takes no connections from there", hint=_HINT)
         try:
@@ -88,6 +136,7 @@ class Doors:
             found = None
         if found is None:
             raise Unauthenticated("cannot tell who is at the other end of this connection", hint=_HINT)
+        tell(found.uid)
         if found.uid != 0:
             raise Denied(f"{user(found.uid)} may not use this agent over TCP", hint=_HINT)
         if self._cgroups is not None and found.cgroup and self._cgroups.in_container(found.cgroup):
@@ -95,17 +144,32 @@ class Doors:
         return Asker(user(0), EVERYTHING, 0)
 
 
-def door_of(connection: Any) -> str:
-    """The door's name for the journal."""
-    return "unix socket" if connection.family == socket.AF_UNIX else "loopback"
-
-
-def verdict(doors: Doors, connection: Any) -> Asker | Failure:
-    """As `Doors.asker`, its refusal as a value: it is told when the request has come."""
+def _outcome(look: Callable[[], Asker]) -> Asker | Failure:
     try:
-        return doors.asker(connection)
+        return look()
     except Failure as failure:
         return failure
+
+
+def _no_proof() -> Failure:
+    return Unauthenticated(
+        "this door takes a certificate of the agent's own authority, or a token",
+        hint="as root on that machine: gear host invite NAME, or gear token create NAME",
+    )
+
+
+def source_of(address: str) -> str:
+    """Whose failures count together: one IPv4 address; of IPv6 the /64, which is one site's (RFC 6177)."""
+    found = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is None:
+        return str(ipaddress.ip_network((found, 64), strict=False))
+    return str(getattr(found, "ipv4_mapped", None) or found)
+
+
+def common_name(certificate: Any) -> str:
+    """The name in a certificate that was verified, as `ssl` shows it."""
+    subject: tuple[tuple[tuple[str, str], ...], ...] = certificate["subject"] if certificate else ()
+    return next((value for part in subject for key, value in part if key == "commonName"), "-")
 
 
 def group_id(name: str) -> int | None:

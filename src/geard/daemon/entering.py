@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from geard import catalog
+from geard.daemon.connections import BODY_SECONDS, TooSlow
 from geard.daemon.table import WrongMethod
 from geard.dispatch.entered import Entered
 from geard.failures import Invalid
@@ -20,7 +21,7 @@ from geard.host import Host
 from geard.transport.wire import CALLBACK
 
 if TYPE_CHECKING:
-    from geard.daemon.api import Visit
+    from geard.daemon.admission import Visit
 
 
 class Entrances:
@@ -48,10 +49,20 @@ class Entrances:
         entered: Entered = await module.enter(self._host, path)
         if http.method not in entered.methods:
             raise WrongMethod(http.method, self.shown(path), entered.methods)
-        body = http.content_length or (http.body_exists and await http.content.read(1))
-        if http.rel_url.query_string or http.headers.get(CALLBACK) or body:
+        if await _has_body(http) or http.rel_url.query_string or http.headers.get(CALLBACK):
             raise Invalid("a link says all of its request", hint="no query, no body and no callback beside it")
         return entered
+
+
+async def _has_body(http: web.BaseRequest) -> bool:
+    """Raises TooSlow for one that is announced without a length, and does not come."""
+    if http.content_length or not http.body_exists:
+        return bool(http.content_length)
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return bool(await http.content.read(1))
+    except TimeoutError:
+        raise TooSlow(f"the body has not come within {BODY_SECONDS:g} s of its head") from None
 
 
 @asynccontextmanager

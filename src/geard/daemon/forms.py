@@ -1,7 +1,8 @@
 """The form of an answer: what each of the three clients is given (docs/API.md), and how it is written.
 
 `PLAIN` is curl; `TEXT` and `JSON` asked for just that; `ORIGINAL` is the Go client of 2015, which wants text
-in a 202 and takes a 200 for JSON; `NDJSON` is our own `gear`, told every event as it comes.
+in a 202 and takes a 200 for JSON; `NDJSON` is our own `gear`, told every event as it comes; `SSE` a browser's
+EventSource.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from geard.words import builtins_of
 
 TEXT_TYPE = "text/plain"
 JSON_TYPE = "application/json"
+SSE_TYPE = "text/event-stream"
 
 
 class Form(enum.Enum):
@@ -27,6 +29,7 @@ class Form(enum.Enum):
     JSON = "json"
     NDJSON = "ndjson"
     ORIGINAL = "original"
+    SSE = "server-sent events"
 
 
 _FORMS = {
@@ -36,6 +39,7 @@ _FORMS = {
     "application/*": Form.JSON,
     JSON_TYPE: Form.JSON,
     NDJSON: Form.NDJSON,
+    SSE_TYPE: Form.SSE,
 }
 
 
@@ -80,10 +84,15 @@ class Whole:
 
 def whole(answer: Answer, route: Route, form: Form) -> Whole:
     """Raises NotAcceptable where text was asked for and there is none of this answer."""
+    if form is Form.SSE:
+        raise NotAcceptable(
+            "this answer comes in one piece", hint=f"ask for {JSON_TYPE}; or add ?follow=true to a change"
+        )
     if form is Form.NDJSON:
         return Whole(200, NDJSON, NdjsonLines("").answer(answer) + NdjsonLines("").done())
     if form is Form.ORIGINAL:
-        if route.text and (text := text_of(answer)):
+        # of what it deleted it says so itself
+        if route.text and route.method != "DELETE" and (text := text_of(answer)):
             return Whole(202, TEXT_TYPE, text)
         if route.text or isinstance(answer, Nothing):
             return Whole(204, "", b"")
@@ -113,7 +122,10 @@ class Lines(Protocol):
     type: str
 
     def answer(self, answer: Answer) -> bytes: ...
-    def step(self, step: Progress) -> bytes: ...
+    def step(self, step: Progress, number: int) -> bytes:
+        """The report's step of that number, from 1."""
+        ...
+
     def item(self, item: Answer) -> bytes: ...
     def failure(self, failure: Failure) -> bytes: ...
     def done(self) -> bytes: ...
@@ -128,7 +140,7 @@ class TextLines:
     def answer(self, answer: Answer) -> bytes:
         return text_of(answer)
 
-    def step(self, step: Progress) -> bytes:
+    def step(self, step: Progress, number: int) -> bytes:
         return text_of(step)
 
     def item(self, item: Answer) -> bytes:
@@ -154,8 +166,8 @@ class NdjsonLines:
     def answer(self, answer: Answer) -> bytes:
         return encode_json({"Answer": builtins_of(answer)})
 
-    def step(self, step: Progress) -> bytes:
-        return encode_json({"Progress": builtins_of(step)})
+    def step(self, step: Progress, number: int) -> bytes:
+        return encode_json({"Progress": builtins_of(step), "Cursor": str(number)})
 
     def item(self, item: Answer) -> bytes:
         return encode_json({"Item": builtins_of(item)})
@@ -170,7 +182,47 @@ class NdjsonLines:
         return b"{}\n"
 
 
+class SseLines:
+    """Server-sent events, as the HTML standard has them. What is no item has a name of its own."""
+
+    type = SSE_TYPE
+
+    def __init__(self, id: str) -> None:
+        self._id = id
+
+    def answer(self, answer: Answer) -> bytes:
+        return _sse(encode_json(builtins_of(answer)), event="answer", id="0")
+
+    def step(self, step: Progress, number: int) -> bytes:
+        return _sse(encode_json(builtins_of(step)), event="progress", id=str(number))
+
+    def item(self, item: Answer) -> bytes:
+        return _sse(encode_json(builtins_of(item)), event="message", id=cursor_of(item))
+
+    def failure(self, failure: Failure) -> bytes:
+        return _sse(encode_json(failure_body(failure, self._id)), event="failure")
+
+    def done(self) -> bytes:
+        return _sse(b"true\n", event="done")
+
+    def beat(self) -> bytes:
+        return b":\n\n"
+
+
+def _sse(line: bytes, *, event: str, id: str = "") -> bytes:
+    """`line` is JSON, which has no line ends within."""
+    head = f"id: {id}\nevent: {event}\n" if id else f"event: {event}\n"
+    return head.encode() + b"data: " + line + b"\n"
+
+
+def cursor_of(item: Answer) -> str:
+    """What an asker goes on behind, once it was given this."""
+    return str(getattr(item, "cursor", ""))
+
+
 def lines_of(form: Form, id: str) -> Lines:
+    if form is Form.SSE:
+        return SseLines(id)
     return NdjsonLines(id) if form in (Form.NDJSON, Form.JSON) else TextLines()
 
 

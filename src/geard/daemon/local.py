@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from geard import catalog
@@ -12,6 +13,9 @@ from geard.host import Host, fields
 from geard.host.journal_writing import IDENTIFIER
 from geard.identifiers import new_request_id
 from geard.request import ROOT_HERE, Follow, Request
+
+SWEEP_EVERY = 64
+"""Where no agent runs, about one command in so many removes records whose time is over."""
 
 
 class LocalPerformer:
@@ -27,17 +31,20 @@ class LocalPerformer:
             return await self._dispatcher.ask(request, ROOT_HERE)
         id = id or new_request_id()
         try:
-            running = self._dispatcher.perform(request, ROOT_HERE, id, lasting=follow is not None)
-            answer = await running.answer()
-        except Failure as failure:
-            self._tell(request, id, failure)
-            raise
-        self._tell(request, id, None)
-        if follow is not None:
-            follow(answer)
-        async for step in running.report():
+            try:
+                running = self._dispatcher.perform(request, ROOT_HERE, id, lasting=follow is not None)
+                answer = await running.answer()
+            except Failure as failure:
+                self._tell(request, id, failure)
+                raise
+            self._tell(request, id, None)
             if follow is not None:
-                follow(step)
+                follow(answer)
+            async for step in running.report():
+                if follow is not None:
+                    follow(step)
+        finally:
+            await self._dispatcher.put_away(sweep=os.urandom(1)[0] < 256 // SWEEP_EVERY)
         return answer
 
     def _tell(self, request: Request[Any], id: str, failure: Failure | None) -> None:

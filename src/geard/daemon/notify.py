@@ -24,13 +24,15 @@ class Notifier:
         ours = not meant or meant == str(os.getpid())
         self.watchdog_seconds = int(interval) / 1e6 if interval.isdigit() and ours and address else 0.0
 
-    def say(self, state: str) -> None:
+    def say(self, state: str, *fds: int) -> None:
+        """`fds` go along: with FDSTORE=1, to be kept over a restart and handed over again (sd_listen_fds(3))."""
         if not self._address:
             return
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
                 line.setblocking(False)
-                line.sendto(state.encode(), self._address)
+                line.connect(self._address)
+                socket.send_fds(line, [state.encode()], fds) if fds else line.send(state.encode())
         except OSError as error:
             log.warning("cannot tell systemd %s: %s", state.partition("\n")[0], error)
 

@@ -16,6 +16,7 @@ import signal
 import socket
 import stat
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,24 +26,33 @@ from typing import Any
 from aiohttp import web
 
 from geard import __version__, catalog
-from geard.daemon.api import Api, Visit
-from geard.daemon.doors import GROUP, Doors, door_of, group_id, verdict
-from geard.daemon.forms import JSON_TYPE, encode_json, failure_body
+from geard.daemon.admission import Admission, Visit
+from geard.daemon.api import Api
+from geard.daemon.audit import Audit
+from geard.daemon.connections import Handler, Overflow, Strangers, bound
+from geard.daemon.doors import GROUP, Doors, group_id
 from geard.daemon.notify import Notifier
+from geard.daemon.renewing import keep_renewed
+from geard.daemon.tls import STORED, TlsDoor
 from geard.dispatch.dispatcher import Dispatcher
 from geard.dispatch.operation import all_operations
-from geard.failures import Invalid, Unavailable
+from geard.dispatch.peers import reach_peers_by
+from geard.failures import Failure, Unavailable
 from geard.host import Host
-from geard.identifiers import DEFAULT_PORT, new_request_id
-from geard.transport.wire import REQUEST_ID
+from geard.identifiers import DEFAULT_PORT, parse_place
+from geard.transport import Transport
+from geard.transport.session import keep_watch
+from geard.trust.grants import Grants
 
 log = logging.getLogger(__name__)
 
 SOCKET = Path("/run/geard/geard.sock")
 DRAIN_SECONDS = 25.0
 GOODBYE_SECONDS = 2.0
-KEEP_ALIVE_SECONDS = 75.0
+LINGER_SECONDS = 0.5
+"""in which a connection that is in use asks its next question, and hears that it is to be closed"""
 SERVICE_PAUSE_SECONDS = 5.0
+EXPEL_SECONDS = 1.0
 BACKLOG = 1024
 _FIRST_FD = 3
 
@@ -53,6 +63,8 @@ class Listen:
 
     socket: Path = SOCKET
     port: int | None = DEFAULT_PORT
+    afar: tuple[str, ...] = ()
+    """ADDRESS[:PORT] each: for other machines, by TLS, beside those of geard.toml, and whoever made the others"""
 
 
 async def serve(host: Host, *, listen: Listen | None = None) -> None:
@@ -64,24 +76,39 @@ async def serve(host: Host, *, listen: Listen | None = None) -> None:
         loop.add_signal_handler(name, stop.set)
     sockets = inherited_sockets() or bound_sockets(listen or Listen())
     try:
-        await run(host, sockets, stop, notifier)
+        await run(host, sockets, stop, notifier, afar=listen.afar if listen is not None else ())
     finally:
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(name)
 
 
-async def run(host: Host, sockets: Sequence[socket.socket], stop: asyncio.Event, notifier: Notifier) -> None:
-    """Serve on `sockets`, which are closed in the end, until `stop`."""
-    dispatcher, doors = Dispatcher(host, catalog.load()), Doors()
+async def run(
+    host: Host,
+    sockets: Sequence[socket.socket],
+    stop: asyncio.Event,
+    notifier: Notifier,
+    *,
+    afar: Sequence[str] = (),
+) -> None:
+    """Serve on `sockets`, which are closed in the end, until `stop`; and where `afar` and the settings say."""
+    grants = Grants(host.paths)
+    dispatcher, doors = Dispatcher(host, catalog.load()), Doors(grants=grants)
     with contextlib.ExitStack() as closing:
         closing.callback(doors.close)
         for each in sockets:
             closing.callback(each.close)
-        api = Api(dispatcher, all_operations())
+        reach_peers_by(_peer)
+        audit = Audit()
+        api = Api(dispatcher, all_operations(), Admission(grants), audit)
         reception = Reception(api, doors)
+        tls = TlsDoor(host, reception, audit, afar, notifier)
+        sockets = [each for each in sockets if not tls.takes(each)]
         listeners = [await _listen(reception, each) for each in _open_ones(sockets, doors)]
         async with asyncio.TaskGroup() as group:
             lasting = [group.create_task(notifier.beat(), name="watchdog")]
+            lasting.append(group.create_task(reception.expel(), name="expelling"))
+            lasting.append(group.create_task(tls.keep(), name="TLS door"))
+            lasting.append(group.create_task(keep_renewed(), name="own certificates"))
             lasting += [
                 group.create_task(_keep(service, host, dispatcher), name=service.__name__)
                 for service in catalog.doors("services")
@@ -92,23 +119,42 @@ async def run(host: Host, sockets: Sequence[socket.socket], stop: asyncio.Event,
             notifier.say(f"READY=1\nSTATUS=geard {__version__}")
             await stop.wait()
             notifier.say("STOPPING=1")
-            for listener in listeners:
-                listener.close()
+            await _shut(listeners)
             await _farewell(api, reception, dispatcher)
             for task in lasting:
                 task.cancel()
 
 
+def _peer(name: str) -> Transport:
+    from geard.transport.http import HttpTransport  # noqa: PLC0415 - few agents ask another
+
+    return HttpTransport(parse_place(name))
+
+
 async def _farewell(api: Api, reception: Reception, dispatcher: Dispatcher) -> None:
-    """Let what is under way end; what takes longer is in systemd's hands, or resumed at the next start."""
+    """Let what is under way end; what takes longer is in systemd's hands, or resumed at the next start.
+
+    Who has a connection and asks once more meanwhile is answered, and told that it was the last time: a connection
+    that is closed just as a request comes in would lose that.
+    """
     api.stopping.set()
+    await reception.linger(LINGER_SECONDS)
+    await dispatcher.stop(DRAIN_SECONDS)
     reception.pre_shutdown()
-    try:
-        async with asyncio.timeout(DRAIN_SECONDS):
-            await dispatcher.drain()
-    except TimeoutError:
-        log.warning("%d requests are still being worked on; stopping all the same", dispatcher.running)
     await reception.shutdown(GOODBYE_SECONDS)
+
+
+async def _shut(listeners: Sequence[asyncio.Server]) -> None:
+    """Take no connections any more: who comes now waits for the next agent. Those that were taken already are
+    made, for which asyncio wants the server to be open still.
+    """
+    loop = asyncio.get_running_loop()
+    for listener in listeners:
+        for each in listener.sockets:
+            loop.remove_reader(each.fileno())
+    await asyncio.sleep(0.01)
+    for listener in listeners:
+        listener.close()
 
 
 async def _keep(service: ModuleType, host: Host, dispatcher: Dispatcher) -> None:
@@ -125,30 +171,46 @@ class Reception(web.Server):
     """Sees who comes in before anything of theirs is read, and has each request know it."""
 
     def __init__(self, api: Api, doors: Doors) -> None:
-        super().__init__(
-            self._answer,
-            request_factory=self._request,
-            access_log=None,
-            auto_decompress=False,  # a body is as large as it says
-            keepalive_timeout=KEEP_ALIVE_SECONDS,
-        )
+        super().__init__(self._answer, request_factory=self._request, access_log=None)
         self._api = api
         self._doors = doors
         self._visits = dict[web.RequestHandler, Visit]()
+        self._strangers = Strangers()
+        self._bound = bound()
 
-    def __call__(self) -> web.RequestHandler:
-        return _Handler(self, loop=self._loop, **self._kwargs)
+    def __call__(self) -> Any:
+        """A protocol for a connection that has just been accepted."""
+        if len(self._visits) - self._strangers.leaving >= self._bound:
+            return Overflow()
+        return Handler(self, loop=self._loop, **self._kwargs)
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         connection = transport.get_extra_info("socket")
-        asker = verdict(self._doors, connection)
-        self._visits[handler] = Visit(door_of(connection), asker, asyncio.Event())
+        caller = self._doors.caller(connection, transport.get_extra_info("ssl_object"))
+        self._visits[handler] = visit = Visit(caller, abort=transport.abort)
+        if isinstance(caller.asker, Failure):  # who shows a token is no stranger any more
+            self._strangers.take(handler, transport)
+            visit.welcome = lambda: self._strangers.forget(handler)
         super().connection_made(handler, transport)
 
+    async def expel(self) -> None:
+        """For ever: end connections whose token or certificate does not hold any more, whatever they are at."""
+        while True:
+            await asyncio.sleep(EXPEL_SECONDS)
+            for visit in list(self._visits.values()):
+                visit.expel()
+
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
+        self._strangers.forget(handler)
         if visit := self._visits.pop(handler, None):
             visit.gone.set()
         super().connection_lost(handler, exc)
+
+    async def linger(self, seconds: float) -> None:
+        """Wait for so long, or until everybody has left."""
+        end = time.monotonic() + seconds
+        while self._visits and time.monotonic() < end:  # noqa: ASYNC110 - many may come and go
+            await asyncio.sleep(0.01)
 
     def _request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
         http = _VisitorsRequest(message, payload, protocol, writer, task, self._loop)
@@ -158,30 +220,6 @@ class Reception(web.Server):
     async def _answer(self, http: web.BaseRequest) -> web.StreamResponse:
         assert isinstance(http, _VisitorsRequest)
         return await self._api.answer(http, http.visit)
-
-
-class _Handler(web.RequestHandler):
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """What cannot be read as HTTP, before anybody here has seen it: anyone may send that to loopback, so the
-        journal is told in one line, and the answer has the form of every other.
-        """
-        if isinstance(exc, ConnectionError):  # it left in the middle of its question: nobody reads this
-            status, message = 400, "it ended before its end"
-        elif status >= 500:
-            return super().handle_error(request, status, exc, message)
-        why = ((message or "").strip().splitlines() or [type(exc).__name__])[0][:120]
-        log.info("this is no HTTP: %s", why)
-        failure, id = Invalid(f"this cannot be read as HTTP: {why}"), new_request_id()
-        headers = {REQUEST_ID: id, "Server": "geard", "Content-Type": JSON_TYPE}
-        response = web.Response(status=status, body=encode_json(failure_body(failure, id)), headers=headers)
-        response.force_close()
-        return response
 
 
 class _VisitorsRequest(web.BaseRequest):
@@ -216,6 +254,7 @@ def name_of(listener: socket.socket) -> str:
 async def _listen(reception: Reception, listener: socket.socket) -> asyncio.Server:
     loop = asyncio.get_running_loop()
     if listener.family != socket.AF_UNIX:
+        keep_watch(listener)  # what is accepted has it from there
         return await loop.create_server(reception, sock=listener, backlog=BACKLOG)
     create: Callable[..., Any] = loop.create_unix_server
     # Since Python 3.13 closing it would remove the file, which is systemd's where that made the socket.
@@ -233,7 +272,7 @@ def inherited_sockets() -> list[socket.socket]:
     found = list[socket.socket]()
     for number, name in zip(range(_FIRST_FD, _FIRST_FD + int(count)), names, strict=False):
         os.set_inheritable(number, False)
-        if name not in ("local", "loopback"):
+        if name not in ("local", "loopback") and not name.startswith(STORED):
             log.warning("systemd handed over a socket named %r, which is not known here", name)
             os.close(number)
             continue

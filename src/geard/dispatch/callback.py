@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from geard.dispatch.dispatcher import Running
+    from geard.dispatch.running import Running
 
 
 class Callbacks(Protocol):

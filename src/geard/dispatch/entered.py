@@ -27,5 +27,7 @@ class Entered:
     """seconds since 1970; what still goes on then is ended"""
     request_id: str
     """by which a change is done; empty for what changes nothing"""
+    holds: Callable[[], Asker] | None
+    """whether it still does; None where nobody can end it alone. Raises Denied"""
     spend: Callable[[], Awaitable[None]]
     """Called before a change is done, however it ends. Raises Denied where that was so before."""

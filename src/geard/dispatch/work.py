@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any, ParamSpec, TypeVar
 
+from geard.dispatch.records import Records
+from geard.dispatch.turns import Turns
 from geard.facet import AnyFacet
 from geard.host import Host
-from geard.request import Asker, Progress
+from geard.request import Asker, Progress, Request
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -34,7 +37,12 @@ class Work:
         self.id = id
         self.asker = asker
         self.lasting = lasting
-        self.follow_ups: list[FollowUp] = []
+        self.follow_ups: list[FollowUp | Request[Any]] = []
+        self.owed: list[Request[Any]] = []
+        self.resumable = True
+        self.records: Records | None = None
+        self.turns: Turns | None = None
+        self.queued: Callable[[bool], None] = lambda waits: None
         self.listener: Callable[[Progress], None] = lambda step: None
 
     def say(self, phase: str, message: str, id: str = "") -> None:
@@ -46,8 +54,23 @@ class Work:
         self.listener(Progress(id=id, phase=phase, message=message, result=True))
 
     def then(self, follow_up: FollowUp) -> None:
-        """Do this behind the answer, as part of the report; a Failure from it ends the report."""
+        """Do this behind the answer, as part of the report; a Failure from it ends the report. It is lost where
+        this process is killed.
+        """
         self.follow_ups.append(follow_up)
+        self.resumable = False
+
+    def owe(self, *requests: Request[Any], first: FollowUp | None = None) -> None:
+        """The same, in words, none of them secret: where this process ends before it is done, another does it. So
+        the operations behind them must be right whenever they are done, and however often. With `first`, that is
+        done here, and the requests only in another process.
+        """
+        self.owed += requests
+        self.follow_ups += [first] if first is not None else requests
+
+    def turn(self) -> AbstractAsyncContextManager[None]:
+        """Slow work (a start, a pull, a build) is done inside of this: so many at once. Not one within another."""
+        return self.turns.turn(self.queued) if self.turns is not None else nullcontext()
 
     async def on_disk(self, deed: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run blocking file work in a thread."""

@@ -63,7 +63,7 @@ class Diagnosis(Answer):
 class Diagnose(Request[Diagnosis]):
     """Look a machine over: what gears stand on, geard itself, and the gears. Changes nothing."""
 
-    route = Route("GET", "/diagnosis", scope="read")
+    route = Route("GET", "/diagnosis", scope="read", reach="machine")
 
 
 class Health(Answer):
@@ -81,4 +81,4 @@ class GetHealth(Request[Health]):
     Else it is Unavailable (503), which says what is not; `Data` names each part.
     """
 
-    route = Route("GET", "/healthz", scope="read")
+    route = Route("GET", "/healthz", scope="read", reach="shown")

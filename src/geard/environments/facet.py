@@ -9,6 +9,7 @@ from geard.environments import store
 from geard.environments.file import check_variables, parse, parse_lines, split_for_podman
 from geard.environments.requests import Environment, EnvironmentPart, Variable
 from geard.environments.settings import FetchSettings
+from geard.environments.sources import check_source
 from geard.facet import Facet, Gear
 from geard.host import Host
 from geard.host.fetch import fetch_text
@@ -21,10 +22,11 @@ from geard.words import Part
 class EnvironmentFacet(Facet[EnvironmentPart]):
     part: ClassVar[type[Part]] = EnvironmentPart
 
-    def check(self, asked: EnvironmentPart, asker: Asker) -> None:
+    def check(self, host: Host, asked: EnvironmentPart, asker: Asker) -> None:
         if asked.value.id:
             check_id(asked.value.id, "environment")
         check_variables(store.as_mapping(asked.value.variables))
+        check_source(asked.value.source, asker, host)
 
     async def fetch(self, host: Host, asked: EnvironmentPart) -> EnvironmentPart:
         if not asked.value.source:

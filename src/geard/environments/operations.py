@@ -15,6 +15,7 @@ from geard.environments.requests import (
     Variables,
 )
 from geard.environments.settings import FetchSettings
+from geard.environments.sources import check_source
 from geard.failures import NotFound
 from geard.host import Host
 from geard.host.fetch import fetch_text
@@ -36,6 +37,7 @@ async def get_environment(request: GetEnvironment, work: Work) -> Variables:
 
 @operation
 async def set_environment(request: SetEnvironment, work: Work) -> Nothing:
+    check_source(request.source, work.asker, work.host)
     variables = await _gathered(work.host, request.source, request.variables, request.id)
 
     def write() -> None:
@@ -50,6 +52,7 @@ async def set_environment(request: SetEnvironment, work: Work) -> Nothing:
 async def patch_environment(request: PatchEnvironment, work: Work) -> Nothing:
     for name in request.remove:
         check_name(name)
+    check_source(request.source, work.asker, work.host)
     variables = await _gathered(work.host, request.source, request.variables, request.id)
 
     def write() -> None:

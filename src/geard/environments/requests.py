@@ -31,6 +31,9 @@ class EnvironmentPart(Part):
     key: ClassVar[str] = "Environment"
     value: Environment
 
+    def names(self) -> tuple[str, ...]:
+        return (self.value.id,) if self.value.id else ()
+
 
 class Variables(Answer):
     example = {"Id": "web-1", "Variables": [{"Name": "TZ", "Value": "Europe/Berlin"}]}

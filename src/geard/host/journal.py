@@ -18,14 +18,15 @@ import queue
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from geard.failures import Invalid, Unavailable
+from geard.host.journal_writing import JournalWriter
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -38,9 +39,12 @@ QUIET_AFTER = 2.0
 
 FIRST_CHUNK = 100  # what is wanted soon
 CHUNK = 1_000
+CHUNK_BYTES = 1 << 20  # of messages; the entry that goes beyond is the last
 SWEEP = 10_000  # entries that are looked at before what was found is handed over
 HANDFUL = 1_000  # … and that are found: fewer than a follower's queue holds
 PATIENCE = 0.5  # a sweep that finds nothing returns then
+
+AT_ONCE = 8  # followers that are handed an entry in one turn of the event loop
 
 # What waits for one follower. Entries are shared between the followers of a unit.
 QUEUE_BYTES = 1 << 20
@@ -60,13 +64,36 @@ class Entry:
     identifier: str = ""
     """the program that wrote it"""
     pid: int = 0
+    fields: Mapping[str, str] = field(default_factory=dict[str, str])
+    """what else was asked for, by the journal's names (systemd.journal-fields(7))"""
 
 
 @dataclass(frozen=True, slots=True)
 class Missed:
-    """So many entries came that this follower could not be given."""
+    """So many entries came that this follower could not be given; 0 where the journal itself has lost them: it
+    does not have the entry any more after which was asked, and nobody knows how many followed.
+    """
 
     count: int
+
+
+@dataclass(frozen=True)
+class Messages:
+    """Entries by what they say: the MESSAGE_ID that systemd's catalog, and geard, give each kind of message.
+
+    Anybody may write any of them, so it counts who journald says has written it.
+    """
+
+    of_systemd: frozenset[str]
+    """believed where PID 1 says it"""
+    of_root: frozenset[str]
+    """believed where root of this host says it, by an entry of its own and not by a line of its output"""
+    fields: tuple[str, ...] = ()
+    """to be read beside the message"""
+
+
+What = str | Messages
+"""Entries of which unit, or of which kinds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,32 +108,38 @@ class Span:
     until: int | None = None
     after: str = ""
     """a cursor"""
+    run_up: int = 0
+    """with `after`: begin so many microseconds before that entry, if it is still there"""
 
 
 class Journal:
     """The journal of this host, or the journal files in `folder`. For one event loop."""
 
-    def __init__(self, folder: Path | None = None, *, catch_up: int = CATCH_UP) -> None:
+    def __init__(
+        self, folder: Path | None = None, *, catch_up: int = CATCH_UP, writer: JournalWriter | None = None
+    ) -> None:
         self._folder = folder
+        self._writer = writer or JournalWriter()
         self._catch_up = catch_up
         self._pages = ThreadPoolExecutor(4, thread_name_prefix="journal page")
         self._tail: _Tail | None = None
 
     async def entries(
-        self, unit: str, span: Span, *, follow: bool = False, deadline: float | None = None
+        self, what: What, span: Span, *, follow: bool = False, deadline: float | None = None
     ) -> AsyncGenerator[Entry | Missed, None]:
-        """The entries of `unit` and those of PID 1 about it, oldest first, as `journalctl --unit` has them.
+        """The entries of a unit and those of PID 1 about it, as `journalctl --unit` has them, or those of some
+        kinds; oldest first.
 
         With `follow` also those to come, until the event loop's `deadline`. Close it (`aclosing`) when done.
         Raises Unavailable where the journal cannot be read, Invalid for a cursor that is none.
         """
         if not follow:
-            page = _Page(self._folder, unit, span)
+            page = _Page(self._folder, what, span)
             while not page.ended:
                 for entry in await self._chunk(page):
                     yield entry
             return
-        follower = _Follower(unit)
+        follower = _Follower(what)
         tail = self._tail = self._tail or _Tail(self._folder)
         tail.users += 1
         try:
@@ -115,11 +148,12 @@ class Journal:
                 if missed > self._catch_up:
                     yield Missed(missed)
                 else:
-                    page = _Page(self._folder, unit, span, joined_at)
+                    page = _Page(self._folder, what, span, joined_at)
                     while not page.ended:
                         for entry in await self._chunk(page):
                             yield entry
-                            span = Span(after=entry.cursor, until=span.until)
+                            if isinstance(entry, Entry):
+                                span = Span(after=entry.cursor, until=span.until)
                 while (news := await follower.next(deadline)) is not None:
                     span = Span(after=news.cursor, until=span.until)
                     if span.until is None or news.time <= span.until:
@@ -133,20 +167,24 @@ class Journal:
                 self._tail = None
                 await tail.close()
 
+    def tell(self, fields: Mapping[str, str]) -> None:
+        """Write an entry. It takes some 20 µs and waits for nobody; what journald does not take is lost."""
+        self._writer.send(fields)
+
     @property
     def readers(self) -> int:
         """How many readers are open for followers: one, if there are any."""
         return 0 if self._tail is None else 1
 
-    async def _chunk(self, page: _Page) -> list[Entry]:
+    async def _chunk(self, page: _Page) -> list[Entry | Missed]:
         return await asyncio.get_running_loop().run_in_executor(self._pages, page.chunk)
 
 
 class _Follower:
     """What one asker has yet to be given. Used on the event loop only."""
 
-    def __init__(self, unit: str) -> None:
-        self.unit = unit
+    def __init__(self, what: What) -> None:
+        self.what = what
         self.missed = 0
         self._queue: deque[Entry] = deque()
         self._bytes = 0
@@ -201,7 +239,7 @@ class _Tail:
         self.users = 0
         self._sweeper = _Sweeper(folder)
         self._thread = _Thread("journal reader")
-        self._followers: defaultdict[str, set[_Follower]] = defaultdict(set)
+        self._followers: defaultdict[What, set[_Follower]] = defaultdict(set)
         self._joining: list[tuple[_Follower, asyncio.Future[tuple[str, int]]]] = []
         self._failure: Unavailable | None = None
         self._task = asyncio.create_task(self._run(), name="journal")
@@ -216,10 +254,10 @@ class _Tail:
         return await joined
 
     def leave(self, follower: _Follower) -> None:
-        followers = self._followers[follower.unit]
+        followers = self._followers[follower.what]
         followers.discard(follower)
         if not followers:
-            del self._followers[follower.unit]
+            del self._followers[follower.what]
 
     async def close(self) -> None:
         self._task.cancel()
@@ -232,22 +270,30 @@ class _Tail:
         try:
             while True:
                 joining = tuple(self._joining)
-                units = frozenset(self._followers)
-                swept = await self._thread.run(self._sweeper.sweep, units, not joining)
-                for unit, entry in swept.found:
-                    for follower in self._followers.get(unit, ()):
-                        follower.offer(entry)
+                wanted = frozenset(self._followers)
+                swept = await self._thread.run(self._sweeper.sweep, wanted, not joining)
+                await self._hand_out(swept.found)
                 if not swept.at_end:
                     continue
                 del self._joining[: len(joining)]
                 for follower, joined in joining:
                     if not joined.cancelled():
-                        self._followers[follower.unit].add(follower)
+                        self._followers[follower.what].add(follower)
                         joined.set_result((swept.cursor, follower.restart()))
         except Unavailable as failure:
             self._fail(failure)
         except OSError as error:
             self._fail(_unreadable(error))
+
+    async def _hand_out(self, found: list[tuple[What, Entry]]) -> None:
+        """A few at a time: a thousand who are all woken at once would hold up whoever else the loop serves."""
+        woken = 0
+        for what, entry in found:
+            for follower in tuple(self._followers.get(what, ())):
+                follower.offer(entry)
+                woken += 1
+                if woken % AT_ONCE == 0:
+                    await asyncio.sleep(0)
 
     def _fail(self, failure: Unavailable) -> None:
         self._failure = failure
@@ -261,7 +307,7 @@ class _Tail:
 
 @dataclass(frozen=True)
 class _Swept:
-    found: list[tuple[str, Entry]]
+    found: list[tuple[What, Entry]]
     cursor: str
     """of the last entry there is, of whatever unit; empty where there is none"""
     at_end: bool
@@ -312,13 +358,13 @@ class _Sweeper:
         self._cursor = ""
         self._found_at = time.monotonic()
 
-    def sweep(self, units: frozenset[str], patient: bool) -> _Swept:
-        """New entries of `units`; `patient`, waits a while for the first. Raises Unavailable, OSError."""
+    def sweep(self, wanted: frozenset[What], patient: bool) -> _Swept:
+        """New entries of what is `wanted`; `patient`, waits a while for the first. Raises Unavailable, OSError."""
         if self._reader is None:
             self._reader = self._open()
         until = time.monotonic() + PATIENCE
         while True:
-            found, at_end = self._look(self._reader, units)
+            found, at_end = self._look(self._reader, wanted)
             now = time.monotonic()
             if found:
                 self._found_at = now
@@ -341,16 +387,19 @@ class _Sweeper:
             reader.seek_head()
         return reader
 
-    def _look(self, reader: Reader, units: frozenset[str]) -> tuple[list[tuple[str, Entry]], bool]:
+    def _look(self, reader: Reader, wanted: frozenset[What]) -> tuple[list[tuple[What, Entry]], bool]:
         reader.process()
-        found: list[tuple[str, Entry]] = []
-        seen, more = 0, reader.next()
+        kinds = [what for what in wanted if isinstance(what, Messages)]
+        found: list[tuple[What, Entry]] = []
+        seen, size, more = 0, 0, reader.next()
         while more:
             seen += 1
             unit = reader.unit
-            if unit in units:
+            if unit in wanted:
                 found.append((unit, reader.entry()))
-            if seen == SWEEP or len(found) == HANDFUL:
+                size += len(found[-1][1].message)
+            found += [(messages, reader.entry(messages.fields)) for messages in kinds if reader.says(messages)]
+            if seen == SWEEP or len(found) >= HANDFUL or size >= QUEUE_BYTES:
                 break
             more = reader.next()
         if seen:
@@ -365,21 +414,23 @@ class _Page:
     empty means that there was none at all. Without, it ends with the last there is when it begins.
     """
 
-    def __init__(self, folder: Path | None, unit: str, span: Span, joined_at: str | None = None) -> None:
+    def __init__(self, folder: Path | None, what: What, span: Span, joined_at: str | None = None) -> None:
         self.ended = False
         self._folder = folder
-        self._unit = unit
+        self._what = what
+        self._fields = what.fields if isinstance(what, Messages) else ()
         self._span = span
         self._joined_at = joined_at
         self._at = ""
         self._end = ""
 
-    def chunk(self) -> list[Entry]:
+    def chunk(self) -> list[Entry | Missed]:
         """Raises Unavailable, Invalid."""
         try:
             with closing(Reader(self._folder)) as reader:
-                reader.match(self._unit)
-                return self._read(reader)
+                gone = bool(self._span.after) and not self._at and not reader.at(self._span.after)
+                reader.match(self._what)
+                return [Missed(0), *self._read(reader)] if gone else [*self._read(reader)]
         except OSError as error:
             raise _unreadable(error) from None
 
@@ -387,9 +438,11 @@ class _Page:
         more = _seek_after(reader, self._at) if self._at else self._begin(reader)
         limit = CHUNK if self._at else FIRST_CHUNK
         entries: list[Entry] = []
-        while more and len(entries) < limit:
-            entry = reader.entry()
+        size = 0
+        while more and len(entries) < limit and size < CHUNK_BYTES:
+            entry = reader.entry(self._fields)
             entries.append(entry)
+            size += len(entry.message)
             self._at = entry.cursor
             more = entry.cursor != self._end and reader.next()
         self.ended = not more
@@ -400,10 +453,11 @@ class _Page:
         if self._span.lines == 0 or self._joined_at == "" or not self._seek_end(reader):
             return False
         span, self._end, end = self._span, reader.cursor, reader.time
-        after = _time_of(span.after)
-        if (span.since is not None and not span.at_least and end < span.since) or end < after:
+        if span.since is not None and not span.at_least and end < span.since:
             return False
-        if span.after == self._end:
+        if span.after and _is_before(self._end, span.after):
+            return False
+        if span.after == self._end and not span.run_up:
             return False
         back = span.at_least if span.lines is None else span.lines
         if back:
@@ -411,12 +465,18 @@ class _Page:
                 reader.previous(back - 1)
             bounded = span.lines is not None
             # the later of two beginnings where a number is a limit, the earlier where it is a promise
-            if bounded and reader.time > after and (span.since is None or reader.time >= span.since):
+            late = not span.after or _is_before(span.after, reader.cursor)
+            if bounded and late and (span.since is None or reader.time >= span.since):
                 return True
             if not bounded and not span.after and (span.since is None or reader.time < span.since):
                 return True
+        if span.after and span.run_up and reader.at(span.after):
+            earliest = reader.time - span.run_up
+            while reader.time > earliest and reader.previous():
+                pass
+            return True
         if span.after:
-            return _seek_after(reader, span.after) and reader.time <= end
+            return _seek_after(reader, span.after) and not _is_before(self._end, reader.cursor)
         if span.since is not None:
             reader.seek_time(span.since)
         else:
@@ -457,12 +517,28 @@ class Reader:
     def close(self) -> None:
         self._raw.close()
 
-    def match(self, unit: str) -> None:
-        """Only what `unit` says, and what PID 1 says about it (anybody may write UNIT=)."""
-        self._raw.add_match(f"_SYSTEMD_UNIT={unit}")
+    def match(self, what: What) -> None:
+        """Only what that unit says and PID 1 says about it (anybody may write UNIT=), or these messages."""
+        if isinstance(what, Messages):
+            self._match(["_PID=1"], what.of_systemd)
+            self._raw.add_disjunction()
+            self._match(["_UID=0", "_TRANSPORT=journal"], what.of_root)
+            return
+        self._raw.add_match(f"_SYSTEMD_UNIT={what}")
         self._raw.add_disjunction()
         self._raw.add_match("_PID=1")
-        self._raw.add_match(f"UNIT={unit}")
+        self._raw.add_match(f"UNIT={what}")
+
+    def _match(self, by: Iterable[str], ids: Iterable[str]) -> None:
+        for match in (*by, *(f"MESSAGE_ID={id}" for id in ids)):
+            self._raw.add_match(match)
+
+    def says(self, messages: Messages) -> bool:
+        """Whether the entry is one of these: the same choice as `match`."""
+        id = self._field("MESSAGE_ID")
+        if id in messages.of_systemd:
+            return self._field("_PID") == "1"
+        return id in messages.of_root and self._field("_UID") == "0" and self._field("_TRANSPORT") == "journal"
 
     @property
     def unit(self) -> str:
@@ -495,6 +571,11 @@ class Reader:
         except ValueError:
             raise Invalid(f"{cursor!r} is no cursor", hint="take the Cursor of a line") from None
 
+    def at(self, cursor: str) -> bool:
+        """Go to that very entry; False where there is none, or `match` leaves it out. Raises Invalid."""
+        self.seek(cursor)
+        return self.next() and self.cursor == cursor
+
     def next(self) -> bool:
         return bool(self._raw._next())
 
@@ -510,7 +591,7 @@ class Reader:
     def time(self) -> int:
         return int(self._raw._get_realtime())
 
-    def entry(self) -> Entry:
+    def entry(self, fields: Iterable[str] = ()) -> Entry:
         priority, pid, program = self._field("PRIORITY"), self._field("_PID"), self._field("_COMM")
         return Entry(
             time=self.time,
@@ -520,6 +601,7 @@ class Reader:
             # SYSLOG_IDENTIFIER is what systemd started (podman), _COMM the program that wrote, or who did for it
             identifier=("" if program == "gear-docker" else program) or self._field("SYSLOG_IDENTIFIER"),
             pid=int(pid) if pid.isdecimal() else 0,
+            fields={name: value for name in fields if (value := self._field(name))},
         )
 
     def _field(self, name: str) -> str:
@@ -536,15 +618,25 @@ def _seek_after(reader: Reader, cursor: str) -> bool:
     return reader.next() and (reader.cursor != cursor or reader.next())
 
 
-def _time_of(cursor: str) -> int:
-    """The time in a cursor, in microseconds; 0 where it has none."""
-    for part in cursor.split(";"):
-        if part.startswith("t="):
-            try:
-                return int(part[2:], 16)
-            except ValueError:
-                return 0
-    return 0
+def _is_before(one: str, other: str) -> bool:
+    """Whether the entry of one cursor stands before another's: by their numbers in the journal where these were
+    counted in one row, else by their times. The clock may have been set back in between.
+    """
+    (row, number, time), (other_row, other_number, other_time) = _place(one), _place(other)
+    return number < other_number if row == other_row else time < other_time
+
+
+def _place(cursor: str) -> tuple[str, int, int]:
+    """What a cursor says: the row that its number is of, the number, the time in microseconds."""
+    parts = {name: value for name, _, value in (part.partition("=") for part in cursor.split(";"))}
+    return parts.get("s", ""), _hex(parts.get("i", "")), _hex(parts.get("t", ""))
+
+
+def _hex(text: str) -> int:
+    try:
+        return int(text, 16)
+    except ValueError:
+        return 0
 
 
 def _unreadable(error: OSError) -> Unavailable:

@@ -15,3 +15,5 @@ class Paths:
     systemd: Path = Path("/etc/systemd/system")
     """Where units are made known to PID 1, by symbolic links."""
     settings: Path = Path("/etc/geard")
+    state: Path = Path("/var/lib/geard")
+    """What is this machine's and not its gears': the agent's authority, whom it lets in."""

@@ -1,18 +1,24 @@
 """The one place that starts programs. Arguments are lists; nothing goes through a shell.
 
-A failure carries the program's last words and the line to repeat it by hand.
+A failure carries the program's last words and the line to repeat it by hand. Of one program so many run at once:
+five hundred questions must not be five hundred podmans.
 """
 
 from __future__ import annotations
 
 import asyncio
 import shlex
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 from geard.failures import TimedOut, Unavailable
 
 ERROR_LIMIT = 4_000
+AT_ONCE = 8
+
+_turns = WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Semaphore]]()
 
 
 class ProgramFailed(Unavailable):
@@ -39,10 +45,23 @@ class Finished:
 async def run(
     argv: Sequence[str], *, stdin: bytes | None = None, timeout: float = 60, check: bool = True
 ) -> Finished:
-    """Run a program to its end; `timeout` in seconds, after which it is killed.
+    """Run a program to its end; `timeout` in seconds from its start, after which it is killed.
 
     Raises ProgramFailed (with `check`), TimedOut, or Unavailable where there is no such program.
     """
+    async with _turn(argv[0]):
+        finished = await _run(argv, stdin, timeout)
+    if check and finished.status != 0:
+        raise ProgramFailed(argv, finished.status, finished.errors[-ERROR_LIMIT:])
+    return finished
+
+
+def _turn(program: str) -> asyncio.Semaphore:
+    mine = _turns.setdefault(asyncio.get_running_loop(), defaultdict(lambda: asyncio.Semaphore(AT_ONCE)))
+    return mine[program]
+
+
+async def _run(argv: Sequence[str], stdin: bytes | None, timeout: float) -> Finished:
     try:
         child = await asyncio.create_subprocess_exec(
             *argv,
@@ -62,7 +81,4 @@ async def run(
         if child.returncode is None:
             child.kill()
             await child.wait()
-    finished = Finished(child.returncode or 0, output.decode(errors="replace"), errors.decode(errors="replace"))
-    if check and finished.status != 0:
-        raise ProgramFailed(argv, finished.status, finished.errors[-ERROR_LIMIT:])
-    return finished
+    return Finished(child.returncode or 0, output.decode(errors="replace"), errors.decode(errors="replace"))

@@ -24,10 +24,11 @@ async def pull_image(request: PullImage, work: Work) -> Pulled:
     engine = work.host.engine_named(request.engine)
 
     async def pull() -> None:
-        found = await bring(work.host, engine, name, work.say, fresh=True)
+        async with work.turn():
+            found = await bring(work.host, engine, name, work.say, fresh=True, request=work.id)
         work.conclude("done", f"{name} is {found.digest or found.id}")
 
-    work.then(pull)
+    work.owe(PullImage(image=name, engine=engine.name), first=pull)
     return Pulled(image=name, message=f"Pulling {name}")
 
 

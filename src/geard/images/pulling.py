@@ -21,7 +21,9 @@ SAY_SECONDS = 5
 Say = Callable[[str, str], None]
 
 
-async def bring(host: Host, engine: Engine, reference: str, say: Say, *, fresh: bool = False) -> Image:
+async def bring(
+    host: Host, engine: Engine, reference: str, say: Say, *, fresh: bool = False, request: str = ""
+) -> Image:
     """The image of that name: one that is here already, else (or if `fresh`) the registry's.
 
     `say(phase, message)` is told of a pull. Raises NotFound, Denied, Unavailable with the registry's reason.
@@ -33,7 +35,7 @@ async def bring(host: Host, engine: Engine, reference: str, say: Say, *, fresh: 
     settings = host.settings.section(RegistrySettings)
     name = complete_name(reference, settings.default)
     say("pulling", f"pulling {name}")
-    await pull(host, engine, name, say)
+    await pull(host, engine, name, say, request)
     found = await engine.image(name)
     if found is None:
         raise Unavailable(f"{name} was pulled and is gone again", hint="is somebody removing images?")
@@ -55,7 +57,9 @@ async def check_obtainable(host: Host, engine: Engine, reference: str) -> None:
             raise
 
 
-async def bring_pinned(host: Host, engine: Engine, name: str, id: str, digest: str, say: Say) -> Image:
+async def bring_pinned(
+    host: Host, engine: Engine, name: str, id: str, digest: str, say: Say, *, request: str = ""
+) -> Image:
     """The very image `id`, though others may bear its name by now. Raises as `bring`."""
     found = await engine.image(id)
     if found is not None:
@@ -63,7 +67,7 @@ async def bring_pinned(host: Host, engine: Engine, name: str, id: str, digest: s
     if digest:
         pinned = pin(complete_name(name, host.settings.section(RegistrySettings).default), digest)
         say("pulling", f"pulling {pinned}")
-        await pull(host, engine, pinned, say)
+        await pull(host, engine, pinned, say, request)
         found = await engine.image(id)
     if found is None:
         raise NotFound(
@@ -73,8 +77,10 @@ async def bring_pinned(host: Host, engine: Engine, name: str, id: str, digest: s
     return found
 
 
-async def pull(host: Host, engine: Engine, name: str, say: Say) -> None:
-    """Pull by the unit that serves everybody who wants this image, from the registry's mirrors first."""
+async def pull(host: Host, engine: Engine, name: str, say: Say, request: str = "") -> None:
+    """Pull by the unit that serves everybody who wants this image, from the registry's mirrors first. Its events
+    name the `request` that was the last to want it before it began.
+    """
     key = pull_key(f"{engine.name} {name}")
     settings = host.settings.section(RegistrySettings)
     permitted(settings, name)
@@ -86,7 +92,7 @@ async def pull(host: Host, engine: Engine, name: str, say: Say) -> None:
         changes.folder(order.parent, 0o700)
         reason.unlink(missing_ok=True)
         tries = [_try(engine, source, name, settings) for source in sources(settings, name)]
-        changes.write(order, json.dumps({"name": name, "tries": tries}), 0o600)
+        changes.write(order, json.dumps({"name": name, "tries": tries, "request": request}), 0o600)
 
     write()
     unit = f"geard-pull@{key}.service"

@@ -16,7 +16,7 @@ class Pulled(Answer):
 class PullImage(Request[Pulled]):
     """Bring the newest image of that name here. The pull goes on behind the answer."""
 
-    route = Route("POST", "/images/pull")
+    route = Route("POST", "/images/pull", reach="shown")
     example = {"Image": "docker.io/library/nginx:1.29"}
 
     image: str
@@ -27,7 +27,7 @@ class PullImage(Request[Pulled]):
 class LogIn(Request[Nothing]):
     """Prove credentials to a registry and keep them for pulls."""
 
-    route = Route("POST", "/registries/login", scope="admin")
+    route = Route("POST", "/registries/login", scope="admin", reach="machine")
     example = {"Registry": "registry.example:5000", "User": "alice", "Password": "open sesame"}
 
     registry: str

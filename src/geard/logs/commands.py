@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import queue
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 import click
+import msgspec
 
-from geard.cli.asking import locators, session, tell
+from geard.cli.asking import locators, session
 from geard.cli.completion import GearName
 from geard.cli.main import verb
 from geard.cli.output import with_place
-from geard.failures import Failure, Invalid
+from geard.cli.resuming import reconnect_option, resumed
+from geard.cli.together import GearsCommand
+from geard.failures import Invalid
 from geard.identifiers import Locator
 from geard.logs.lines import calm, json_line, local_time, render_line
-from geard.logs.merging import Merge
 from geard.logs.requests import FollowLog, LogLine
+from geard.logs.side_by_side import side_by_side
 from geard.logs.times import spelt_for_hosts
 from geard.request import Stream
 
 USUAL_LINES = 100
 USUAL_LINES_FOLLOWING = 10
-AHEAD = 1_000  # lines of one gear that may wait for those of others
-
-Lines = Iterator[tuple[Locator, LogLine]]
 
 
-@verb("log", "logs", group="Look")
+@verb("log", "logs", group="Look", cls=GearsCommand)
 @click.argument("names", nargs=-1, required=True, metavar="NAME...", type=GearName())
 @click.option("-f", "--follow", is_flag=True, help="Go on with new lines until Ctrl-C.")
 @click.option(
@@ -54,8 +51,16 @@ Lines = Iterator[tuple[Locator, LogLine]]
     default="short",
     help="With time and program, the message alone, or one JSON object a line.",
 )
+@reconnect_option
 def log(
-    names: tuple[str, ...], follow: bool, lines: str, since: str, until: str, after_cursor: str, form: str
+    names: tuple[str, ...],
+    follow: bool,
+    lines: str,
+    since: str,
+    until: str,
+    after_cursor: str,
+    form: str,
+    no_reconnect: bool,
 ) -> None:
     """Print what gears write and what systemd says about them; several are merged by time."""
     targets = list(dict.fromkeys(locators(names)))
@@ -78,72 +83,27 @@ def log(
         )
 
     show = _shower(form, targets)
+    resume = follow and not no_reconnect
     try:
-        for target, line in _lines(targets, question):
-            show(target, line)
+        for number, line in side_by_side([(str(t), _opener(t, question, resume=resume)) for t in targets]):
+            show(targets[number], line)
     except KeyboardInterrupt:
         if not follow:
             raise
 
 
-def _lines(targets: Sequence[Locator], question: Callable[[Locator], FollowLog]) -> Lines:
-    if len(targets) > 1:
-        yield from _merged(targets, question)
-        return
-    # No thread, so that Ctrl-C ends the wait at once.
-    for target in targets:
-        for line in _opened(target, question(target)):
-            yield target, line
+def _opener(
+    target: Locator, question: Callable[[Locator], FollowLog], *, resume: bool
+) -> Callable[[], Iterable[LogLine]]:
+    transport = session.transport(target.at)
 
+    def opened(after: str, since: str) -> Stream[LogLine]:
+        asked = question(target)
+        if after or since:
+            asked = msgspec.structs.replace(asked, lines="", since=since, after=after)
+        return transport.send(asked)
 
-def _opened(target: Locator, question: FollowLog) -> Stream[LogLine]:
-    return session.transport(target.at).send(question)
-
-
-def _merged(targets: Sequence[Locator], question: Callable[[Locator], FollowLog]) -> Lines:
-    """The logs side by side, each read by a thread that ends with it, or with the program."""
-    news: queue.SimpleQueue[tuple[int, LogLine | Failure | None]] = queue.SimpleQueue()
-    ahead = [threading.BoundedSemaphore(AHEAD) for _ in targets]
-
-    def read(number: int) -> None:
-        try:
-            for line in _opened(targets[number], question(targets[number])):
-                ahead[number].acquire()
-                news.put((number, line))
-        except Failure as failure:
-            news.put((number, failure))
-        finally:
-            news.put((number, None))
-
-    asked = datetime.now().astimezone()
-    merge = Merge[LogLine](len(targets), time.monotonic())
-    for number in range(len(targets)):
-        threading.Thread(target=read, args=(number,), name=f"log {number}", daemon=True).start()
-    while not merge.done:
-        for number, line in _next(news, merge.due(time.monotonic())):
-            if isinstance(line, LogLine):
-                live = datetime.fromisoformat(line.time) >= asked
-                merge.put(number, line.time, line, time.monotonic(), live=live)
-            elif line is None:
-                merge.end(number)
-            else:
-                tell(line, str(targets[number]))
-        for number, line in merge.take(time.monotonic()):
-            ahead[number].release()
-            yield targets[number], line
-
-
-def _next(
-    news: queue.SimpleQueue[tuple[int, LogLine | Failure | None]], patience: float | None
-) -> list[tuple[int, LogLine | Failure | None]]:
-    """All that has come, waiting for the first so long."""
-    found: list[tuple[int, LogLine | Failure | None]] = []
-    try:
-        found.append(news.get(timeout=patience))
-        while True:
-            found.append(news.get_nowait())
-    except queue.Empty:
-        return found
+    return lambda: resumed(opened, str(target.at)) if resume else opened("", "")
 
 
 def _shower(form: str, targets: Sequence[Locator]) -> Callable[[Locator, LogLine], None]:

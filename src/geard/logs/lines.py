@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime, tzinfo
+from functools import lru_cache
 
 _COLOURS = re.compile(r"\x1b\[[0-9;:]*m")
 # C0 and C1 controls but for tab and newline, line separators, what turns the direction of writing, and lone
@@ -39,6 +40,7 @@ def render_line(time: str, identifier: str, pid: int, message: str) -> str:
     return start + calm(message).replace("\n", "\n" + " " * len(start))
 
 
+@lru_cache(64)  # all followers of a line ask for the same one
 def render_time(microseconds: int) -> str:
     """RFC 3339 with microseconds, UTC."""
     seconds, rest = divmod(microseconds, 1_000_000)

@@ -24,7 +24,7 @@ async def follow_log(request: FollowLog, work: Work) -> AsyncIterator[LogLine]:
     unit = f"ctr-{check_id(request.id)}.service"
     now = datetime.now().astimezone()
     started = asyncio.get_running_loop().time()
-    wanted = parse_wanted(request, now)
+    wanted = parse_wanted(request, now, request.lines)
     text = await work.on_disk(read_text, work.host.paths.base / "units" / bucket(request.id) / unit)
     if text is None:
         raise no_such_gear(request.id)
@@ -56,11 +56,15 @@ def _line(entry: Entry, id: str) -> LogLine:
 
 
 def _skipped(missed: Missed, id: str) -> LogLine:
+    if missed.count:
+        message = f"{missed.count} lines were skipped: they came faster than they were read"
+    else:
+        message = "lines are missing here, it is not known how many: the journal has the cursor's line no more"
     return LogLine(
         time=render_time(time.time_ns() // 1_000),
         id=id,
-        message=f"{missed.count} lines were skipped: they came faster than they were read",
+        message=message,
         priority=4,
         identifier="geard",
-        skipped=missed.count,
+        skipped=missed.count or -1,
     )

@@ -9,7 +9,8 @@ from geard.request import Answer, Request, Route, Stream
 class LogLine(Answer):
     """What was written at once; one line nearly always, but a message may hold several.
 
-    Where `skipped` is not 0 it is geard that speaks: so many lines came faster than they were read.
+    Where `skipped` is not 0 it is geard that speaks: so many lines came faster than they were read; or, -1, the
+    line after which was asked is gone from the journal, and some that followed may be.
     """
 
     example = {

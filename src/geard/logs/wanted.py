@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from geard.failures import Invalid
 from geard.host.journal import Span
-from geard.logs.requests import FollowLog
 from geard.logs.times import microseconds, parse_duration, parse_moment
 
 # What a log is without a word more; the README: "will end after 30 seconds".
@@ -18,6 +18,21 @@ USUAL_LINES = 10
 _CURSOR = re.compile(r"[a-z]=[0-9a-f]+(;[a-z]=[0-9a-f]+)*", re.ASCII)
 
 
+class Question(Protocol):
+    """What requests for logs and for events have in common."""
+
+    @property
+    def follow(self) -> bool | None: ...
+    @property
+    def timeout(self) -> str: ...
+    @property
+    def since(self) -> str: ...
+    @property
+    def until(self) -> str: ...
+    @property
+    def after(self) -> str: ...
+
+
 @dataclass(frozen=True)
 class Wanted:
     span: Span
@@ -25,19 +40,19 @@ class Wanted:
     """how long to follow: None is for ever, 0 not at all"""
 
 
-def parse_wanted(request: FollowLog, now: datetime) -> Wanted:
+def parse_wanted(request: Question, now: datetime, lines: str = "") -> Wanted:
     """Raises Invalid."""
     until = parse_moment(request.until, now) if request.until else None
     seconds = _seconds(request)
     if until is not None:
         left = max(0.0, (until - now).total_seconds())
         seconds = left if seconds is None else min(seconds, left)
-    if not (request.lines or request.since or request.until or request.after):
+    if not (lines or request.since or request.until or request.after):
         return Wanted(Span(since=microseconds(now - USUAL), at_least=USUAL_LINES), seconds)
     if request.after and not _CURSOR.fullmatch(request.after):
         raise Invalid(f"{request.after!r} is no cursor", hint="take the Cursor of a line")
     span = Span(
-        lines=parse_lines(request.lines),
+        lines=parse_lines(lines),
         since=microseconds(parse_moment(request.since, now)) if request.since else None,
         until=None if until is None else microseconds(until),
         after=request.after,
@@ -54,7 +69,7 @@ def parse_lines(text: str) -> int | None:
     return int(text)
 
 
-def _seconds(request: FollowLog) -> float | None:
+def _seconds(request: Question) -> float | None:
     if request.follow is False:
         return 0
     if request.timeout:

@@ -26,7 +26,7 @@ from geard.words import Part
 class PortsFacet(Facet[PublishedPorts]):
     part: ClassVar[type[Part]] = PublishedPorts
 
-    def check(self, asked: PublishedPorts, asker: Asker) -> None:
+    def check(self, host: Host, asked: PublishedPorts, asker: Asker) -> None:
         check_pairs(asked.value)
 
     async def fetch(self, host: Host, asked: PublishedPorts) -> PublishedPorts:

@@ -23,7 +23,7 @@ from geard.words import Part
 class SecretsFacet(Facet[SecretsPart]):
     part: ClassVar[type[Part]] = SecretsPart
 
-    def check(self, asked: SecretsPart, asker: Asker) -> None:
+    def check(self, host: Host, asked: SecretsPart, asker: Asker) -> None:
         check_uses(asked.value)
 
     def settle(

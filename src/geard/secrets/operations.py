@@ -34,7 +34,8 @@ async def create_secret(request: CreateSecret, work: Work) -> StoredSecret:
 
 @operation
 async def list_secrets(request: ListSecrets, work: Work) -> SecretList:
-    return SecretList(secrets=await work.on_disk(store.listed, work.host.paths))
+    found = await work.on_disk(store.listed, work.host.paths)
+    return SecretList(secrets=tuple(row for row in found if work.asker.reaches(row.id)))
 
 
 @operation

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from geard.containers import lifecycle, versions
+from geard.containers.definition import Definition
 from geard.containers.folders import Folders, engine_name, unit_name
+from geard.containers.settings import Allowances
+from geard.containers.updating import wish_of
+from geard.containers.wishes import check_rights
 from geard.dispatch.operation import operation
 from geard.dispatch.work import Work
 from geard.environments.file import check_variables, split_for_podman
 from geard.exchange import Line, Size, Talk
-from geard.failures import Invalid, PreconditionFailed
+from geard.failures import Denied, Invalid, PreconditionFailed
+from geard.host import Host
 from geard.host.attached import kept, relay
 from geard.host.engine import ExecSpec
 from geard.host.keeper import ENV_FILE
@@ -37,6 +42,8 @@ async def _command_line(request: ExecInContainer, work: Work) -> tuple[list[str]
     folders = Folders.of(work.host.paths, request.id)
     _check(request)
     definition = await work.on_disk(versions.require, folders)
+    if not work.asker.may("admin"):
+        await work.on_disk(_check_rights, folders, definition, work.host)
     await _check_running(request.id, folders, work)
     engine = work.host.engine_named(lifecycle.running_engine(folders, definition))
     # Command lines are for everybody on the host to see, so values go another way.
@@ -52,6 +59,19 @@ async def _command_line(request: ExecInContainer, work: Work) -> tuple[list[str]
         env_names=tuple(several),
     )
     return engine.exec_argv(spec), several | ({"GEARD_ENV_FILE": lines} if lines else {})
+
+
+def _check_rights(folders: Folders, now: Definition, host: Host) -> None:
+    """Who is in a gear has what it has: of the host no more than they might have had it given. Raises Denied."""
+    running, allowed = versions.running(folders), host.settings.section(Allowances)
+    known = {each.version: each for each in (*versions.recorded(folders), now)}
+    for version in {now.version, running or now.version}:
+        if version not in known:
+            raise Denied(f"{now.id} runs a version that is not kept any more: to enter it takes the scope admin")
+        engine = host.engine_named(known[version].engine)
+        check_rights(wish_of(known[version]), allowed)
+        if not (engine.maps_users or engine is host.engine or allowed.simple):
+            raise Denied(f"{now.id} shares the host's users on {engine.name}: to enter it takes the scope admin")
 
 
 def _check(request: ExecInContainer) -> None:

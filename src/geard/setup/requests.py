@@ -50,7 +50,7 @@ class Version(Answer):
 class GetVersion(Request[Version]):
     """Which geard does the work on a machine, and what it stands on."""
 
-    route = Route("GET", "/version", scope="read")
+    route = Route("GET", "/version", scope="read", reach="shown")
 
 
 class SetUpHost(Request[HostReport]):

@@ -32,8 +32,18 @@ TEXT = """\
 # changed = []                     # before a gear runs that was changed
 # deleted = []                     # when nothing of a deleted gear runs any more
 
+[requests]
+# at-once = 0                      # how many start, pull, build at a time; 0: 2 for each processor, 4 at least
+# keep-hours = 24                  # for how long what came of a request is kept: 1 at least
+# keep-megabytes = 128             # on disk; beyond that the oldest go
+
 [fetch]
 # allow = []                       # private networks that --env-url may fetch from: ["10.0.0.0/8"]
+# urls = []                        # what askers without the scope admin may have fetched: ["https://a.example/"]
+
+[agent]                            # whom its agent listens to beside this machine: docs/SECURITY.md
+# listen = []                      # ADDRESS[:PORT] for TLS: ["0.0.0.0:43273"]; then systemctl enable --now geard
+# names = []                       # further names and addresses of this machine, for its certificate
 
 [callbacks]
 # allow = []                       # private networks that callbacks may tell: ["10.0.0.0/8"]

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from typing import Protocol, TypeVar
 
+from geard.failures import Unavailable
 from geard.request import Follow, Request
 
 R = TypeVar("R")
+
+
+class ConnectionBroken(Unavailable):
+    """The other side was there and is not any more: it may be again in a moment."""
+
+    @property
+    def kind(self) -> str:
+        return "Unavailable"
 
 
 class Transport(Protocol):

@@ -1,4 +1,5 @@
-"""Requests to an agent, over TCP or its unix socket. Standard library only: a `gear` starts fast.
+"""Requests to an agent: over its unix socket, over loopback, or over TLS to a machine that `gear host add` made
+known, which is told nothing before it has shown that it is the one. Standard library only: a `gear` starts fast.
 
 A connection that breaks after the request was sent is made again, once, and the request sent again with the
 same id: whatever the agent had begun is joined, not done twice, and no step of a report is told twice.
@@ -10,6 +11,7 @@ import http.client
 import io
 import os
 import socket
+import ssl
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
@@ -17,10 +19,12 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from geard.exchange import Session
-from geard.failures import Denied, Failure, Invalid, TimedOut, Unavailable, failure_of_kind
-from geard.identifiers import Place, RequestIds, new_request_id
+from geard.failures import Denied, Failure, Invalid, TimedOut, Unauthenticated, Unavailable, failure_of_kind
+from geard.identifiers import DEFAULT_PORT, Place, RequestIds, new_request_id
 from geard.request import Follow, Progress, Request, Stream, answer_type, stream_item
+from geard.transport import ConnectionBroken, known_hosts
 from geard.transport.frames import PROTOCOL
+from geard.transport.known_hosts import TlsPlace
 from geard.transport.session import HttpSession
 from geard.transport.wire import CALLBACK, NDJSON, REQUEST_ID, Call, write
 
@@ -36,14 +40,16 @@ class HttpTransport:
     """Speaks to the agent at a place or behind a unix socket, over one connection. For one thread.
 
     `request_id` is the id of the first mutating request. The ids of those after it follow from it, so that
-    the same requests sent again join the same work. Without it each request has a new one.
+    the same requests sent again join the same work. Without it each request has a new one. `bearer` is a token
+    that is shown with each request.
     """
 
-    def __init__(self, at: Place | os.PathLike[str] | str, request_id: str | None = None) -> None:
+    def __init__(self, at: TlsPlace | Place | os.PathLike[str] | str, request_id: str | None = None) -> None:
+        self._connection: http.client.HTTPConnection | None = None
         self._at = at
         self._name = str(at)
+        self.bearer = at.bearer if isinstance(at, TlsPlace) else ""
         self._ids = RequestIds(request_id or "")
-        self._connection: http.client.HTTPConnection | None = None
         self.callback = ""
         """a URL that is told when what is asked here has ended"""
 
@@ -54,7 +60,8 @@ class HttpTransport:
             return cast(R, self._session(call))
         item = stream_item(kind)
         if item is not None:
-            return cast(R, self._stream(call, item))
+            # Who follows goes on from what they were given, which is theirs to say: not asked again here.
+            return cast(R, self._stream(call, item, again=getattr(request, "follow", None) is not True))
         if call.method in ("GET", "HEAD"):
             return cast(R, self._question(call, kind))
         return cast(R, self._perform(call, kind, follow))
@@ -76,9 +83,17 @@ class HttpTransport:
 
         return _convert(_decode(self._twice(ask, id), self._name), kind)
 
-    def _stream(self, call: Call, item: Any) -> Stream[Any]:
+    def _stream(self, call: Call, item: Any, *, again: bool) -> Stream[Any]:
         id = new_request_id()
-        response = self._twice(lambda: self._ask(call, NDJSON, id), id)
+        if again:
+            response = self._twice(lambda: self._ask(call, NDJSON, id), id)
+        else:
+            self.close()  # one that was kept alive may have ended
+            try:
+                response = self._ask(call, NDJSON, id)
+            except (_BrokenError, TimeoutError):
+                self.close()
+                raise _broken(self._name) from None
         connection, self._connection = self._connection, None  # the stream's own from now on
         assert connection is not None
         return _HttpStream(connection, _events(response, self._name), item, self._name)
@@ -88,6 +103,7 @@ class HttpTransport:
         if self.callback:
             raise Invalid("a session has no end that anybody could be told of", hint="leave --callback out")
         apart = HttpTransport(self._at)
+        apart.bearer = self.bearer
         connection = apart._connected()
         connection.response_class = _BareResponse
         upgrade = {"Connection": "Upgrade", "Upgrade": PROTOCOL}
@@ -139,7 +155,10 @@ class HttpTransport:
                 return exchange()
         except _BrokenError:
             self.close()
-            raise _broken(self._name, hint=f"what was begun goes on; ask again as request {id}") from None
+            hint = f"what was begun goes on; ask again as request {id}"
+            if isinstance(self._at, TlsPlace):
+                hint += "; or our certificate is not accepted there: gear host add, anew"
+            raise _broken(self._name, hint=hint) from None
         except TimeoutError:
             self.close()
             raise TimedOut(f"{self._name} has fallen silent", hint=f"the request goes on as {id}") from None
@@ -149,6 +168,8 @@ class HttpTransport:
     ) -> http.client.HTTPResponse:
         """The agent's response, read up to its body. Raises the Failure it is, if it is one."""
         headers = {"Accept": accept, REQUEST_ID: id, "X-Api-Version": "1", **(further or {})}
+        if self.bearer:
+            headers["Authorization"] = f"Bearer {self.bearer}"
         if call.body is not None:
             headers["Content-Type"] = "application/json"
         connection = self._connected()
@@ -161,18 +182,25 @@ class HttpTransport:
         raise _told(response, body, self._name)
 
     def _connected(self) -> http.client.HTTPConnection:
-        """The connection, made if there is none. Raises Unavailable, Denied."""
+        """The connection, made if there is none. Raises Unavailable, Denied, Unauthenticated."""
         if self._connection is None:
+            self._at = _resolved(self._at)
             connection = _connection(self._at)
             try:
                 connection.connect()
             except PermissionError:
                 connection.close()
                 raise Denied(f"may not use {self._name}", hint=_GROUP_HINT) from None
+            except ssl.SSLCertVerificationError as error:
+                connection.close()
+                raise _not_the_one(self._name, error) from None
             except OSError as error:
                 connection.close()
                 why = f" ({error.strerror})" if isinstance(error, socket.gaierror) else ""
                 raise Unavailable(f"no agent answers at {self._name}{why}", hint=_silence_hint(self._at)) from None
+            if isinstance(self._at, Place) and not known_hosts.is_here(self._at.host):
+                connection.close()
+                raise _stranger(self._at)
             connection.sock.settimeout(SILENCE_SECONDS)
             self._connection = connection
         return self._connection
@@ -188,6 +216,12 @@ def _broken_off() -> Generator[None, None, None]:
         yield
     except TimeoutError:
         raise
+    except ssl.SSLError as error:
+        if "ALERT" in (error.reason or ""):
+            raise Unauthenticated(
+                f"our certificate is not accepted there: {error.reason}", hint="gear host add, by a new invitation"
+            ) from None
+        raise _BrokenError from error
     except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: closed on this side
         raise _BrokenError from error
 
@@ -203,7 +237,31 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def _connection(at: Place | os.PathLike[str] | str) -> http.client.HTTPConnection:
+def _resolved(at: TlsPlace | Place | os.PathLike[str] | str) -> TlsPlace | Place | os.PathLike[str] | str:
+    """A machine that is known by a certificate is asked where, and as, its file says. Raises Unavailable."""
+    if isinstance(at, Place) and (known := known_hosts.find(at.host)) and at.port in (DEFAULT_PORT, known.port):
+        return known_hosts.tls_place(at.host, known)
+    return at
+
+
+def _stranger(at: Place) -> Failure:
+    return Unauthenticated(
+        f"{at} is not known here; nothing was sent to it",
+        hint=f"there, as root: gear host invite {socket.gethostname()}; here: gear host add {at.host} ADDRESS",
+    )
+
+
+def _not_the_one(name: str, error: ssl.SSLCertVerificationError) -> Failure:
+    return Unauthenticated(
+        f"what answers as {name} is not the machine that was joined: {error.verify_message.rstrip('.')}",
+        hint="a new address? there: [agent] names in /etc/geard/geard.toml. Was it set up anew? gear host add",
+    )
+
+
+def _connection(at: TlsPlace | Place | os.PathLike[str] | str) -> http.client.HTTPConnection:
+    if isinstance(at, TlsPlace):
+        context, address = at.context(), at.address.strip("[]")
+        return http.client.HTTPSConnection(address, at.port, timeout=CONNECT_SECONDS, context=context)
     if isinstance(at, Place):
         return http.client.HTTPConnection(at.host.strip("[]"), at.port, timeout=CONNECT_SECONDS)
     return _UnixConnection(os.fspath(at))
@@ -282,8 +340,8 @@ def _failure(value: dict[str, Any]) -> Failure:
     return failure_of_kind(kind, message, hint=str(value.get("Hint", "")), data=value.get("Data"))
 
 
-def _broken(name: str, hint: str = "") -> Unavailable:
-    return Unavailable(f"the connection to {name} broke", hint=hint)
+def _broken(name: str, hint: str = "") -> ConnectionBroken:
+    return ConnectionBroken(f"the connection to {name} broke", hint=hint)
 
 
 def _decode(text: bytes, name: str) -> dict[str, Any]:
@@ -294,10 +352,12 @@ def _decode(text: bytes, name: str) -> dict[str, Any]:
     return value
 
 
-def _silence_hint(at: Place | os.PathLike[str] | str) -> str:
-    if isinstance(at, Place) and at.host not in ("localhost", "127.0.0.1", "::1"):
+def _silence_hint(at: TlsPlace | Place | os.PathLike[str] | str) -> str:
+    if isinstance(at, TlsPlace):
+        return f"at {at.address}:{at.port}. There: systemctl status geard; [agent] listen in /etc/geard/geard.toml"
+    if isinstance(at, Place) and not known_hosts.is_here(at.host):
         return (
-            "an agent listens on its own machine only. Through SSH:"
+            "an agent listens on its own machine only, unless [agent] listen says else. Through SSH:"
             f" ssh -N -L 43274:/run/geard/geard.sock {at.host} &  then localhost:43274/NAME"
         )
     return "systemctl status geard.socket geard-loopback.socket; on the machine itself root needs no agent"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from contextlib import suppress
 
 from geard.exchange import FromAsker, ToAsker
@@ -40,7 +41,10 @@ class HttpSession:
 
     @property
     def waiting(self) -> bool:
-        return bool(self._out)
+        # What came in one record of TLS with the answer's head was read from the line already: select(2) does not
+        # tell of it, but finds the line writable.
+        pending = isinstance(self._connection, ssl.SSLSocket) and self._connection.pending() > 0
+        return bool(self._out) or pending
 
     def say(self, event: FromAsker) -> None:
         self._out += encode(event)
@@ -50,7 +54,7 @@ class HttpSession:
         self._flush()
         try:
             data = self._connection.recv(CHUNK)
-        except BlockingIOError:
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return []
         except OSError:
             data = b""

@@ -28,6 +28,7 @@ from typing import Any
 SOCKET = "/run/docker.sock"
 DOCKER = ("/usr/bin/docker", "--config", "/etc/geard/docker")
 RUN = "/run/geard/gears"
+LINK = "/usr/lib/geard/gear-link"
 BACK_SECONDS = 90.0
 """how long a dockerd that went away may take to come back, before its gears count as lost"""
 ENGINE_FAILED = 125
@@ -76,6 +77,8 @@ def _run(name: str, words: list[str]) -> int:
 def _follow(name: str) -> int:
     stop = _Stop(name)
     output = _attach(name)
+    linked = os.path.exists(f"{RUN}/{name}/links")
+    linking = os.posix_spawn(LINK, [LINK, name, "early"], os.environ) if linked else 0
     try:
         _ask("POST", f"/containers/{name}/start")
     except Refused as refused:
@@ -85,6 +88,11 @@ def _follow(name: str) -> int:
         return _failed(name, "its container was removed as it started")
     _write(f"{RUN}/{name}/pid", str(found["State"]["Pid"]))
     _write(f"{RUN}/{name}/cid", found["Id"])
+    if linking:
+        link = [LINK, name, str(found["State"]["Pid"])]
+        os.waitpid(os.posix_spawn(LINK, link, os.environ), 0)
+        os.kill(linking, signal.SIGKILL)
+        os.waitpid(linking, 0)
     _open_door("add", found)
     _notify("READY=1")
     stop.repeat()

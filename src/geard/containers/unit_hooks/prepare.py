@@ -1,5 +1,5 @@
 #!/usr/bin/python3 -IS
-"""Before a gear starts: see that its image is here, and lay out its environment and secrets for the engine.
+"""Before a gear starts: see that its image is here, and lay out its environment, secrets and links for the engine.
 
     gear-prepare.py ctr-ID
 
@@ -28,7 +28,7 @@ def main(name: str) -> int:
     id = name.removeprefix("ctr-")
     state = f"{RUN}/{name}"
     os.makedirs(state, mode=0o700, exist_ok=True)
-    for stale in ("pid", "cid", "failure", "permanent", "overridden"):
+    for stale in ("pid", "cid", "failure", "permanent", "overridden", "links-pid"):
         _remove(f"{state}/{stale}")
     _remove_folder(f"{state}/secrets")
     run = f"{BASE}/units/{id[:2]}/ctr-{id}.run"
@@ -55,6 +55,12 @@ def main(name: str) -> int:
     plain, others = _laid_out(path, state, secret) if secret or os.path.exists(path) else ("", "")
     _write(f"{state}/env", plain)
     _write(f"{state}/environment", others or f'GEAR_ENV="--env-file={state}/env"\n')
+    if os.path.exists(f"{BASE}/ports/links/{id[:2]}/{id}") or os.path.exists(f"{state}/links"):
+        words = _links(id, state, facts.get("GEAR_ENGINE", "podman"))
+        if words:
+            sys.stderr.write(f"{words}\n")
+            _write(f"{state}/failure", words)
+            return 1
     _write(f"{state}/engine", facts.get("GEAR_ENGINE", "podman"))
     _write(f"{state}/version", facts.get("GEAR_VERSION", ""))
     if os.path.exists(f"{REMAPPED}/{name}"):
@@ -117,6 +123,43 @@ def _secrets(orders: str, first_id: int, state: str) -> tuple[dict[str, str], st
         return variables, ""
     except Failure as failure:
         return {}, reason(failure)
+
+
+def _links(id: str, state: str, engine: str) -> str:
+    """Have the gear's links ready, and wait for far ends that are to be waited for; what stands against it.
+
+    Their variables come before all others, so that those win; podman's runtime is told whose hook to call.
+    """
+    _find_geard()
+    from geard.environments.file import parse
+    from geard.links.live import Place
+    from geard.links.starting import lay_out, wait
+
+    place = Place(BASE, os.path.dirname(RUN), id)
+    with open(f"{state}/environment", encoding="utf-8", newline="") as file:
+        environment = file.read()
+    taken = {*parse(environment), *_names(f"{state}/env"), *_names(f"{state}/secrets/env")}
+    try:
+        told = lay_out(place, engine, taken)
+        if not told:
+            return ""
+        words = wait(place, engine, lambda: _notify("EXTEND_TIMEOUT_USEC=30000000"))
+    except OSError as error:
+        return f"its links cannot be made: {error}"
+    _write(f"{state}/links-env", "".join(f"{name}={value}\n" for name, value in told.items()))
+    options = f"--env-file={state}/links-env" + (
+        f" --annotation=geard.links=ctr-{id}" if engine == "podman" else ""
+    )
+    _write(f"{state}/environment", environment.replace('GEAR_ENV="', f'GEAR_ENV="{options} ', 1))
+    return words
+
+
+def _names(env_file: str) -> list[str]:
+    """The variables in an --env-file, whose values have one line each."""
+    if not os.path.exists(env_file):
+        return []
+    with open(env_file, encoding="utf-8", newline="") as file:
+        return [line.partition("=")[0] for line in file.read().split("\n") if line]
 
 
 def _find_geard() -> None:

@@ -13,12 +13,15 @@ systemd waits for this, at every stop of every gear: it imports next to nothing.
 
 from __future__ import annotations
 
+import _socket
 import errno
 import os
 import sys
 import time
 
 BASE = "/var/lib/containers"
+JOURNAL = "/run/systemd/journal/socket"
+OURS = "57c8d5b1ac4d4d1c8e4b7a6f0f3f9d21"  # as in geard/events/entries.py
 RUN = "/run/geard/gears"
 REMAPPED = "/run/geard/ports"
 REMAP = "/usr/lib/geard/gear-remap"
@@ -46,6 +49,10 @@ def main(name: str) -> int:
     _write(f"{state}/ended", f"result={result} code={code} status={status} oom={oom} at={time.time():.3f}\n")
     _count(result)
     _forget_secrets(state)
+    try:
+        os.unlink(f"{state}/links-pid")
+    except FileNotFoundError:
+        pass
     if os.path.exists(f"{REMAPPED}/{name}"):
         _run([REMAP, name])
     hopeless = os.path.exists(f"{state}/permanent")
@@ -54,6 +61,7 @@ def main(name: str) -> int:
         words = "" if taken else _words_of_engine(name)
         _write(f"{state}/failure", taken or f"{NOT_STARTED[status]} (status {status}){words and f': {words}'}\n")
         hopeless = hopeless or (status != "125" and not taken)  # who holds a port may end
+    _note(name, code, status, oom, _why(state))
     if hopeless:
         # --no-block: systemd is waiting for this very process.
         _run(["/usr/bin/systemctl", "--no-block", "stop", f"{name}.service"])
@@ -77,6 +85,38 @@ def _count(result: str) -> None:
         os.close(fd)
     except OSError:
         pass  # a full /run must not keep a container from being removed
+
+
+def _note(name: str, code: str, status: str, oom: str, why: str) -> None:
+    """For events: what systemd's own entry about this end will not say. By the journal's native protocol."""
+    fields = {
+        "MESSAGE": f"{name.removeprefix('ctr-')} has ended: {code} {status}",
+        "MESSAGE_ID": OURS,
+        "PRIORITY": "6",
+        "SYSLOG_IDENTIFIER": "gear",
+        "GEARD_EVENT": "ended",
+        "GEARD_GEAR": name.removeprefix("ctr-"),
+        "GEARD_EXIT_CODE": code,
+        "GEARD_EXIT_STATUS": status,
+        "GEARD_OOM": oom,
+        "GEARD_REASON": why,
+    }
+    # not by `socket`, whose import takes 6 ms
+    writer = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_NONBLOCK)
+    try:
+        writer.sendto("".join(f"{name}={value}\n" for name, value in fields.items() if value).encode(), JOURNAL)
+    except OSError as error:
+        sys.stderr.write(f"the journal does not take how it ended: {error}\n")
+    writer.close()
+
+
+def _why(state: str) -> str:
+    """What gear-prepare or we wrote down of a failure, in one line."""
+    try:
+        with open(f"{state}/failure", encoding="utf-8", errors="replace") as file:
+            return " ".join(file.read(2_000).split())
+    except FileNotFoundError:
+        return ""
 
 
 def _forget_secrets(state: str) -> None:

@@ -43,6 +43,7 @@ class Podman:
         self._images: dict[str, Image] = {}
         self._images_of: tuple[int, int] | None = None
         self._asking: dict[str, asyncio.Task[Image | None]] = {}
+        self._version: tuple[tuple[int, int] | None, str] = (None, "")
 
     def known(self, reference: str) -> Image | None:
         now = _store_signature()
@@ -203,7 +204,11 @@ class Podman:
             _write_network(name, bridge, [net for net in (ipv4, ipv6) if net])
 
     async def version(self) -> str:
-        return (await run([PODMAN, "version", "--format", "{{.Client.Version}}"])).output.strip()
+        file = _signature(Path(PODMAN))
+        if file is None or file != self._version[0]:
+            said = await run([PODMAN, "version", "--format", "{{.Client.Version}}"])
+            self._version = (file, said.output.strip())
+        return self._version[1]
 
     async def storage_driver(self) -> str:
         return (await run([PODMAN, "info", "--format", "{{.Store.GraphDriverName}}"])).output.strip()
@@ -227,8 +232,12 @@ class Podman:
 
 def _store_signature() -> tuple[int, int] | None:
     """Changes with podman's list of images; None where the store is laid out otherwise: nothing is remembered."""
+    return _signature(STORE_LIST)
+
+
+def _signature(path: Path) -> tuple[int, int] | None:
     try:
-        status = STORE_LIST.stat()
+        status = path.stat()
     except FileNotFoundError:
         return None
     return status.st_ino, status.st_mtime_ns

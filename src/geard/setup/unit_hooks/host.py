@@ -31,6 +31,7 @@ SYSCTL = "/proc/sys/net/ipv4"
 # the host's; gear-docker keeps the ports of gears that run in there.
 # Published ports lead clients of ::1 to a gear as well, and Linux drops what comes from ::1 on a wire (RFC 4291,
 # 2.5.3): they are refused, so that who tries `localhost` goes on to 127.0.0.1 at once instead of after minutes.
+# `links`: which gear is led to which address and port of the host itself (links/live.py).
 RULES = """
 define gears = { "geard0", "geard1" }
 table inet geard
@@ -45,12 +46,16 @@ table inet geard {
         flags interval
         IPV6
     }
+    set links {
+        type ipv4_addr . ipv4_addr . inet_proto . inet_service
+    }
     chain input {
         type filter hook input priority -10; policy accept;
         iifname != $gears accept
         ct state established,related accept
         icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert } accept
         iifname "geard1" meta l4proto . th dport @published accept
+        ip saddr . ip daddr . meta l4proto . th dport @links accept
         reject with icmpx type admin-prohibited
     }
     chain forward {
@@ -85,6 +90,7 @@ def main() -> int:
     rules = RULES.replace("PUBLISHED", f"elements = {{ {ports} }}" if ports else "")
     networks = ", ".join(_ipv6_networks())
     rules = rules.replace("IPV6", f"elements = {{ {networks} }}" if networks else "")
+    rules += _links()
     finished = subprocess.run(["/usr/sbin/nft", "-f", "-"], input=rules, text=True, check=False)
     if finished.returncode:
         _remove(READY)
@@ -95,6 +101,16 @@ def main() -> int:
     with open(READY, "w", encoding="ascii"):
         pass
     return 0
+
+
+def _links() -> str:
+    """Into `links`, those of gears that have been started since the boot."""
+    if not os.path.isdir("/run/geard/gears"):
+        return ""
+    sys.path.append(f"/opt/geard/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages")
+    from geard.links.live import openings  # noqa: PLC0415 - the path must be known before
+
+    return openings("/run/geard")
 
 
 def _reserved_ports() -> set[tuple[str, int]]:

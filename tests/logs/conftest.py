@@ -1,0 +1,3 @@
+from tests.logs.agents import agent
+
+__all__ = ["agent"]
