@@ -86,7 +86,8 @@ def document(entries: Sequence[Entry], pages: Iterable[PageEntry], statuses: Sta
 
 
 def parts() -> dict[str, type[Part]]:
-    return {kind.key: kind for kind in Part.__subclasses__()}
+    """In one order, whatever was loaded first."""
+    return {kind.key: kind for kind in sorted(Part.__subclasses__(), key=lambda kind: kind.key)}
 
 
 def _schemas(entries: Iterable[Entry]) -> dict[str, Document]:
