@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import msgspec
 import pytest
 from tests.fakes.host import FakeHost, make_host
 from tests.fakes.site import Site, real_program, site
@@ -22,8 +23,10 @@ from tests.fakes.terminal import Terminal, agent, terminal
 from geard.callbacks import delivering, outbox, outcome, signing, tries
 from geard.callbacks.outbox import Entry, Outbox
 from geard.callbacks.requests import CallbackKey
+from geard.dispatch.records import Records
+from geard.environments.requests import DeleteEnvironment
 from geard.host.fetch import Reply
-from geard.request import Progress
+from geard.request import ROOT_HERE, Progress
 
 ID = "AAAAAAAAAAAAAAAAAAAAAA"
 LOOPBACK = '[callbacks]\nallow = ["127.0.0.0/8"]\n'
@@ -236,6 +239,18 @@ def test_the_same_request_again_is_told_by_the_same_id(host: FakeHost, receiver:
     assert len({headers["webhook-id"] for _, _, headers, _ in receiver.asked}) == 1
 
 
+def test_a_secret_that_was_given_once_makes_no_failure(host: FakeHost, receiver: Site) -> None:
+    with agent(host, host.folder):
+        asked = {"Path": "/environment/web"}
+        named = {"X-Request-Id": ID, "Callback": receiver.url}
+        assert ask(host.folder, "POST", "/content-tokens", asked, **named)[0] == 200
+        eventually(lambda: left(host) == [])
+        assert ask(host.folder, "POST", "/content-tokens", asked, **named)[0] == 409
+        bodies = told(receiver, 2)
+    assert [body["Outcome"] for body in bodies] == ["done", "done"]
+    assert "/token/" not in json.dumps(bodies)
+
+
 def test_two_machines_asked_by_one_request_id_are_told_apart() -> None:
     one, other = (signing.delivery_id(f"whsec_{letter * 32}", ID) for letter in "AB")
     assert one != other and one.startswith("cb_")
@@ -354,6 +369,18 @@ def test_of_what_a_killed_agent_left_undone_it_is_said_that_nobody_knows(host: F
         [body] = told(receiver)
         eventually(lambda: left(host) == [])
     assert (body["RequestId"], body["Outcome"]) == (ID, "unknown")
+
+
+def test_of_what_a_killed_agent_left_for_good_the_failure_is_told(host: FakeHost, receiver: Site) -> None:
+    records = Records(host.paths)
+    heading = records.heading(DeleteEnvironment(id="web"), ROOT_HERE, ID)
+    hold = records.claim(msgspec.structs.replace(heading, repeatable=False)).hold
+    assert hold is not None
+    hold.close()
+    Outbox(host.paths).promise(entry(url=receiver.url))
+    with agent(host, host.folder):
+        [body] = told(receiver)
+    assert body["Outcome"] == "failed" and "was cut short" in body["Message"]
 
 
 def test_without_an_agent_callbacks_are_looked_at_and_put_right(host: FakeHost) -> None:

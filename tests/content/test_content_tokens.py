@@ -26,6 +26,7 @@ from geard.cli import main as cli
 from geard.content import entrance, keys, sealing, spent
 from geard.content.operations import create_content_token
 from geard.content.requests import CreateContentToken
+from geard.daemon import entering
 from geard.daemon.doors import Doors
 from geard.dispatch.work import Work
 from geard.failures import Denied, Failure, Unauthenticated
@@ -169,6 +170,19 @@ def test_nothing_can_be_said_beside_a_link(gear: Terminal, holder: Holder, besid
     more = {key: value for key, value in beside.items() if key == "Callback"}
     status, text = holder.ask(found + beside.get("query", ""), "POST", beside.get("body", ""), **more)
     assert status == 400 and "a link says all of its request" in text
+    assert holder.ask(found, "POST")[0] == 200, "it was not used up"
+
+
+def test_a_body_that_is_announced_and_does_not_come_is_not_waited_for(
+    gear: Terminal, host: FakeHost, holder: Holder
+) -> None:
+    found = link(gear, "DELETE", "/environment/web")
+    head = f"POST {found.removeprefix(LOCAL)} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with mock.patch.object(entering, "BODY_SECONDS", 0.05), socket.socket(socket.AF_UNIX) as line:
+        line.settimeout(20)
+        line.connect(str(host.folder / "geard.sock"))
+        line.sendall(head.encode())
+        assert line.recv(1000).startswith(b"HTTP/1.1 408 ")
     assert holder.ask(found, "POST")[0] == 200, "it was not used up"
 
 
