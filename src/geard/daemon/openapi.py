@@ -86,7 +86,6 @@ def document(entries: Sequence[Entry], pages: Iterable[PageEntry], statuses: Sta
 
 
 def parts() -> dict[str, type[Part]]:
-    """In one order, whatever was loaded first."""
     return {kind.key: kind for kind in sorted(Part.__subclasses__(), key=lambda kind: kind.key)}
 
 
