@@ -1,7 +1,8 @@
 """Finds the rooms' doors by file name: `geard/<room>/<door>.py`. Nobody imports a door by name.
 
 The doors: `settings` (what an admin may settle), `requests` (words), `commands` (terminal), `operations` (deeds),
-`facet` (a room's share of every gear), `services` (work that lasts as long as the agent).
+`facet` (a room's share of every gear), `services` (work that lasts as long as the agent), `entrance`
+(links of the room's own, each standing for another request).
 """
 
 from __future__ import annotations

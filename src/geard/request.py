@@ -161,7 +161,7 @@ class Asker:
     @property
     def identity(self) -> str:
         """The same for the same asker, whichever door of this machine they come through."""
-        return self.name if self.uid is None else f"uid {self.uid}"
+        return (self.credential or self.name) if self.uid is None else f"uid {self.uid}"
 
     def reaches(self, id: str) -> bool:
         return not self.only or any(fnmatchcase(id, pattern) for pattern in self.only)

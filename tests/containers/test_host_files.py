@@ -37,3 +37,11 @@ def test_what_the_mode_allows(mode: int, uid: int, gid: int, read_only: bool, sa
     assert says in text if says else text == ""
     if text:
         assert "/srv/x" in text and str(BASE) in text, "what it is about, and which uid would need access"
+
+
+@pytest.mark.parametrize("path", ["/", "/etc", "/etc/ssl", "/usr/lib", "/var/lib", "/home", "/root/x"])
+def test_nobody_is_told_to_give_the_machines_own_files_away(path: str) -> None:
+    text = judge(BASE, _status(0o700), VolumeMount(path=path, host_path="/x"))
+    assert "may not read" in text and "a folder made for it" in text
+    assert "chown" not in text and "setfacl" not in text
+    assert "chown -R" in judge(BASE, _status(0o700), VolumeMount(path="/srv/web", host_path="/x"))

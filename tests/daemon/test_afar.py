@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.daemon.afar import Afar, agent_afar, answers, free_port, until
 from tests.daemon.belfry import UnixConnection
 
-from geard.daemon import admission, renewing
+from geard.daemon import admission, connections, renewing
 from geard.host.storage import Changes
 from geard.transport import known_hosts
 from geard.trust import authority, grants
@@ -163,6 +163,8 @@ def test_a_stream_ends_when_what_let_it_in_is_revoked(afar: Afar, by: str) -> No
         try:
             while response.readline():
                 pass
+        except TimeoutError:
+            return  # on this side; it has not ended
         except (OSError, ssl.SSLError):
             pass
         ended.set()
@@ -173,6 +175,49 @@ def test_a_stream_ends_when_what_let_it_in_is_revoked(afar: Afar, by: str) -> No
     afar.root(*(("token", "revoke", "ci") if by == "token" else ("host", "revoke", "laptop")))
     assert ended.wait(10)
     reader.join()
+
+
+def test_a_link_of_a_tokens_holder_lasts_while_the_token_does(afar: Afar) -> None:
+    """Its stream ends with the token, and is that of no stranger, who would be let go after a while."""
+    assert afar.root("install", IMAGE, "web")
+    token = afar.token("ci", "--scope", "operate", "--only", "web")
+    asked = {"Path": "/container/web/log", "Query": "follow=true"}
+    made = afar.ask("POST", "/content-tokens", asked, token=token, Accept="application/json")
+    assert made.status == 200, made
+    line = afar.connect()
+    with mock.patch.object(connections.Handler, "take_time") as welcomed:
+        line.request("GET", made.json["Path"])
+        response = line.getresponse()
+        assert response.status == 200 and welcomed.called
+    ended = threading.Event()
+
+    def read() -> None:
+        try:
+            while response.readline():
+                pass
+        except TimeoutError:
+            return  # on this side; it has not ended
+        except (OSError, http.client.HTTPException):
+            pass
+        ended.set()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    assert not ended.wait(0.3)
+    afar.root("token", "revoke", "ci")
+    assert ended.wait(10)
+    reader.join()
+    assert afar.ask("GET", made.json["Path"]).status == 403
+
+
+def test_a_change_by_a_link_is_its_makers_to_follow(afar: Afar) -> None:
+    token = afar.token("ci", "--scope", "operate")
+    asked = {"Method": "PUT", "Path": "/environment/web", "Body": "{}"}
+    made = afar.ask("POST", "/content-tokens", asked, token=token, Accept="application/json").json
+    assert afar.ask("POST", made["Path"]).status == 200
+    assert afar.ask("GET", f"/request/{made['RequestId']}/report", token=token).status == 200
+    other = afar.token("other", "--scope", "operate")
+    assert afar.ask("GET", f"/request/{made['RequestId']}/report", token=other).status == 404
 
 
 def test_a_revoked_certificate_is_refused_at_once(afar: Afar) -> None:

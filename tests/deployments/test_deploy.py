@@ -13,6 +13,7 @@ from tests.deployments.conftest import Machines
 from tests.fakes.engine import make_image
 from tests.fakes.host import tree
 
+from geard.callbacks.outbox import Outbox
 from geard.cli import asking
 from geard.deployments import terminal
 from geard.deployments.descriptor import schema
@@ -462,3 +463,9 @@ def test_a_client_that_was_killed_is_followed_by_one_that_ends_the_same_place(
         assert machines.running("h1") == machines.running("h2") == []
         count += 1
     assert count > 8
+
+
+def test_each_change_of_a_run_tells_of_its_end(machines: Machines) -> None:
+    said = machines("--callback", "https://a.example", "deploy", write(1), "h1")
+    assert said.code == 0, said
+    assert "PUT /container/web-1" in [entry.what for entry in Outbox(machines.hosts["h1"].paths).entries()]

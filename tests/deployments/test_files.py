@@ -19,7 +19,7 @@ from geard.deployments import files
 from geard.deployments.descriptor import Descriptor, parse_descriptor
 from geard.failures import Invalid, Unavailable
 
-SIMPLE = Path("tests/deployments/fixtures/simple_deploy.json").resolve()
+SIMPLE = Path("tests/deployments/fixtures/simple_deploy.json").absolute()
 
 
 @contextmanager

@@ -14,32 +14,33 @@ from tests.lab.conftest import APP, Shell, eventually
 
 pytestmark = pytest.mark.lab
 
-DOOR = 43999
-A, B = f"h1:{DOOR}", f"h2:{DOOR}"
+A, B = "h1", "h2"
+SETTINGS = "/etc/geard/geard.toml"
 FOLDER = "/root/deployments"
 SIMPLE = Path("tests/deployments/fixtures/simple_deploy.json").read_text()
 
 
 @pytest.fixture(scope="module")
 def two(lab: Lab, h1: Shell) -> Generator[tuple[Shell, Shell]]:
-    """Two hosts, each with a door for the other until agents have one of their own."""
+    """Two hosts whose agents h1 may ask by TLS."""
     subprocess.run(["scripts/lab", "--lab", lab.name, "up", "2"], check=True, capture_output=True)
     hosts = h1, Shell(lab, "h2")
     for host in hosts:
-        host.run(
-            ["systemd-run", "-q", "--unit=deploy-door", "--collect", "socat",
-             f"TCP-LISTEN:{DOOR},fork,reuseaddr", "UNIX-CONNECT:/run/geard/geard.sock"]
-        )  # fmt: skip
-    for host in hosts:
-        eventually(partial(_answers_at, h1, f"{host.name}:{DOOR}"), 60)  # it may have booted just now
+        host.sh(
+            f"printf '[agent]\\nlisten = [\"0.0.0.0:43273\"]\\n' > {SETTINGS}; systemctl restart geard.service"
+        )
+        eventually(partial(_listens_afar, host), 60)  # it may have booted just now
+        h1.sh(host.gear("host", "invite", "deployer", "--scope", "admin").stdout)
     yield hosts
     for host in hosts:
-        host.run(["systemctl", "stop", "deploy-door"])
+        h1.run(["gear", "host", "remove", host.name], check=False)
+        host.gear("host", "revoke", "deployer", check=False)
+        host.sh(f"rm -f {SETTINGS}; systemctl restart geard.service")
     hosts[1].lab_does("kill", "h2")
 
 
-def _answers_at(host: Shell, door: str) -> bool:
-    return host.gear("list", door, check=False).returncode == 0
+def _listens_afar(host: Shell) -> bool:
+    return f"{host.address}:43273" in host.run(["ss", "-Hltn"]).stdout
 
 
 def _listens(host: Shell, port: int) -> bool:

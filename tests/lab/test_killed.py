@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from typing import Any
 
 import pytest
@@ -84,8 +85,14 @@ def test_a_pull_that_two_want_is_one(host: Shell) -> None:
     host.sh("podman push -q --tls-verify=false geard/test-tools localhost:5000/tools:1")
     host.sh('printf "[registries]\\ninsecure = [\\"localhost:5000\\"]\\n" > /etc/geard/geard.toml')
     try:
-        host.sh("gear pull localhost:5000/tools:1 & gear pull localhost:5000/tools:1 & wait")
-        units = host.sh("journalctl -o cat --no-pager | grep -c 'Starting geard-pull@' || true").stdout.strip()
-        assert units == "1"
+        began = host.sh("systemctl kill -s STOP docker-registry; date +%s.%N").stdout.strip()
+        host.sh("for n in 1 2; do systemd-run -q --collect --unit=pulls-$n gear pull localhost:5000/tools:1; done")
+        asking = ["pgrep", "-fc", "gear pull localhost:5000/tools:1"]
+        eventually(lambda: host.run(asking, check=False).stdout == "2\n")
+        time.sleep(1)  # both wait for the registry
+        host.sh("systemctl kill -s CONT docker-registry")
+        eventually(lambda: host.run(asking, check=False).stdout == "0\n", 60)
+        units = host.sh(f"journalctl -o cat --no-pager --since=@{began} | grep -c 'Starting geard-pull@'").stdout
+        assert units == "1\n"
     finally:
         host.run(["rm", "-f", "/etc/geard/geard.toml"])

@@ -12,7 +12,14 @@ from tests.lab.conftest import Shell, eventually
 pytestmark = pytest.mark.lab
 
 IMAGE = "pmorie/sti-html-app"
-SIMPLE_ENV = 'TEST=value\nOTHER=1\nQUOTED=\\"foo\\"\nIGNORED\n'
+FIXTURES = Path(__file__).parents[2] / "deployment/fixtures"
+
+
+def have_fixtures(host: Shell) -> None:
+    """As in a checkout."""
+    host.sh("mkdir -p deployment/fixtures")
+    for file in FIXTURES.iterdir():
+        host.run(["tee", f"deployment/fixtures/{file.name}"], stdin=file.read_text())
 
 
 def curl(host: Shell, line: str) -> str:
@@ -26,8 +33,7 @@ def lines_that_work() -> list[str]:
 
 
 def test_every_line_of_the_page_runs_as_it_stands(host: Shell) -> None:
-    host.sh("mkdir -p deployment/fixtures")
-    host.run(["tee", "deployment/fixtures/simple.env"], stdin=SIMPLE_ENV)
+    have_fixtures(host)
     as_root = 'sudo() { "$@"; }; curl() { command curl -sS --fail-with-body "$@"; }'
     lines = lines_that_work()
     assert len([line for line in lines if line.startswith("curl ")]) == 8
@@ -78,8 +84,7 @@ def test_the_log_ends_by_itself(host: Shell) -> None:
 
 
 def test_env_file(host: Shell) -> None:
-    host.sh("mkdir -p deployment/fixtures")
-    host.run(["tee", "deployment/fixtures/simple.env"], stdin=SIMPLE_ENV)
+    have_fixtures(host)
     host.sh("gear install ccoleman/envtest localhost/env-test1 --env-file=deployment/fixtures/simple.env")
     host.gear("start", "env-test1")
     eventually(lambda: "TEST=value" in host.gear("log", "env-test1").stdout)

@@ -43,15 +43,16 @@ def findings(host: Shell, *words: str) -> dict[str, dict[str, Any]]:
 
 def test_the_journal_is_searched_by_request_id(host: Shell) -> None:
     by_agent, by_hand = new_request_id(), new_request_id()
+    doors = {"by_agent": "loopback", "by_hand": "terminal"}
     host.agent("PUT", "/container/web", {"Image": APP}, "-H", f"X-Request-Id: {by_agent}")
-    eventually(lambda: entries(host, f"GEARD_REQUEST_ID={by_agent}"))
-    (told,) = entries(host, f"GEARD_REQUEST_ID={by_agent}")
+    eventually(lambda: entries(host, f"GEARD_REQUEST_ID={by_agent}", "GEARD_DOOR=" + doors["by_agent"]))
+    (told,) = entries(host, f"GEARD_REQUEST_ID={by_agent}", "GEARD_DOOR=" + doors["by_agent"])  # events have none
     assert told["_SYSTEMD_UNIT"] == "geard.service"
     assert (told["GEARD_GEAR"], told["GEARD_STATUS"], told["PRIORITY"]) == ("web", "200", "6")
     assert told["GEARD_ROUTE"] == "PUT /container/{id}"
     host.gear("--request-id", by_hand, "start", "web")
-    eventually(lambda: entries(host, f"GEARD_REQUEST_ID={by_hand}"))
-    (told,) = entries(host, f"GEARD_REQUEST_ID={by_hand}")
+    eventually(lambda: entries(host, f"GEARD_REQUEST_ID={by_hand}", "GEARD_DOOR=" + doors["by_hand"]))
+    (told,) = entries(host, f"GEARD_REQUEST_ID={by_hand}", "GEARD_DOOR=" + doors["by_hand"])  # events have none
     assert (told["GEARD_GEAR"], told["GEARD_DOOR"], told["_UID"]) == ("web", "terminal", "0")
     assert len(entries(host, "GEARD_GEAR=web", "--since", "-5min")) >= 2
 

@@ -225,6 +225,7 @@ def remove(names: tuple[str, ...]) -> None:
         given_up = ""
         try:
             if known_hosts.find(name) is not None:
+                session.changes = True
                 session.transport(parse_place(name)).send(GiveUpCertificate())
         except Unauthenticated:  # it was revoked before, or by this
             pass

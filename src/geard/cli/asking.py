@@ -34,6 +34,10 @@ class Session:
 
     local: Callable[[str], Transport] | None = None
     request_id: str = ""
+    callback: str = ""
+    """a URL that the agent tells when what is asked has ended; empty for none"""
+    changes: bool = False
+    """whether anything was asked that has an end to be told of"""
     behind: list[str] = field(default_factory=list[str])
     """what stands behind `--` on the command line"""
     failures: list[Failure] = field(default_factory=list[Failure])
@@ -41,8 +45,8 @@ class Session:
     """this machine in-process, once it has been asked: one host, one bus connection, one journal reader"""
 
     def in_process(self, place: Place) -> bool:
-        """Whether this process does itself what is asked of `place`."""
-        return place.local and os.geteuid() == 0 and self.local is not None
+        """Whether this process does itself what is asked of `place`. It ends too soon to call anybody back."""
+        return not self.callback and place.local and os.geteuid() == 0 and self.local is not None
 
     def transport(self, place: Place, request_id: str = "") -> Transport:
         """How to ask there. `request_id` is for an agent, in place of the one given on the command line."""
@@ -59,6 +63,7 @@ class Session:
         transport = HttpTransport(SOCKET if place.local else place, request_id or self.request_id)
         if place.host in LOOPBACK:
             transport.bearer = token
+        transport.callback = self.callback
         return transport
 
 
@@ -141,6 +146,8 @@ class _Outcome(Generic[R]):
         self._error: BaseException | None = None
 
     def ask(self, transport: Transport, request: Request[R], follow: Follow | None) -> None:
+        route = type(request).route
+        session.changes |= route is not None and route.mutates
         try:
             self._answer = transport.send(request, follow=follow)
         except BaseException as error:  # noqa: BLE001 - handed to whoever waits for it

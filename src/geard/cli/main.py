@@ -12,7 +12,7 @@ import click
 from geard import __version__, catalog
 from geard.cli.asking import session, tell
 from geard.cli.exits import USAGE, exit_code
-from geard.failures import Failure
+from geard.failures import Failure, Invalid
 from geard.identifiers import parse_request_id
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -75,10 +75,13 @@ def _load() -> None:
 @click.option(
     "--request-id", default="", metavar="ID", help="Join or repeat a request: 32 hex digits or 22 base64url."
 )
+@click.option(
+    "--callback", default="", metavar="URL", help="Have the agent tell URL when what is asked has ended."
+)
 @click.option("--transport", type=click.Choice(["http"]), default="http", hidden=True)
 @click.version_option(__version__, "-V", "--version", prog_name="gear", message="%(prog)s %(version)s")
 @click.pass_context
-def root(ctx: click.Context, request_id: str, transport: str) -> None:
+def root(ctx: click.Context, request_id: str, callback: str, transport: str) -> None:
     """Run container images as systemd services.
 
     \b
@@ -86,6 +89,7 @@ def root(ctx: click.Context, request_id: str, transport: str) -> None:
     gear status localhost/web                     through the agent that listens there
     """
     session.request_id = parse_request_id(request_id) if request_id else ""
+    session.callback, session.changes = callback, False
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 
@@ -142,6 +146,10 @@ def run(argv: list[str] | None = None) -> int:
         result = root.main(args=argv, prog_name="gear", standalone_mode=False)
         if isinstance(result, int) and result:
             return result
+        if session.callback and not session.changes:
+            raise Invalid(
+                "nothing was asked that ends later: nobody is told", hint="--callback goes with a change"
+            )
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.UsageError as error:

@@ -14,6 +14,8 @@ from geard.containers.definition import Definition
 from geard.containers.requests import VolumeMount
 
 RANGE = 65_536
+_SHARED = frozenset("/ /home /media /mnt /opt /srv /tmp /var /var/lib /var/log /var/tmp".split())
+_OF_THE_SYSTEM = tuple("/bin /boot /dev /etc /lib /lib64 /proc /root /run /sbin /sys /usr".split())
 
 
 def trouble(definition: Definition) -> list[str]:
@@ -42,15 +44,21 @@ def judge(base: int, found: os.stat_result, mount: VolumeMount) -> str:
     folder = stat.S_ISDIR(found.st_mode)
     reads = bits & 0o4 and (not folder or bits & 0o1)
     whose = f"{mount.path} (mode {stat.S_IMODE(found.st_mode):04o} of uid {found.st_uid})"
-    helps = (
-        f"its root is uid {base} of the host, its user N is {base}+N:"
-        f" chown -R {base}:{base} {mount.path}, or setfacl -R -m u:{base}:rwX {mount.path}"
+    helps = f"its root is uid {base} of the host, its user N is {base}+N: " + (
+        "give it a folder made for it, which may be its"
+        if _is_of_the_system(mount.path)
+        else f"chown -R {base}:{base} {mount.path}, or setfacl -R -m u:{base}:rwX {mount.path}"
     )
     if not reads:
         return f"the gear may not read {whose}; {helps}"
     if not mount.read_only and not bits & 0o2:
         return f"the gear may read {whose}, not write it; {helps}; or say so: -v {mount.path}:{mount.host_path}:ro"
     return ""
+
+
+def _is_of_the_system(path: str) -> bool:
+    """Whether a change of its owners could break the machine."""
+    return path in _SHARED or any(path == top or path.startswith(f"{top}/") for top in _OF_THE_SYSTEM)
 
 
 def _has_acl(path: str) -> bool:

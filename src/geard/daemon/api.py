@@ -15,10 +15,14 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from aiohttp import HttpVersion11, web
+from multidict import MultiMapping
+from yarl import URL
 
 from geard.daemon.admission import Admission, Visit, check_reach, check_scope
 from geard.daemon.audit import Audit
+from geard.daemon.callback import check_callback, take_callback
 from geard.daemon.connections import BODY_SECONDS, OtherVersion, TooSlow, check_head
+from geard.daemon.entering import Entrances, until
 from geard.daemon.exposition import Exposition
 from geard.daemon.forms import (
     JSON_TYPE,
@@ -38,6 +42,7 @@ from geard.daemon.table import Entry, PageEntry, Table, WrongMethod
 from geard.daemon.tally import OTHER, Name, Tally
 from geard.daemon.upgrade import AskersLine, UpgradeRequired, upgraded, wants_session
 from geard.dispatch.dispatcher import RUNNING_LIMIT, Dispatcher
+from geard.dispatch.entered import Entered
 from geard.dispatch.running import LeftError, Running
 from geard.exchange import Exit, Failed, Session, Talk
 from geard.failures import (
@@ -118,6 +123,12 @@ class Question:
     page: PageEntry | None = None
     told: str = ""
     """what the journal is told of it beside its path"""
+    callback: str = ""
+    """a URL that is told when it has ended; empty for none"""
+    entered: Entered | None = None
+    """what is asked instead, where the path is a link that stands for another request"""
+    shown: str = ""
+    """the path as the journal may have it"""
     begun: float = field(default_factory=time.monotonic)
     headed: float | None = None
     """when the head of an answer that goes on was made"""
@@ -130,8 +141,32 @@ class Question:
             return self.http.method, self.page.path
         return (self.entry.method, self.entry.route.path) if self.entry is not None else OTHER
 
+    @property
+    def method(self) -> str:
+        return self.entered.method if self.entered is not None else self.http.method
+
+    @property
+    def path(self) -> str:
+        return self.entered.path if self.entered is not None else self.http.rel_url.raw_path
+
+    @property
+    def query(self) -> MultiMapping[str]:
+        if self.entered is not None:
+            return URL(f"?{self.entered.query}", encoded=True).query
+        return self.http.rel_url.query
+
+    @property
+    def line(self) -> str:
+        """Method and path for the journal."""
+        if self.entered is not None:
+            return f"{self.method} {self.path[:300]} by {self.shown}"
+        return f"{self.http.method} {self.shown}"
+
     def headers(self) -> dict[str, str]:
-        return {REQUEST_ID: self.id, "Server": "geard"}
+        headers = {REQUEST_ID: self.id, "Server": "geard"}
+        if self.entered is not None:
+            headers |= {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+        return headers
 
     def fields(self, in_path: Mapping[str, str]) -> dict[str, str]:
         """Of whatever the journal is told while this is answered."""
@@ -159,13 +194,14 @@ class Api:
         self.tally = Tally()
         self.pages = Pages(self._table.entries, STATUS, Exposition(dispatcher.host, self.tally, self.measures))
         self._own_names = frozenset((socket.gethostname().lower(),))
+        self._entrances = Entrances(dispatcher.host)
         self._sessions = 0
         self._turns = Turns()
         self.stopping = asyncio.Event()
         """set: streams that would go on for ever end now"""
 
     async def answer(self, http: web.BaseRequest, visit: Visit) -> web.StreamResponse:
-        question = Question(http, visit, new_request_id())
+        question = Question(http, visit, new_request_id(), shown=self._entrances.shown(http.rel_url.raw_path))
         fields.with_fields(question.fields({}))
         response = await self._answered(question)
         if self.stopping.is_set() and not response.prepared:
@@ -174,39 +210,51 @@ class Api:
         return response
 
     async def _answered(self, question: Question) -> web.StreamResponse:
-        http = question.http
+        http, visit = question.http, question.visit
         try:
-            return await self._answer(question)
+            question.entered = await self._entrances.enter(http)
+            if question.entered is None:
+                return await self._answer(question)
+            visit.welcome()
+            visit.holds = question.entered.holds
+            log.info("%s, %s: %s", question.entered.asker.name, visit.door, question.line)
+            async with until(visit, question.entered.expires) as question.visit:
+                return await self._answer(question)
         except Failure as failure:
             return self._refuse(question, failure)
         except ConnectionError:
             raise  # the asker left; aiohttp tidies up
         except Exception:
-            log.exception("request %s (%s %s) met a bug", question.id, http.method, http.rel_url.raw_path)
+            log.exception("request %s (%s) met a bug", question.id, question.line)
             return self._refuse(
                 question, Bug(f"geard met a bug of its own; the journal knows it as request {question.id}")
             )
 
     async def _answer(self, question: Question) -> web.StreamResponse:
-        http, visit = question.http, question.visit
-        asker = question.asker = self._admission.asker(visit, http.headers.getall("Authorization", ()))
+        http, visit, entered = question.http, question.visit, question.entered
+        if entered is not None:
+            asker = question.asker = entered.asker
+        else:
+            asker = question.asker = self._admission.asker(visit, http.headers.getall("Authorization", ()))
         check_head(http)
-        path = http.rel_url.raw_path
+        path = question.path
         own_names = self._own_names if visit.door == "loopback" else None
-        check_manners(http.headers, own_names, link=http.method == "GET" and harmless(path))
+        check_manners(http.headers, own_names, link=http.method == "GET" and harmless(http.rel_url.raw_path))
         if given := http.headers.get(REQUEST_ID):
             question.id = parse_request_id(given)
-            fields.with_fields(question.fields({}))
+        if entered is not None and entered.request_id:
+            question.id = entered.request_id
+        fields.with_fields(question.fields({}))
         question.page = self.pages.known.get(path)
         if question.page is not None:
             return await self._show(question, question.page, asker)
-        question.entry, in_path = self._table.find(http.method, path)
+        question.entry, in_path = self._table.find(question.method, path)
         fields.with_fields(question.fields(in_path))
         route = question.entry.route
-        check_scope(asker, route, f"{http.method} {path}")
+        check_scope(asker, route, f"{question.method} {path}")
         question.form = parse_accept(http.headers.get("Accept", ""))
-        query = dict(http.rel_url.query)
-        if len(query) != len(http.rel_url.query):
+        query = dict(question.query)
+        if len(query) != len(question.query):
             raise Invalid("the query says something twice")
         follow = route.mutates and _truth(query.pop("follow", ""))
         streams = stream_item(answer_type(question.entry.request)) is not None
@@ -220,9 +268,15 @@ class Api:
             and {"follow", "timeout", "until"}.isdisjoint(map(str.lower, query))
         ):
             query["follow"] = "true"  # whoever listens so comes back when it ends
-        request = parse(question.entry.request, in_path, query, await _body(http))
+        question.callback = take_callback(http.headers, query)
+        body = entered.body if entered is not None else await _body(http)
+        request = parse(question.entry.request, in_path, query, body)
         question.told = request.told()
         check_reach(asker, route, request)
+        if question.callback:
+            check_callback(self._dispatcher, question.callback, route, type(request))
+        if entered is not None:
+            await entered.spend()
         self.tally.begins(name := question.name)
         try:
             return await self._do(question, request, asker, follow)
@@ -265,6 +319,11 @@ class Api:
         self, question: Question, request: Request[Any], asker: Asker, follow: bool
     ) -> web.StreamResponse:
         running = self._dispatcher.perform(request, asker, question.id)
+        if question.callback and self._dispatcher.callbacks is not None:
+            line, secret = f"{question.method} {question.path}", type(request).secret_answer
+            await self._dispatcher.callbacks.promise(
+                running, question.callback, line, asker.name, secret_answer=secret
+            )
         answer: Answer = await running.answer()
         patience = _patience(question.http.headers, request)
         if not follow and patience is None:
@@ -410,8 +469,7 @@ class Api:
             if isinstance(failure, Unauthenticated):
                 response.headers["WWW-Authenticate"] = "Bearer"
             response.force_close()
-            what = f"{question.http.method} {question.http.rel_url.raw_path[:300]}"
-            self._audit.refused(question.visit.door, what, failure.message, question.id)
+            self._audit.refused(question.visit.door, question.line, failure.message, question.id)
             return response
         return self._told(question, response)
 
@@ -426,13 +484,12 @@ class Api:
 
 
 def _write_down(question: Question, status: int) -> None:
-    http, asker = question.http, question.asker
+    asker = question.asker
     log.info(
-        "%s, %s: %s %s%s [%s] %d",
+        "%s, %s: %s%s [%s] %d",
         "somebody" if asker is None else asker.name,
         question.visit.door,
-        http.method,
-        http.rel_url.raw_path[:300],
+        question.line,
         f" ({question.told[:100]!r})" if question.told else "",
         question.id,
         status,

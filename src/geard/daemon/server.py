@@ -107,7 +107,7 @@ async def run(
         async with asyncio.TaskGroup() as group:
             lasting = [group.create_task(notifier.beat(), name="watchdog")]
             lasting.append(group.create_task(reception.expel(), name="expelling"))
-            lasting.append(group.create_task(tls.keep(), name="TLS door"))
+            afar_door = group.create_task(tls.keep(), name="TLS door")
             lasting.append(group.create_task(keep_renewed(), name="own certificates"))
             lasting += [
                 group.create_task(_keep(service, host, dispatcher), name=service.__name__)
@@ -119,7 +119,9 @@ async def run(
             notifier.say(f"READY=1\nSTATUS=geard {__version__}")
             await stop.wait()
             notifier.say("STOPPING=1")
+            afar_door.cancel()
             await _shut(listeners)
+            await tls.see_in()
             await _farewell(api, reception, dispatcher)
             for task in lasting:
                 task.cancel()

@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 5.0
 HANDSHAKE_SECONDS = 10.0
+SEE_IN_SECONDS = 3.0
 HANDSHAKES = 256
 HANDSHAKES_EACH = 32
 BACKLOG = 1024
@@ -92,10 +93,17 @@ class TlsDoor:
         finally:
             for where in list(self._open):
                 self._shut(where)
-            for task in self._tasks:
-                task.cancel()
             for listener in self._stored.values():
                 listener.close()
+
+    async def see_in(self) -> None:
+        """Let those who have connected come in, or so many seconds pass. To be called when `keep` has ended: who
+        connects from then on waits for the next agent.
+        """
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=SEE_IN_SECONDS)
+        for task in self._tasks:
+            task.cancel()
 
     async def _look(self) -> None:
         settings = self._host.settings.section(AgentSettings)

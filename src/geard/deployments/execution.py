@@ -306,6 +306,7 @@ class Run:
     # --- asking
 
     def _send(self, host: str, deed: str, request: Request[R], version: str) -> R:
+        session.changes = True
         return session.transport(parse_place(host), self._request_id(host, deed, request, version)).send(request)
 
     def _follow(self, host: str, key: Key | None, deed: str, request: Request[Any], version: str) -> None:
@@ -313,6 +314,7 @@ class Run:
             if key is not None and isinstance(step, Progress) and not step.result:
                 self.lines.step(key, step.message)
 
+        session.changes = True
         transport = session.transport(parse_place(host), self._request_id(host, deed, request, version))
         transport.send(request, follow=heard)
 

@@ -11,9 +11,10 @@ import errno
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any
 
+from geard.dispatch.callback import Callbacks
 from geard.dispatch.operation import all_operations, operation_for
 from geard.dispatch.record import Line, Owed, Record, Told
 from geard.dispatch.records import Hold, Records, conflict, cut_behind_the_answer, cut_for_good
@@ -52,6 +53,10 @@ class Dispatcher:
         self._some_ended = asyncio.Event()
         self._resumed: asyncio.Future[list[Request[Any]]] | None = None
         self._swept = 0.0
+        self.when_ended: list[Callable[[Running], None]] = []
+        """told of every request that has ended; they return at once"""
+        self.callbacks: Callbacks | None = None
+        """the agent's, while it runs"""
 
     def perform(self, request: Request[Any], asker: Asker, id: str = "", *, lasting: bool = True) -> Running:
         """Start `request`, or join the one that has this id.
@@ -85,6 +90,18 @@ class Dispatcher:
             self._begin(running, self._watch(running, request, work))
         else:
             self._begin(running, self._take_up(running, claim.record, request, work))
+        return running
+
+    def known(self, id: str) -> Running | None:
+        """The request of that id, where it is under way here, or has ended and is on record."""
+        if (live := self._live.get(id)) is not None:
+            return live
+        found = self.records.find(id)
+        if found is None or found[0].ended is None:
+            return None
+        kind = _kinds().get(found[0].heading.kind)
+        running = Running(found[0].heading)
+        running.restore(found[0], answer_type(kind) if kind is not None else Any)
         return running
 
     async def ask(self, request: Request[Any], asker: Asker) -> Any:
@@ -174,6 +191,9 @@ class Dispatcher:
                 self._fail(running, as_failure(error, running))
             finally:
                 self._live.pop(running.id, None)
+                if running.ended:
+                    for tell in self.when_ended:
+                        tell(running)
                 if running.hold is not None:
                     self._ended.append(running.id)
                     self._some_ended.set()

@@ -8,6 +8,7 @@ from typing import ClassVar
 from geard.environments import store
 from geard.environments.file import check_variables, parse, parse_lines, split_for_podman
 from geard.environments.requests import Environment, EnvironmentPart, Variable
+from geard.environments.settings import FetchSettings
 from geard.environments.sources import check_source
 from geard.facet import Facet, Gear
 from geard.host import Host
@@ -30,7 +31,8 @@ class EnvironmentFacet(Facet[EnvironmentPart]):
     async def fetch(self, host: Host, asked: EnvironmentPart) -> EnvironmentPart:
         if not asked.value.source:
             return asked
-        found = parse_lines(await fetch_text(asked.value.source)) | store.as_mapping(asked.value.variables)
+        allow = host.settings.section(FetchSettings).allow
+        found = parse_lines(await fetch_text(asked.value.source, allow)) | store.as_mapping(asked.value.variables)
         check_variables(found)
         variables = tuple(Variable(name=name, value=value) for name, value in found.items())
         return EnvironmentPart(value=Environment(id=asked.value.id, variables=variables, keep=asked.value.keep))

@@ -14,8 +14,10 @@ from geard.environments.requests import (
     Variable,
     Variables,
 )
+from geard.environments.settings import FetchSettings
 from geard.environments.sources import check_source
 from geard.failures import NotFound
+from geard.host import Host
 from geard.host.fetch import fetch_text
 from geard.host.storage import Changes
 from geard.identifiers import check_id
@@ -36,7 +38,7 @@ async def get_environment(request: GetEnvironment, work: Work) -> Variables:
 @operation
 async def set_environment(request: SetEnvironment, work: Work) -> Nothing:
     check_source(request.source, work.asker, work.host)
-    variables = await _gathered(request.source, request.variables, request.id)
+    variables = await _gathered(work.host, request.source, request.variables, request.id)
 
     def write() -> None:
         with Changes() as changes:
@@ -51,7 +53,7 @@ async def patch_environment(request: PatchEnvironment, work: Work) -> Nothing:
     for name in request.remove:
         check_name(name)
     check_source(request.source, work.asker, work.host)
-    variables = await _gathered(request.source, request.variables, request.id)
+    variables = await _gathered(work.host, request.source, request.variables, request.id)
 
     def write() -> None:
         with Changes() as changes:
@@ -73,10 +75,11 @@ async def delete_environment(request: DeleteEnvironment, work: Work) -> Nothing:
     return Nothing()
 
 
-async def _gathered(source: str, variables: tuple[Variable, ...], id: str) -> dict[str, str]:
+async def _gathered(host: Host, source: str, variables: tuple[Variable, ...], id: str) -> dict[str, str]:
     """What the source says, then what was given. Raises Invalid before anything is written."""
     check_id(id, "environment")
-    found = parse_lines(await fetch_text(source)) if source else {}
+    allow = host.settings.section(FetchSettings).allow if source else ()
+    found = parse_lines(await fetch_text(source, allow)) if source else {}
     found |= store.as_mapping(variables)
     check_variables(found)
     return found

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import ClassVar
 
 from geard.failures import Invalid
+from geard.host.fetch import check_networks
 from geard.settings import Section
 
 
 class FetchSettings(Section):
-    """Read by gear-fetch itself, which loads nothing of this."""
-
     key: ClassVar[str] = "fetch"
     allow: tuple[str, ...] = ()
     """networks that are not public, and may be fetched from all the same: `10.0.0.0/8`"""
@@ -23,8 +21,4 @@ class FetchSettings(Section):
         for url in self.urls:
             if not url.startswith(("http://", "https://")):
                 raise Invalid(f"urls: {url!r} is no URL", hint="it begins with http:// or https://")
-        for text in self.allow:
-            try:
-                ipaddress.ip_network(text)
-            except ValueError as error:
-                raise Invalid(f"allow: {error}", hint="such as 10.0.0.0/8") from None
+        check_networks(self.allow)

@@ -45,6 +45,9 @@ TEXT = """\
 # listen = []                      # ADDRESS[:PORT] for TLS: ["0.0.0.0:43273"]; then systemctl enable --now geard
 # names = []                       # further names and addresses of this machine, for its certificate
 
+[callbacks]
+# allow = []                       # private networks that callbacks may tell: ["10.0.0.0/8"]
+
 [allow]                            # what askers without the scope admin may do all the same
 # mounts = []                      # host folders they may mount, with all below: ["/srv/data", "/srv/logs:ro"]
 # simple = false                   # gears that share the host's users (--simple)

@@ -19,14 +19,14 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from geard.exchange import Session
-from geard.failures import Denied, Failure, TimedOut, Unauthenticated, Unavailable, failure_of_kind
+from geard.failures import Denied, Failure, Invalid, TimedOut, Unauthenticated, Unavailable, failure_of_kind
 from geard.identifiers import DEFAULT_PORT, Place, RequestIds, new_request_id
 from geard.request import Follow, Progress, Request, Stream, answer_type, stream_item
 from geard.transport import ConnectionBroken, known_hosts
 from geard.transport.frames import PROTOCOL
 from geard.transport.known_hosts import TlsPlace
 from geard.transport.session import HttpSession
-from geard.transport.wire import NDJSON, REQUEST_ID, Call, write
+from geard.transport.wire import CALLBACK, NDJSON, REQUEST_ID, Call, write
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -50,6 +50,8 @@ class HttpTransport:
         self._name = str(at)
         self.bearer = at.bearer if isinstance(at, TlsPlace) else ""
         self._ids = RequestIds(request_id or "")
+        self.callback = ""
+        """a URL that is told when what is asked here has ended"""
 
     def send(self, request: Request[R], *, follow: Follow | None = None) -> R:
         """See `Transport`. Raises Unavailable where no agent answers, TimedOut where it falls silent."""
@@ -97,7 +99,9 @@ class HttpTransport:
         return _HttpStream(connection, _events(response, self._name), item, self._name)
 
     def _session(self, call: Call) -> Session:
-        """On a connection of its own, and asked for once: what was begun cannot be joined."""
+        """On a connection of its own, and asked for once: what was begun cannot be joined. Raises Invalid."""
+        if self.callback:
+            raise Invalid("a session has no end that anybody could be told of", hint="leave --callback out")
         apart = HttpTransport(self._at)
         apart.bearer = self.bearer
         connection = apart._connected()
@@ -115,6 +119,7 @@ class HttpTransport:
 
     def _perform(self, call: Call, kind: Any, follow: Follow | None) -> Any:
         id, told, answer, announced = self._ids.next(), 0, None, False
+        further = {CALLBACK: self.callback} if self.callback else None
         if follow is not None:
             mark = "&" if "?" in call.target else "?"
             call = Call(call.method, f"{call.target}{mark}follow=true", call.body)
@@ -122,7 +127,7 @@ class HttpTransport:
         def perform() -> Any:
             nonlocal told, answer, announced
             seen = 0
-            for event in _events(self._ask(call, NDJSON, id), self._name):
+            for event in _events(self._ask(call, NDJSON, id, further), self._name):
                 if "Answer" in event:
                     answer = _convert(event["Answer"], kind)
                     if follow is not None and not announced:

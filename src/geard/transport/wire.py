@@ -17,6 +17,7 @@ from geard.words import builtins_of, read
 Q = TypeVar("Q", bound=Request[Any])
 
 REQUEST_ID = "X-Request-Id"
+CALLBACK = "Callback"
 NDJSON = "application/x-ndjson"
 BODY_LIMIT = 100 * 1024
 
