@@ -20,6 +20,18 @@ parameters = {{ "query.follow" = "false", "query.timeout" = "0" }}
 [[operations]]
 include-operation-id = "FollowEvents"
 parameters = {{ "query.follow" = "false", "query.timeout" = "0" }}
+[[operations]]
+include-operation-id = "LinkContainer"
+parameters = {{ "query.follow" = "false" }}
+[[operations]]
+include-operation-id = "LinkContainers"
+parameters = {{ "query.follow" = "false" }}
+[[operations]]
+include-operation-id = "LinkContainerByPost"
+parameters = {{ "query.follow" = "false" }}
+[[operations]]
+include-operation-id = "LinkContainersByPut"
+parameters = {{ "query.follow" = "false" }}
 """
 CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,"

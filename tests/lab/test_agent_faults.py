@@ -245,7 +245,7 @@ def test_a_podman_that_is_broken(host: Shell, how: str) -> None:
         finally:
             host.sh("mv /usr/bin/podman.whole /usr/bin/podman; [ ! -e /run/hung ] || kill $(cat /run/hung); true")
         assert ask(host, "PUT", "/container/late", {"Image": "geard/envtest", "Started": True})[0] == 200
-        eventually(lambda: host.status("late")["ActiveState"] == "active", 60)
+        eventually(lambda: host.status("late")["ActiveState"] == "active", 180)
 
 
 def test_a_journal_that_is_stopped(host: Shell) -> None:
