@@ -142,6 +142,6 @@ def test_every_answer_of_a_real_host_is_one_that_the_description_has(host: Shell
     assert host.run(["systemctl", "show", "-P", "MainPID,InvocationID", "geard.service"]).stdout == agent
     told = entries(host, "-u", "geard", "-p", "warning", "--since", since)
     messages = [entry["MESSAGE"] for entry in told]
-    assert [text for text in messages if not text.startswith("refused, ")] == [], "but tokens that are none"
+    assert [text for text in messages if "refus" not in text] == [], "but tokens that are none"
     for secret in json.loads(host.agent("GET", "/secrets").stdout)["Secrets"]:
         host.agent("DELETE", f"/secret/{secret['Id']}?force=1")
