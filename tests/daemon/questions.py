@@ -14,25 +14,17 @@ CONFIG = """
 max-examples = {examples}
 [checks]
 not_a_server_error.expected-statuses = ["2xx", "4xx", "503", "504"]
-[[operations]]
-include-operation-id = "FollowLog"
-parameters = {{ "query.follow" = "false", "query.timeout" = "0" }}
-[[operations]]
-include-operation-id = "FollowEvents"
-parameters = {{ "query.follow" = "false", "query.timeout" = "0" }}
-[[operations]]
-include-operation-id = "LinkContainer"
-parameters = {{ "query.follow" = "false" }}
-[[operations]]
-include-operation-id = "LinkContainers"
-parameters = {{ "query.follow" = "false" }}
-[[operations]]
-include-operation-id = "LinkContainerByPost"
-parameters = {{ "query.follow" = "false" }}
-[[operations]]
-include-operation-id = "LinkContainersByPut"
-parameters = {{ "query.follow" = "false" }}
-"""
+""" + "".join(
+    f'[[operations]]\ninclude-operation-id = "{name}"\nparameters = {{{{ "query.follow" = "false"{further} }}}}\n'
+    for name, further in (
+        ("FollowLog", ', "query.timeout" = "0"'),
+        ("FollowEvents", ', "query.timeout" = "0"'),
+        ("LinkContainer", ""),
+        ("LinkContainerByPost", ""),
+        ("LinkContainers", ""),
+        ("LinkContainersByPut", ""),
+    )
+)
 CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,"
     "response_schema_conformance,unsupported_method,allow_header_conformance"

@@ -13,7 +13,7 @@ from typing import cast
 from unittest import mock
 
 from tests.fakes.engine import FakeEngine, make_image
-from tests.fakes.journal import FakeJournal, FakeJournalWriter
+from tests.fakes.journal import FakeJournal
 from tests.fakes.rules import FakeRules
 from tests.fakes.systemd import FakeSystemd
 
@@ -34,7 +34,6 @@ class FakeHost(Host):
     systemd: FakeSystemd
     journal: FakeJournal
     rules: FakeRules = field(default_factory=FakeRules)
-    journal_writer: FakeJournalWriter = field(default_factory=FakeJournalWriter)
 
     @property
     def engine(self) -> FakeEngine:

@@ -9,7 +9,6 @@ from collections.abc import AsyncGenerator, Mapping
 
 from geard.failures import Invalid
 from geard.host.journal import Entry, Journal, Messages, Missed, Span, What
-from geard.host.journal_writing import JournalWriter
 
 
 class FakeJournal(Journal):
@@ -67,15 +66,3 @@ class FakeJournal(Journal):
         if span.lines is not None:
             first = max(first, len(entries) - span.lines)
         return first
-
-
-class FakeJournalWriter(JournalWriter):
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        super().__init__("/nowhere")
-        self.told: list[Mapping[str, str]] = []
-
-    def send(self, entry: Mapping[str, str]) -> bool:
-        self.told.append(entry)
-        return True

@@ -43,9 +43,14 @@ def bridge(paths: Paths, engine: str) -> Bridge:
     return found[engine]
 
 
+def read_networks(text: str) -> dict[str, str]:
+    """The lines of the file `network`: `ipv4`, `docker-ipv6`, … and what is said of each."""
+    return {name: net.strip() for name, _, net in (line.partition(" ") for line in text.splitlines()) if net}
+
+
 def bridges(text: str) -> dict[str, Bridge]:
     """The networks that the file `network` names, by their engine."""
-    said = {name: net.strip() for name, _, net in (line.partition(" ") for line in text.splitlines())}
+    said = read_networks(text)
     found: dict[str, Bridge] = {}
     for name, net in said.items():
         if name.endswith("ipv4"):

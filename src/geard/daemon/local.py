@@ -21,7 +21,7 @@ SWEEP_EVERY = 64
 class LocalPerformer:
     def __init__(self, host: Host) -> None:
         self._dispatcher = Dispatcher(host, catalog.load())
-        self._journal = host.journal_writer
+        self._journal = host.journal
 
     async def answer(self, request: Request[Any], id: str, follow: Follow | None) -> Any:
         kind = type(request)
@@ -58,7 +58,7 @@ class LocalPerformer:
             about |= fields.about(kind.route.path, named)
         elif named:
             about |= {fields.GEAR: named}
-        self._journal.send(
+        self._journal.tell(
             {
                 "MESSAGE": f"{ROOT_HERE.name}, terminal: {asked} [{id}] {outcome}",
                 "PRIORITY": "6",

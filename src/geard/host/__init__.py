@@ -13,7 +13,6 @@ from functools import cached_property
 from geard.failures import Invalid
 from geard.host.engine import Engine
 from geard.host.journal import Journal
-from geard.host.journal_writing import JournalWriter
 from geard.host.paths import Paths
 from geard.host.rules import Rules
 from geard.host.settings import EngineSettings, Settings
@@ -27,7 +26,6 @@ class Host:
     engines: Mapping[str, Engine]
     journal: Journal
     rules: Rules = field(default_factory=Rules)
-    journal_writer: JournalWriter = field(default_factory=JournalWriter)
 
     @cached_property
     def settings(self) -> Settings:

@@ -8,6 +8,8 @@ from contextlib import suppress
 from itertools import repeat
 from pathlib import Path
 
+import msgspec
+
 from geard.dispatch.operation import operation
 from geard.dispatch.work import Work
 from geard.failures import Invalid, no_such_gear
@@ -152,13 +154,7 @@ async def get_links(request: GetLinks, work: Work) -> Links:
         to = led.get((link.protocol, link.from_host, link.from_port))
         seen.append(
             LinkSeen(
-                from_host=link.from_host,
-                from_port=link.from_port,
-                protocol="udp" if link.protocol == "udp" else "tcp",
-                to_host=link.to_host,
-                to_port=link.to_port,
-                alias=link.alias,
-                wait=link.wait,
+                **msgspec.structs.asdict(from_file(link)),
                 address=to.address if to is not None else "",
                 state=state,
                 in_force=bool(pid) and to is not None and bool(to.address),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 
+from geard.containers.slots import read_networks
 from geard.failures import Unavailable
 
 BRIDGES = ("geard0", "geard1")
@@ -41,7 +42,7 @@ def choose_ipv6(seed: bytes, nth: int) -> ipaddress.IPv6Network:
 
 def plan(text: str, routes: Iterable[str], seed: bytes, *, ipv6: bool) -> str:
     """The file of networks with what `text`, as it was found, does not say yet. Raises Unavailable."""
-    taken, said = list(routes), _read(text)
+    taken, said = list(routes), read_networks(text)
     ipv6 = "ipv6" in said if "ipv4" in said else ipv6
     more: dict[str, str] = {}
     for nth, prefix in enumerate(PREFIXES):
@@ -56,17 +57,13 @@ def moved(text: str, routes: Iterable[str], *, ipv6: bool) -> str:
     """The file of networks for a machine that cannot have all that `text` says: each network that leads elsewhere
     here becomes another, and none of them overlaps with a second. Raises Unavailable.
     """
-    said, decided = _read(text), list(routes)
+    said, decided = read_networks(text), list(routes)
     for name in [name for name in said if name.endswith("ipv4")]:
         if overlaps(ipaddress.IPv4Network(said[name]), decided):
             others = _ipv4({other: net for other, net in said.items() if other != name})
             said[name] = str(choose_ipv4([*decided, *others]))
         decided.append(said[name])
     return _render({name: net for name, net in said.items() if ipv6 or not name.endswith("ipv6")})
-
-
-def _read(text: str) -> dict[str, str]:
-    return {name: net.strip() for name, _, net in (line.partition(" ") for line in text.splitlines()) if net}
 
 
 def _render(said: dict[str, str]) -> str:
