@@ -36,7 +36,8 @@ class Gear:
 
 
 class Facet(Generic[P]):
-    part: ClassVar[type[Part]]
+    part: ClassVar[type[Part] | None] = None
+    """None for a room that adds no words of its own"""
 
     def check(self, host: Host, asked: P, asker: Asker) -> None:
         """Raise Invalid or Denied for words that cannot be; nothing has been touched yet."""
@@ -65,6 +66,11 @@ class Facet(Generic[P]):
     def complete(self, host: Host, changes: Changes, gear: Gear, settled: P | None, image: Image) -> P | None:
         """The same, once the image is known: what it asks for by itself (EXPOSE) is claimed here."""
         return settled
+
+    def in_force(self, host: Host, gear: Gear, first_uid: int | None) -> None:
+        """A version is in force now. `first_uid` is the first of the host's ids that are this gear's alone; None
+        where it shares the host's. Nothing that is waited for on disk: what a crash takes of it a boot puts back.
+        """
 
     def run(self, gear: Gear, settled: P | None, spec: RunSpec) -> RunSpec:
         """`spec` with this facet's words added. Pure."""

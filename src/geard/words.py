@@ -49,7 +49,9 @@ W = TypeVar("W", bound=Word)
 P = TypeVar("P", bound=Part)
 
 
-def part_of(kind: type[P], parts: tuple[Part, ...]) -> P | None:
+def part_of(kind: type[P] | None, parts: tuple[Part, ...]) -> P | None:
+    if kind is None:
+        return None
     return next((part for part in parts if isinstance(part, kind)), None)
 
 

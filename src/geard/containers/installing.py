@@ -84,6 +84,7 @@ def settle_planned(
         changes.remove(folders.owed_update)  # a newer word has been said
         # Often on another file system, a round of its disk more; what a power cut takes of it the boot puts back.
         changes.point(folders.known, folders.unit, derived=True)
+        _tell_facets(host, folders, definition, facets)
         for facet in facets:
             asked_part = part_of(facet.part, wish.parts)
             if asked_part is not None:
@@ -252,6 +253,7 @@ def roll_back(host: Host, id: str, version: str, facets: Sequence[AnyFacet]) -> 
                 hooks.owe(host, folders, changes, "changed")
                 versions.enforce(folders, changes, target.version)
         changes.remove(folders.owed_update)
+        _tell_facets(host, folders, target, facets)
     return Settled(target, target.version != before.version, _of_unit(before) != _of_unit(target))
 
 
@@ -404,6 +406,12 @@ def _settle_parts(
         if part is not None:
             parts.append(part)
     return tuple(parts)
+
+
+def _tell_facets(host: Host, folders: Folders, definition: Definition, facets: Sequence[AnyFacet]) -> None:
+    first_uid = None if definition.simple else slots.uid_base(definition.slot)
+    for facet in facets:
+        facet.in_force(host, gear_of(folders), first_uid)
 
 
 def _forget_old(host: Host, folders: Folders, changes: Changes, current: str, facets: Sequence[AnyFacet]) -> None:

@@ -20,7 +20,6 @@ from geard.failures import Invalid
 from geard.host import Host
 from geard.host.journal import Entry, Span
 from geard.host.storage import read_text
-from geard.identifiers import login_name
 from geard.images.pulling import awaited
 from geard.logs.lines import render_line, render_time
 from geard.words import part_of
@@ -84,7 +83,6 @@ def _facts(work: Work, definition: Definition, folders: Folders) -> tuple[Fact, 
     found: list[tuple[str, str]] = []
     for facet in work.facets:
         found += facet.show(work.host, gear, part_of(facet.part, definition.parts))
-    found.append(("Login", login_name(definition.id)))
     found.append(("Address", f"{definition.ipv4} {definition.ipv6}".strip() + f", {definition.mac}"))
     found += work.host.engine_named(definition.engine).facts(run_spec(definition, folders, work.facets))
     found.append(("Limits", _limits(definition)))

@@ -20,7 +20,7 @@ from geard.words import Part
 
 
 class EnvironmentFacet(Facet[EnvironmentPart]):
-    part: ClassVar[type[Part]] = EnvironmentPart
+    part: ClassVar[type[Part] | None] = EnvironmentPart
 
     def check(self, host: Host, asked: EnvironmentPart, asker: Asker) -> None:
         if asked.value.id:

@@ -21,7 +21,7 @@ from geard.words import Part
 
 
 class LinksFacet(Facet[NetworkLinks]):
-    part: ClassVar[type[Part]] = NetworkLinks
+    part: ClassVar[type[Part] | None] = NetworkLinks
 
     def check(self, host: Host, asked: NetworkLinks, asker: Asker) -> None:
         check_links(asked.value)

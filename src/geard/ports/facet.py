@@ -24,7 +24,7 @@ from geard.words import Part
 
 
 class PortsFacet(Facet[PublishedPorts]):
-    part: ClassVar[type[Part]] = PublishedPorts
+    part: ClassVar[type[Part] | None] = PublishedPorts
 
     def check(self, host: Host, asked: PublishedPorts, asker: Asker) -> None:
         check_pairs(asked.value)

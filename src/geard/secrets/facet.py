@@ -21,7 +21,7 @@ from geard.words import Part
 
 
 class SecretsFacet(Facet[SecretsPart]):
-    part: ClassVar[type[Part]] = SecretsPart
+    part: ClassVar[type[Part] | None] = SecretsPart
 
     def check(self, host: Host, asked: SecretsPart, asker: Asker) -> None:
         check_uses(asked.value)
