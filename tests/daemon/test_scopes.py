@@ -66,6 +66,7 @@ def test_who_is_bounded_to_other_ids_is_refused(afar: Afar, entry: Entry) -> Non
         "/container/{id}/exec": {"Command": ["id"]},
         "/secret/{id}": {"Value": "eA=="},
         "/containers/links": {"Links": [{"Id": "web"}]},
+        "/keys": {"Keys": [], "Containers": [{"Id": "web"}]},
     }
     body = None if entry.method in ("GET", "DELETE") else bodies.get(entry.route.path, {})
     reply = afar.ask(entry.method, entry.route.path.format(id="web"), body, token=tokens["bounded"])

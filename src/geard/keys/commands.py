@@ -1,0 +1,107 @@
+"""`gear keys`, `gear list-keys`, `gear remove-keys`."""
+
+from __future__ import annotations
+
+import click
+
+from geard.cli.asking import ask, ask_places, locators
+from geard.cli.completion import GearName
+from geard.cli.main import verb
+from geard.cli.output import output_option, structured, table, with_place
+from geard.failures import Invalid
+from geard.identifiers import Locator, Place, parse_place
+from geard.keys.public import PublicKey, parse_keys
+from geard.keys.requests import AddKeys, KeyedContainer, KeyText, ListedKey, ListKeys, RemoveKeys
+
+FILE_LIMIT = 1 << 20
+
+
+@verb("keys", "add-keys", group="Share")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...", type=GearName())
+@click.option("--key-file", default="-", metavar="FILE", help="Public keys, a line for each; else standard input.")
+@click.option("--repo", is_flag=True, help="The names are repositories. There are none yet.")
+@click.option("--write", is_flag=True, help="Of repositories: to push too.")
+def keys(names: tuple[str, ...], key_file: str, repo: bool, write: bool) -> None:
+    """Let public keys open gears by SSH: ssh ctr-NAME@HOST.
+
+    \b
+    gear keys --key-file ~/.ssh/id_ed25519.pub web
+    cat team/*.pub | gear keys web db h1/web
+
+    All keys of the file, or none of them where one is no key: which line, and why. 'gear status' shows the name
+    to log in with.
+    """
+    targets = locators(names)
+    if repo or write or any(target.type == "repo" for target in targets):
+        raise Invalid(
+            "there are no repositories yet that a key could open", hint="without --repo and --write: gears"
+        )
+    found = parse_keys(_read(key_file))
+    by_place: dict[Place, list[str]] = {}
+    for target in targets:
+        by_place.setdefault(target.at, []).append(target.id)
+    texts = tuple(KeyText(value=key.text) for key in found)
+
+    def request(at: Place) -> AddKeys:
+        return AddKeys(keys=texts, containers=tuple(KeyedContainer(id=id) for id in by_place[at]))
+
+    for place, answer in ask_places(list(by_place), request):
+        click.echo(f"{place}: {answer.text()}" if len(by_place) > 1 and str(place) else answer.text())
+
+
+@verb("list-keys", group="Share")
+@click.argument("names", nargs=-1, metavar="[NAME]...", type=GearName())
+@click.option("--on", "hosts", multiple=True, metavar="HOST", help="All gears of that machine. May be repeated.")
+@output_option
+def list_keys(names: tuple[str, ...], hosts: tuple[str, ...], form: str) -> None:
+    """List which keys open which gears; without names, of all gears of this machine."""
+    found: list[tuple[str, ListedKey]] = []
+    for target, answer in ask(locators(names), lambda at: ListKeys(id=at.id)):
+        found += [(str(target.at), key) for key in answer.keys]
+    if hosts or not names:
+        where = [parse_place(host) for host in hosts] or [Place()]
+        for place, answer in ask_places(where, lambda at: ListKeys()):
+            found += [(str(place), key) for key in answer.keys]
+    if form in ("json", "yaml"):
+        structured([with_place(key, place) for place, key in found], form)
+    elif form == "name":
+        click.echo(
+            "".join(f"{key.fingerprint}\n" for key in {key.fingerprint: key for _, key in found}.values()),
+            nl=False,
+        )
+    else:
+        rows = [(key.id, place, key.type, key.fingerprint) for place, key in found]
+        click.echo(table(("ID", "SERVER", "TYPE", "KEY"), rows))
+
+
+@verb("remove-keys", group="Share")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...", type=GearName())
+@click.option(
+    "--key", "given", multiple=True, metavar="FINGERPRINT", help="SHA256:…, or its beginning. May be repeated."
+)
+@click.option("--key-file", metavar="FILE", help="The public keys in FILE; '-' is standard input.")
+@click.option("--all", "everything", is_flag=True, help="Every key.")
+def remove_keys(names: tuple[str, ...], given: tuple[str, ...], key_file: str | None, everything: bool) -> None:
+    """Have keys not open gears any more, from the next login on. Who is logged in stays: 'gear sessions'."""
+    read: tuple[PublicKey, ...] = parse_keys(_read(key_file)) if key_file is not None else ()
+    wanted = [*given, *(key.fingerprint for key in read)]
+    if bool(wanted) == everything:
+        raise click.UsageError("which keys? --key, --key-file, or --all")
+    for key in wanted or [""]:
+        _remove(locators(names), key)
+
+
+def _remove(targets: list[Locator], key: str) -> None:
+    for _, answer in ask(targets, lambda at: RemoveKeys(id=at.id, key=key, all=not key)):
+        click.echo(answer.text())
+
+
+def _read(file: str) -> str:
+    try:
+        with click.open_file(file, "rb") as source:
+            text = bytes(source.read(FILE_LIMIT + 1))
+    except OSError as error:
+        raise Invalid(f"cannot read keys from {file}: {error.strerror}") from None
+    if len(text) > FILE_LIMIT:
+        raise Invalid(f"{file} is longer than any file of public keys")
+    return text.decode(errors="replace")
