@@ -59,9 +59,11 @@ def test_a_gear_has_a_user_as_long_as_it_is_there(gear: Terminal) -> None:
     uid = found["uid"]
     assert isinstance(uid, int) and uid >= FIRST_UID and (uid - FIRST_UID) % RANGE == 0
     assert (found["userName"], found["gid"], found["homeDirectory"]) == ("ctr-web", uid, "/")
-    assert found["locked"] is True and found["shell"] == records.SHELL
+    assert found["shell"] == records.SHELL
     assert user(gear, str(uid)) == found
-    assert names(gear) == sorted([f"{uid}.group", f"{uid}.user", "ctr-web.group", "ctr-web.user"])
+    assert names(gear) == sorted(
+        [f"{uid}.group", f"{uid}.user", "ctr-web.group", "ctr-web.user", "ctr-web:geard-logins.membership"]
+    )
     assert (folder(gear) / "ctr-web.user").stat().st_mode & 0o777 == 0o644
     assert facts(gear, "web")["Login"] == f"ctr-web (uid {uid})"
     gear.ok("delete", "web")

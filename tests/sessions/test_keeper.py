@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from geard.host import keeper
+from geard.host.paths import Paths
+from geard.sessions import listing
 
 FILE = str(Path(keeper.__file__))
 QUICK = f"""
@@ -174,3 +176,28 @@ def test_what_podman_leaves_behind_is_ended(podman: str) -> None:
     child.communicate(timeout=10)
     assert child.returncode == 137
     eventually(lambda: gone(program))
+
+
+def test_a_session_is_listed_while_it_lasts_and_by_its_lock(tmp_path: Path) -> None:
+    paths = Paths(run=tmp_path)
+    note = listing.note(paths, {"Gear": "web", "By": "me", "Source": "", "Program": "cat", "Tty": "no"})
+    child = kept("cat", GEARD_SESSION=note["GEARD_SESSION"])
+    eventually(lambda: listing.opened(paths))
+    (found,) = listing.opened(paths)
+    assert (found.session, found.id, found.by, found.program, found.tty) == (child.pid, "web", "me", "cat", False)
+    assert (tmp_path / "sessions" / str(child.pid)).stat().st_mode & 0o777 == 0o600
+    child.communicate(b"x", timeout=10)
+    assert listing.opened(paths) == [] and os.listdir(tmp_path / "sessions") == []
+    killed = kept("cat", GEARD_SESSION=note["GEARD_SESSION"])
+    eventually(lambda: listing.opened(paths))
+    killed.kill()
+    killed.communicate()
+    assert os.listdir(tmp_path / "sessions") == [str(killed.pid)]
+    assert listing.opened(paths) == [] and os.listdir(tmp_path / "sessions") == [], "it goes when it is seen"
+
+
+def test_a_session_that_cannot_be_listed_is_one_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "sessions").write_text("no folder")
+    child = kept("echo", "here", GEARD_SESSION=f"{tmp_path}/sessions\n{{}}")
+    out, err = child.communicate(timeout=10)
+    assert (out, child.returncode) == (b"here\n", 0) and b"not listed" in err

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from geard.accounts.records import SHELL
+from geard.accounts.records import LOGINS, SHELL
 
 MARK = "local-users"
 """the file in /run/geard that says: here it is so"""
@@ -44,6 +44,7 @@ def add_argv(login: str, uid: int, gear: str) -> list[str]:
     return [
         "/usr/sbin/useradd", "--badname", "--no-log-init", "--no-create-home", "--user-group",
         "--uid", str(uid),
+        "--groups", LOGINS,
         "--home-dir", "/",
         "--shell", SHELL,
         "--comment", f"gear {gear}",

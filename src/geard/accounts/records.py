@@ -2,6 +2,7 @@
 
     /run/userdb/ctr-web.user      2065536.user -> ctr-web.user
     /run/userdb/ctr-web.group     2065536.group -> ctr-web.group
+    /run/userdb/ctr-web:geard-logins.membership      lets it come to geard-join.socket
 
 Standard library only: `gear-accounts` is run while a machine boots.
 """
@@ -17,10 +18,10 @@ from typing import Any
 SERVICE = "io.geard"
 """by which our records are known"""
 SHELL = "/usr/lib/geard/gear-join"
+LOGINS = "geard-logins"
 
 
 def render_user(login: str, uid: int, gear: str) -> str:
-    # `container`: no session of logind's, no user manager, for who only passes through into a gear.
     return _render({
         "userName": login,
         "realName": f"gear {gear}",
@@ -30,7 +31,6 @@ def render_user(login: str, uid: int, gear: str) -> str:
         "gid": uid,
         "homeDirectory": "/",
         "shell": SHELL,
-        "locked": True,
     })  # fmt: skip
 
 
@@ -58,6 +58,7 @@ def write(folder: str, login: str, uid: int, gear: str) -> None:
     before = find(folder, login)
     if before not in (uid, None):
         remove(folder, login)
+    _put(_membership(folder, login), "{}\n")  # an empty one would count as masked
     _put(f"{folder}/{login}.group", render_group(login, uid))
     _put(f"{folder}/{login}.user", render_user(login, uid, gear))
     for kind in ("group", "user"):
@@ -73,10 +74,15 @@ def remove(folder: str, login: str) -> bool:
         with suppress(OSError):
             if os.readlink(f"{folder}/{uid}.{kind}") == f"{login}.{kind}":
                 os.unlink(f"{folder}/{uid}.{kind}")
-    for kind in ("group", "user"):  # the one that says that there is one goes last
+    # The one that says that there is one goes last.
+    for path in (_membership(folder, login), f"{folder}/{login}.group", f"{folder}/{login}.user"):
         with suppress(FileNotFoundError):
-            os.unlink(f"{folder}/{login}.{kind}")
+            os.unlink(path)
     return True
+
+
+def _membership(folder: str, login: str) -> str:
+    return f"{folder}/{login}:{LOGINS}.membership"
 
 
 def listed(folder: str) -> list[str]:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from geard.exchange import WINDOW, Errors, Input, InputEnd, Line, Output, Signal, Size, Taken
 from geard.failures import Invalid, Unavailable
+from geard.host import joined as joined_
 from geard.host import keeper
 
 CHUNK = 64 * 1024
@@ -27,6 +28,11 @@ _END_OF_INPUT = b"\x04"  # what a terminal understands as that
 def kept(argv: Sequence[str]) -> list[str]:
     """The command line that runs `argv` under a keeper: signals reach what it starts elsewhere, and both end."""
     return [sys.executable, "-IS", str(Path(keeper.__file__)), *argv]
+
+
+def joined(argv: Sequence[str]) -> list[str]:
+    """The same for a session that came by geard-join.socket, whose line is descriptor joined.LINE."""
+    return [sys.executable, "-IS", str(Path(joined_.__file__)), *kept(argv)]
 
 
 async def relay(

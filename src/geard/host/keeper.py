@@ -14,6 +14,7 @@ TERM, after GRACE seconds by KILL; a second HUP does not wait. Standard library 
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import signal
 import sys
@@ -43,6 +44,7 @@ def main(argv: list[str]) -> int:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {*watched, signal.SIGTTOU})
     ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1)
     terminal = _terminal()
+    listed = _list_session()
     try:
         _env_file()
         _program_file()
@@ -60,6 +62,28 @@ def main(argv: list[str]) -> int:
     finally:
         if terminal is not None:
             terminal()
+        if listed:
+            os.unlink(listed)
+
+
+def _list_session() -> str:
+    """$GEARD_SESSION is a folder, then what is to be read there as long as this lives: by its lock it is known to.
+    The file, where it is there.
+    """
+    folder, _, text = os.environ.pop("GEARD_SESSION", "").partition("\n")
+    if not folder:
+        return ""
+    path, draft = f"{folder}/{os.getpid()}", f"{folder}/.{os.getpid()}"
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        os.write(fd, text.encode("utf-8", "backslashreplace"))
+        os.rename(draft, path)
+    except OSError as error:  # a session goes before a list of them
+        print(f"gear: this session is not listed: {error.strerror}", file=sys.stderr)
+        return ""
+    return path
 
 
 def _terminal() -> Callable[[], None] | None:

@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
+import stat
+import struct
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import wraps
-from typing import Any
+from typing import Any, NoReturn, cast
 
 import click
 
 from geard import __version__
-from geard.cli.asking import locators, session, tell
+from geard.cli.asking import ask_places, locators, places, session, tell
 from geard.cli.attaching import attach, terminal_size
 from geard.cli.completion import GearName
 from geard.cli.main import verb
+from geard.cli.output import output_option, structured, table, with_place
 from geard.environments.file import parse_argument
 from geard.failures import Failure, Invalid, Unavailable
-from geard.sessions.requests import DescribeExec, ExecInContainer
+from geard.identifiers import Place
+from geard.sessions.programs import SHELL
+from geard.sessions.requests import DescribeExec, DescribeLogin, ExecInContainer, ListSessions
 from geard.sessions.switchns import USAGE, parse_switchns
 from geard.words import encode
 
 OWN_FAILURE = 125
 """of geard or the engine, as podman has it; 126 and 127 come from the engine, the rest from the program"""
 
-# A gear without bash has sh; a gear without sh has no shell.
-SHELL = ("/bin/sh", "-c", "if [ -x /bin/bash ]; then exec /bin/bash -l; fi; exec /bin/sh -l")
+
+LINE = 5
+"""the descriptor on which joined.py has the line of a login"""
+PATIENCE = 5.0
+WISH_LIMIT = 200_000
 
 options = (
     click.option("-e", "--env", "variables", multiple=True, metavar="NAME=VALUE", help="A variable more."),
@@ -124,6 +135,91 @@ def switchns(words: tuple[str, ...]) -> int:
         return 0
     wanted = parse_switchns(words)
     return _run(wanted.container, wanted.command, stdin=True, tty=_at_terminal(), variables=wanted.variables)
+
+
+@verb("sessions", group="Look")
+@click.argument("hosts", nargs=-1, metavar="[HOST]...")
+@output_option
+def sessions(hosts: tuple[str, ...], form: str) -> None:
+    """List who is inside which gear just now: by SSH, exec or shell.
+
+    To end one: kill the process of that number on the gear's machine.
+    """
+    found = [
+        (str(place), each)
+        for place, answer in ask_places(places(hosts), lambda at: ListSessions())
+        for each in answer.sessions
+    ]
+    if form in ("json", "yaml"):
+        structured([with_place(each, place) for place, each in found], form)
+    elif form == "name":
+        click.echo("".join(f"{each.session}\n" for _, each in found), nl=False)
+    else:
+        rows = [
+            (str(each.session), each.id, place, each.since, each.program, each.by, each.source)
+            for place, each in found
+        ]
+        click.echo(table(("SESSION", "ID", "SERVER", "SINCE", "PROGRAM", "BY", "FROM"), rows))
+
+
+@verb("join", group="This host", hidden=True)
+def join() -> None:
+    """Asked by geard-join.socket, for each who logs in: its input is the line to gear-join."""
+    with socket.socket(fileno=os.dup(0)) as line:
+        line.settimeout(PATIENCE)
+        _, uid, _ = struct.unpack("3i", line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        words, fds, _, _ = socket.recv_fds(line, WISH_LIMIT, 3)
+        line.settimeout(None)
+        try:
+            if len(fds) != 3 or not all(map(_may_be_passed, fds)):
+                raise Invalid("an input, an output and one for errors have to come along, pipes or terminals")
+            _enter(line, uid, _wish(words), fds)
+        except Failure as failure:
+            if len(fds) == 3:
+                hint = f"\n  {failure.hint}" if failure.hint else ""
+                with suppress(OSError):
+                    os.write(fds[2], f"Error: {failure.message}{hint}\n".encode())
+            line.send(str(OWN_FAILURE).encode())
+
+
+def _may_be_passed(fd: int) -> bool:
+    """What a login has: this side writes to it with rights that the other has not."""
+    kind = os.fstat(fd)
+    null = kind.st_rdev == os.makedev(1, 3)
+    return stat.S_ISFIFO(kind.st_mode) or stat.S_ISSOCK(kind.st_mode) or os.isatty(fd) or null
+
+
+def _wish(words: bytes) -> dict[str, str | None]:
+    try:
+        found = json.loads(words)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise Invalid("a login says in JSON what it wants")
+    return cast("dict[str, str | None]", found)
+
+
+def _enter(line: socket.socket, uid: int, wish: Mapping[str, str | None], fds: Sequence[int]) -> NoReturn:
+    tty, size = os.isatty(fds[0]), terminal_size(fds[0])
+    login = DescribeLogin(
+        uid=uid,
+        command=wish.get("Command"),
+        tty=tty,
+        term=wish.get("Term") or "",
+        rows=size.rows,
+        columns=size.columns,
+        key=wish.get("Key") or "",
+        source=wish.get("Source") or "",
+    )
+    found = session.transport(Place()).send(login)
+    for fd, target in zip(fds, (0, 1, 2), strict=True):
+        os.dup2(fd, target)
+    os.dup2(line.fileno(), LINE)
+    os.set_inheritable(LINE, True)  # it may have been that descriptor before
+    try:
+        os.execvpe(found.argv[0], found.argv, {**os.environ, **found.environment})
+    except OSError as error:
+        raise Unavailable(f"cannot run that: {error.strerror}") from None
 
 
 def _at_terminal() -> bool:

@@ -14,15 +14,25 @@ from geard.environments.file import check_variables, split_for_podman
 from geard.exchange import Line, Size, Talk
 from geard.failures import Denied, Invalid, PreconditionFailed
 from geard.host import Host
-from geard.host.attached import kept, relay
+from geard.host.attached import joined, kept, relay
 from geard.host.engine import ExecSpec
 from geard.host.keeper import ENV_FILE
-from geard.sessions.requests import DescribeExec, ExecInContainer, ExecLine
+from geard.keys.public import parse_key
+from geard.sessions import listing, logins, programs
+from geard.sessions.requests import (
+    DescribeExec,
+    DescribeLogin,
+    ExecInContainer,
+    ExecLine,
+    ListSessions,
+    SessionList,
+)
 
 
 @operation
 async def exec_in_container(request: ExecInContainer, work: Work) -> Talk:
     argv, environment = await _command_line(request, work)
+    environment |= _noted(request, work, work.asker.name)
     terminal = Size(request.rows, request.columns) if request.tty else None
 
     async def talk(line: Line) -> int:
@@ -34,7 +44,54 @@ async def exec_in_container(request: ExecInContainer, work: Work) -> Talk:
 @operation
 async def describe_exec(request: DescribeExec, work: Work) -> ExecLine:
     argv, environment = await _command_line(request.of, work)
+    environment |= _noted(request.of, work, work.asker.name)
     return ExecLine(argv=tuple(kept(argv)), environment=environment)
+
+
+@operation
+async def describe_login(request: DescribeLogin, work: Work) -> ExecLine:
+    id = await work.on_disk(logins.gear_of_uid, work.host.paths, request.uid)
+    name, command = programs.program(request.command)
+    wish = ExecInContainer(
+        id=id,
+        command=command,
+        stdin=True,
+        tty=request.tty,
+        environment=dict(programs.variables(request.term, tty=request.tty)),
+        rows=request.rows,
+        columns=request.columns,
+    )
+    argv, environment = await _command_line(wish, work)
+    key = _fingerprint(request.key)
+    environment |= _noted(wish, work, key or f"uid {request.uid}", program=name, key=key, source=request.source)
+    return ExecLine(argv=tuple(joined(argv)), environment=environment)
+
+
+def _noted(
+    request: ExecInContainer, work: Work, by: str, *, program: str = "", key: str = "", source: str = ""
+) -> dict[str, str]:
+    facts = {
+        "Gear": request.id,
+        "By": by,
+        "Key": key,
+        "Source": source,
+        "Program": program or request.told(),  # arguments may be secret
+        "Tty": "yes" if request.tty else "no",
+    }
+    return listing.note(work.host.paths, facts)
+
+
+def _fingerprint(key: str) -> str:
+    try:
+        return parse_key(key).fingerprint if key else ""
+    except Invalid:
+        return ""
+
+
+@operation
+async def list_sessions(request: ListSessions, work: Work) -> SessionList:
+    found = await work.on_disk(listing.opened, work.host.paths)
+    return SessionList(sessions=tuple(each for each in found if work.asker.reaches(each.id)))
 
 
 async def _command_line(request: ExecInContainer, work: Work) -> tuple[list[str], dict[str, str]]:

@@ -23,7 +23,7 @@ from geard.host.engine import Engine
 from geard.host.paths import Paths
 from geard.host.process import run
 from geard.host.storage import Changes, read_text
-from geard.setup import logins, recovery, settings_file
+from geard.setup import logins, recovery, settings_file, ssh
 from geard.setup.network import BRIDGES, moved, plan
 from geard.setup.requests import GetVersion, HostReport, SetUpHost, Version
 
@@ -80,7 +80,7 @@ async def set_up_host(request: SetUpHost, work: Work) -> HostReport:
         if request.dry_run:
             found = await recovery.plan(work, slots.bridges(networks_here)) if networks_here else []
             return HostReport(findings=tuple(findings), gears=tuple(recovery.planned(gear) for gear in found))
-    for deed in (_folders, _network, _units, _journal, logins.users):
+    for deed in (_folders, _network, _units, _journal, logins.users, ssh.doors):
         findings += await deed(work)
     findings += await checks.forwarding()
     if not request.recover:
@@ -217,7 +217,13 @@ async def _units(work: Work) -> list[Finding]:
         await work.host.systemd.reload()
     started: list[str] = []
     ready = work.host.paths.run / "host-ready"
-    for unit in ("geard-host.service", "geard-going-down.service", "container.target", *checks.SOCKETS):
+    for unit in (
+        "geard-host.service",
+        "geard-going-down.service",
+        "container.target",
+        "geard-join.socket",
+        *checks.SOCKETS,
+    ):
         try:
             # Active since an earlier installation, it would do nothing, and its word that all is well be missing.
             lost = unit == "geard-host.service" and not ready.exists()

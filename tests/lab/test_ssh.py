@@ -1,0 +1,296 @@
+"""Logins by SSH on a real host: Debian's sshd, the stock clients, podman."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+from collections.abc import Generator, Sequence
+
+import pytest
+from tests.lab.conftest import BOTH, Shell, eventually
+from tests.lab.test_sessions import drive, inside
+
+pytestmark = pytest.mark.lab
+
+TOOLS = "geard/test-tools"
+APP = "geard/busybox-http-app"
+OPTIONS = (
+    *("-F", "none", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"),
+    *("-o", "LogLevel=ERROR", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes"),
+)
+KEY = "/root/ssh/key"
+PATIENT = "/etc/ssh/sshd_config.d/00-test.conf"
+# The host's own programs, as an image with OpenSSH has them.
+OPENSSH = """
+for each in usr/bin:usr/bin usr/lib:usr/lib usr/lib:lib usr/lib64:lib64; do
+    [ ! -d /${each%:*} ] || echo -v /${each%:*}:/${each#*:}:ro
+done
+"""
+
+
+@pytest.fixture(scope="module")
+def sshd(h1: Shell) -> Generator[None]:
+    h1.sh("mkdir -p /root/ssh; cd /root/ssh; rm -f *; ssh-keygen -q -t ed25519 -N '' -C me -f key")
+    # Who is refused again and again has to wait (OpenSSH 9.8): here that is on purpose.
+    h1.sh(
+        f"sshd -T 2>/dev/null | grep -qi ^persourcepenalties && echo 'PerSourcePenalties no' >{PATIENT}",
+        check=False,
+    )
+    h1.run(["systemctl", "restart", "ssh.service"])
+    assert "ok  logins by SSH" in h1.gear("setup").stdout
+    yield
+    h1.sh(f"rm -f {PATIENT}; systemctl stop ssh.service")
+
+
+@pytest.fixture
+def web(host: Shell, sshd: None) -> Shell:
+    host.gear("install", TOOLS, "web", "--start", "-p", "none", "GREETING=hello there", "-v", "/data")
+    host.gear("keys", "web", "--key-file", f"{KEY}.pub")
+    return host
+
+
+def ssh_words(*words: str, to: str = "ctr-web", key: str = KEY) -> list[str]:
+    options = [word for word in words if word.startswith("-")]
+    return ["ssh", *OPTIONS, "-i", key, *options, f"{to}@127.0.0.1", *words[len(options) :]]
+
+
+def ssh(
+    host: Shell, *words: str, to: str = "ctr-web", key: str = KEY, stdin: str | bytes = b""
+) -> subprocess.CompletedProcess[str]:
+    return host.run(ssh_words(*words, to=to, key=key), check=False, stdin=stdin)
+
+
+def inside_sum(host: Shell) -> str:
+    return host.inside("web", "sha256sum", "/data/data").stdout.split()[0]
+
+
+def sessions(host: Shell) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = json.loads(host.gear("sessions", "-o", "json").stdout)
+    return found
+
+
+@BOTH
+def test_a_command(web: Shell) -> None:
+    done = ssh(web, 'echo "$GREETING" $HOSTNAME; echo err >&2; exit 7')
+    assert (done.returncode, done.stdout, done.stderr) == (7, "hello there web\n", "err\n")
+    assert ssh(web, "cat", stdin="x\n").stdout == "x\n"
+    assert ssh(web, "nosuch").returncode == 127
+    # bytes as they are, both ways, much of it
+    data = os.urandom(3_000_000)
+    done = web.run(["sh", "-c", " ".join([*ssh_words("cat"), "| sha256sum"])], stdin=data)
+    assert done.stdout == web.run(["sha256sum"], stdin=data).stdout
+
+
+@BOTH
+def test_a_terminal(web: Shell) -> None:
+    """It has a size and follows it; Ctrl-C reaches the program; its status is the shell's."""
+    done = drive(
+        web,
+        ssh_words(),
+        [
+            ["size", 30, 100],
+            ["expect", "# "],
+            ["send", "stty size; echo $TERM; [ -t 0 ] && [ -t 1 ] && [ -t 2 ] && echo all three\n"],
+            ["expect", "30 100\r\nvt220\r\nall three\r\n"],
+            ["size", 40, 120],
+            ["pause", 1],
+            ["send", "stty size\n"],
+            ["expect", "40 120\r\n"],
+            ["send", "echo start; sleep 1000; echo ended\n"],
+            ["expect", "start\r\n"],
+            ["pause", 0.5],
+            ["send", "\x03"],
+            ["expect", "# "],
+            ["send", "exit 9\n"],
+        ],
+    )
+    assert done == {"status": 9, "restored": True}
+
+
+def test_it_has_what_the_gear_has_and_no_more(web: Shell) -> None:
+    def facts(text: str) -> dict[str, str]:
+        return dict(line.split(":\t") for line in text.splitlines())
+
+    ask = "grep -E '^(Cap|NoNew|Seccomp:)' /proc/{}/status"
+    own, first = facts(ssh(web, ask.format("self")).stdout), facts(ssh(web, ask.format("1")).stdout)
+    assert own["NoNewPrivs"] == "1" and own["Seccomp"] == "2"
+    for name in ("CapBnd", "CapPrm", "CapEff"):
+        assert int(own[name], 16) & ~int(first["CapBnd"], 16) == 0
+    assert ssh(web, "id -u; hostname").stdout == "0\nweb\n"
+    # outside, it is the gear's user, in the gear's control group
+    web.sh(f"{' '.join(ssh_words('exec', 'sleep', '4747'))} </dev/null >/dev/null 2>&1 &")
+    eventually(lambda: inside(web, "sleep 4747"))
+    pid = inside(web, "sleep 4747").split()[0]
+    assert web.run(["stat", "-c", "%U", f"/proc/{pid}"]).stdout == "ctr-web\n"
+    group = (
+        web.run(["grep", "pids", f"/proc/{pid}/cgroup"], check=False).stdout
+        or web.sh(f"cat /proc/{pid}/cgroup").stdout
+    )
+    assert "ctr-web.service" in group
+    web.gear("stop", "web")
+    eventually(lambda: inside(web, "sleep 4747") == "")
+
+
+def test_nothing_of_a_clients_environment_arrives(web: Shell) -> None:
+    words = " ".join(["ssh", *OPTIONS, "-o", "'SendEnv=LC_ALL LANG'", "-i", KEY, "ctr-web@127.0.0.1", "env"])
+    found = web.sh(f"LC_ALL=evil LANG=evil {words}").stdout
+    assert "evil" not in found and "SSH" not in found and "GREETING=hello there" in found
+
+
+def test_who_is_let_in(web: Shell) -> None:
+    """Only who has a key that opens this very gear; nobody to a gear that is gone, or shares the host's users."""
+    web.gear("install", TOOLS, "db", "--start", "-p", "none")
+    web.gear("install", TOOLS, "all", "--simple", "-p", "none")
+    web.gear("keys", "all", "--key-file", f"{KEY}.pub")
+    for login in ("ctr-db", "ctr-all", "ctr-nosuch"):
+        refused = ssh(web, "true", to=login)
+        assert (refused.returncode, "Permission denied" in refused.stderr) == (255, True)
+    fingerprint = web.run(["ssh-keygen", "-lf", f"{KEY}.pub"]).stdout.split()[1]
+    web.gear("remove-keys", "web", "--key", fingerprint)
+    assert ssh(web, "true").returncode == 255
+    web.gear("keys", "web", "--key-file", f"{KEY}.pub")
+    assert ssh(web, "true").returncode == 0
+    web.gear("stop", "web")
+    said = ssh(web, "true")
+    assert (said.returncode, said.stderr.splitlines()[0]) == (125, "Error: web is not running")
+    web.gear("delete", "web")
+    assert ssh(web, "true").returncode == 255
+
+
+def test_every_kind_of_key(web: Shell) -> None:
+    """Certificates too: that very one, as long as it is valid, and no other of its authority."""
+    web.sh(
+        "cd /root/ssh; for kind in rsa ecdsa; do ssh-keygen -q -t $kind -N '' -f $kind; done; "
+        "for each in ca certified other old; do ssh-keygen -q -t ed25519 -N '' -f $each; done; "
+        "for each in certified other; do ssh-keygen -q -s ca -I $each -n me,ctr-web $each.pub; done; "
+        "ssh-keygen -q -s ca -I old -n me -V 20200101:20200102 old.pub; "
+        "cat rsa.pub ecdsa.pub certified-cert.pub old-cert.pub | gear keys web"
+    )
+    for name in ("rsa", "ecdsa", "certified"):
+        assert ssh(web, "true", key=f"/root/ssh/{name}").returncode == 0, name
+    for name in ("other", "old"):
+        assert ssh(web, "true", key=f"/root/ssh/{name}").returncode == 255, name
+    web.sh("rm /root/ssh/certified-cert.pub")
+    assert ssh(web, "true", key="/root/ssh/certified").returncode == 255, "the key without its certificate"
+
+
+def test_sessions_are_listed_and_told(web: Shell) -> None:
+    fingerprint = web.run(["ssh-keygen", "-lf", f"{KEY}.pub"]).stdout.split()[1]
+    began = web.run(["date", "+@%s"]).stdout.strip()
+    web.sh(f"{' '.join(ssh_words('exec sleep 4748'))} </dev/null >/dev/null 2>&1 & echo $! >/root/ssh/pid")
+    eventually(lambda: inside(web, "sleep 4748"))
+    (found,) = sessions(web)
+    assert (found["Id"], found["By"], found["Source"]) == ("web", fingerprint, "127.0.0.1")
+    assert (found["Program"], found["Tty"]) == ("command", False)
+    # who goes ends what ran for them
+    web.sh("kill $(cat /root/ssh/pid)")
+    eventually(lambda: inside(web, "sleep 4748") == "" and not sessions(web))
+    words = ["journalctl", "-q", "--since", began, "-o", "cat", "GEARD_GEAR=web", f"GEARD_KEY={fingerprint}"]
+    eventually(lambda: len(web.run(words).stdout.splitlines()) == 2)
+    opened, ended = web.run(words).stdout.splitlines()
+    assert opened == f"session {found['Session']} of web (command, {fingerprint} from 127.0.0.1): opened"
+    assert ended.startswith(f"session {found['Session']} of web") and "ended with" in ended
+
+
+def test_forwarding_leads_to_the_gears_own_ports_alone(web: Shell) -> None:
+    web.gear("install", APP, "app", "--start", "-p", "8080:0")
+    web.gear("keys", "app", "--key-file", f"{KEY}.pub")
+    port = web.port("app")
+    address = next(fact["Text"] for fact in web.status("app")["Facts"] if fact["Label"] == "Address").split()[0]
+    eventually(lambda: "Hello" in web.page(port))
+
+    def page(target: str, to: str = "ctr-app") -> str:
+        """What is at `target`, as who is logged in sees it."""
+        words = " ".join([*ssh_words("-W", to=to)[:-1], target, f"{to}@127.0.0.1"])
+        return web.sh(f"printf 'GET / HTTP/1.0\\r\\n\\r\\n' | {words}", check=False).stdout
+
+    assert "Hello from app" in page(f"127.0.0.1:{port}")
+    assert "Hello from app" in page(f"{address}:8080")
+    for target in ("127.0.0.1:22", "127.0.0.1:43273", f"{web.address}:22"):
+        assert page(target) == ""
+    assert page(f"127.0.0.1:{port}", to="ctr-web") == "", "another gear's"
+    for option in ("-R4747:127.0.0.1:22", "-R/tmp/x:/run/geard/geard.sock"):
+        refused = ssh(web, "-o", "ExitOnForwardFailure=yes", option, "true")
+        assert refused.returncode == 255
+    agent = 'eval "$(ssh-agent)" >/dev/null; {}; kill $SSH_AGENT_PID'
+    inner = " ".join([*ssh_words("-A"), "'echo $SSH_AUTH_SOCK'"])
+    assert web.sh(agent.format(inner)).stdout == "\n"
+
+
+def test_copying(web: Shell) -> None:
+    """By the programs that the image has. sshd keeps what a subsystem says that is missing to itself."""
+    web.sh("head -c 1000000 /dev/urandom >/root/ssh/data")
+    scp = ["scp", *OPTIONS, "-i", KEY]
+    refused = web.run([*scp, "/root/ssh/data", "ctr-web@127.0.0.1:/data/"], check=False)
+    assert refused.returncode != 0
+    said = ssh(web, "internal-sftp")
+    assert (said.returncode, said.stderr.partition(".")[0]) == (127, "gear: this gear has no sftp-server")
+    web.sh(f"tar c -C /root/ssh data | {' '.join(ssh_words('tar x -C /data'))}")
+    assert inside_sum(web) == web.run(["sha256sum", "/root/ssh/data"]).stdout.split()[0]
+    mounts = web.sh(OPENSSH).stdout.split()
+    web.gear("install", TOOLS, "web", "--start", "-p", "none", "-v", "/data", *mounts)
+    for way, name in ((["-s"], "one"), (["-O"], "two")):
+        web.run([*scp, *way, "/root/ssh/data", f"ctr-web@127.0.0.1:/data/{name}"])
+        web.run([*scp, *way, f"ctr-web@127.0.0.1:/data/{name}", "/root/ssh/back"])
+        web.run(["cmp", "/root/ssh/data", "/root/ssh/back"])
+    listed = web.run(["sftp", *OPTIONS, "-i", KEY, "-b", "-", "ctr-web@127.0.0.1"], stdin="cd /data\nls -1\n")
+    assert listed.stdout.splitlines()[-2:] == ["one", "two"]
+
+
+def test_nobody_else_comes_through_the_door(web: Shell) -> None:
+    """Only gears' users may call; and who calls enters their own gear, whatever they say."""
+    script = (
+        "import socket,array,sys;s=socket.socket(socket.AF_UNIX,socket.SOCK_SEQPACKET);"
+        "s.connect('/run/geard/join.sock');s.sendmsg([sys.argv[1].encode()],"
+        "[(socket.SOL_SOCKET,socket.SCM_RIGHTS,array.array('i',[0,1,2]).tobytes())]);print(s.recv(99))"
+    )
+    ask = ["python3", "-c", script]
+
+    def call(uid: str, *groups: str, words: str = '{"Command": "hostname"}') -> subprocess.CompletedProcess[str]:
+        to = ["setpriv", f"--reuid={uid}", f"--regid={uid}", *(groups or ("--clear-groups",)), "--"]
+        return piped([*to, *ask, words])
+
+    def piped(words: Sequence[str], given: str = "/dev/null") -> subprocess.CompletedProcess[str]:
+        return web.sh(f"{{ {shlex.join(words)} <{given} | cat; }} 2>&1 | cat", check=False)
+
+    group = web.sh("getent group geard-logins | cut -d: -f3").stdout.strip()
+    assert "Permission denied" in call("65534").stdout
+    uid = web.run(["id", "-u", "ctr-web"]).stdout.strip()
+    assert "Permission denied" in call(uid).stdout, "as the gear's root has it, were the socket in there"
+    member = f"--groups={group}"
+    assert call(uid, member).stdout == "web\nb'0'\n"
+    assert call(uid, member, words='{"Command": "hostname", "Id": "db"}').stdout == "web\nb'0'\n"
+    for other in ("0", "65534", str(int(uid) + 1), "2000000000"):
+        refused = call(other, member)
+        assert refused.stdout.endswith("b'125'\n") and f"uid {other} is no gear's user" in refused.stdout
+    for nonsense in ("", "x", "[]", '{"Command": 7}'):
+        assert call(uid, member, words=nonsense or " ").stdout.endswith("b'125'\n")
+    # files of the host, opened by whoever: no pipe, no terminal
+    as_user = ["setpriv", f"--reuid={uid}", f"--regid={uid}", member, "--"]
+    opened = piped([*as_user, *ask, '{"Command": "cat"}'], "/etc/passwd")
+    assert "root" not in opened.stdout and opened.stdout.endswith("b'125'\n")
+
+
+def test_setup_takes_back_what_sshd_does_not_take(host: Shell, sshd: None) -> None:
+    drop_in = "/etc/ssh/sshd_config.d/10-geard.conf"
+    host.sh("cp /etc/ssh/sshd_config /root/ssh/sshd_config")
+    try:
+        host.sh(f"rm {drop_in}; sed -i '/^Include/d' /etc/ssh/sshd_config")
+        said = host.gear("setup").stdout
+        assert "had no effect and was taken back" in said
+        assert host.sh(f"ls {drop_in}", check=False).returncode != 0
+        host.sh("echo 'NoSuchWord yes' >>/etc/ssh/sshd_config")
+        assert "nothing was added to them" in host.gear("setup").stdout
+    finally:
+        host.sh("cp /root/ssh/sshd_config /etc/ssh/sshd_config")
+    assert "made  logins by SSH" in host.gear("setup").stdout
+
+
+def test_a_login_with_a_long_name(host: Shell, sshd: None) -> None:
+    name = "A.name-that-is_too-long-for-a-login"
+    host.gear("install", TOOLS, name, "--start", "-p", "none")
+    host.gear("keys", name, "--key-file", f"{KEY}.pub")
+    facts = {fact["Label"]: fact["Text"] for fact in host.status(name)["Facts"]}
+    assert ssh(host, "hostname", to=facts["Login"].split()[0]).stdout == f"{name}\n"
