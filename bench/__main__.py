@@ -14,7 +14,8 @@ from lab.machine import LabError
 from bench.findings import Findings
 from bench.judge import Row, judge
 from bench.machine import describe
-from bench.measuring import FULL, HERE, MIDDLE, PARTS, SHORT, SHORT_PARTS, Bench, measure
+from bench.measuring import FULL, MIDDLE, PARTS, SHORT, SHORT_PARTS, measure
+from bench.parts import HERE, Bench
 from bench.performance import render_performance
 from bench.plot import growth, render_plot
 from bench.results import Run, keep_below, render_results, render_table
