@@ -238,7 +238,7 @@ def _plans(found: Findings) -> Iterator[Row]:
             worked = [p50(found.samples[f"{plan_of(count)}again-worked"]) for count in (more, fewer)]
             note = f" ({worked[0]:.0f} ms / {worked[1]:.0f} ms)"
             what = f"plan of {more} gears / of {fewer}, all there: time of the processor"
-            yield _ratio(what, worked[0] / worked[1], most=1.5 * more / fewer, note=note)
+            yield _ratio(what, worked[0] / worked[1], most=2 * more / fewer, note=note)
 
 
 def _relinks(found: Findings) -> Iterator[Row]:
