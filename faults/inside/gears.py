@@ -87,8 +87,9 @@ def next_agent() -> None:
         for service in catalog.doors("services"):
             if service.__name__ == "geard.joining.services":  # which has begun with that
                 continue
-            # One that goes by turns never ends: its first is enough.
-            seconds = 0.3 if hasattr(service, "TURN_SECONDS") else None
+            # One that goes by turns, or waits for what ends, never ends itself: its first moment is enough.
+            endless = hasattr(service, "TURN_SECONDS") or service.__name__ == "geard.callbacks.services"
+            seconds = 0.3 if endless else None
             with suppress(TimeoutError):
                 await asyncio.wait_for(service.serve(host, dispatcher), seconds)
         await dispatcher.drain()
