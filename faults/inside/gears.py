@@ -87,9 +87,8 @@ def next_agent() -> None:
         for service in catalog.doors("services"):
             if service.__name__ == "geard.joining.services":  # which has begun with that
                 continue
-            # One that goes by turns, or waits for what ends, never ends itself: its first moment is enough.
-            endless = hasattr(service, "TURN_SECONDS") or service.__name__ == "geard.callbacks.services"
-            seconds = 0.3 if endless else None
+            # What was owed is paid to the end; the others go on as long as an agent does: a moment is enough.
+            seconds = None if service.__name__ == "geard.containers.services" else 0.3
             with suppress(TimeoutError):
                 await asyncio.wait_for(service.serve(host, dispatcher), seconds)
         await dispatcher.drain()
