@@ -13,7 +13,7 @@ from geard.containers.folders import Folders, unit_name
 from geard.containers.units import gear_of
 from geard.dispatch.work import Work
 from geard.events.entries import ASKED, note
-from geard.failures import Conflict, Failure, TimedOut, Unavailable
+from geard.failures import Conflict, Failure, NotFound, TimedOut, Unavailable
 from geard.host.storage import locked, read_text
 from geard.images.names import check_image
 from geard.images.pulling import bring, bring_pinned
@@ -55,7 +55,11 @@ async def complete(work: Work, id: str, *, renew: bool = False) -> Definition | 
                     host, engine, definition.image, definition.image_id, definition.digest, say, request=work.id
                 )
             else:
-                image = await bring(host, engine, check_image(definition.image), say, request=work.id)
+                try:
+                    image = await bring(host, engine, check_image(definition.image), say, request=work.id)
+                except NotFound as failure:
+                    hint = f"check the name and the tag; then gear update {id} --image IMAGE"
+                    raise NotFound(failure.message, hint=hint) from None
         done = await work.on_disk(installing.complete, host, id, definition.version, image, work.facets, work.id)
         if done is not None:
             if done.version != definition.version:
