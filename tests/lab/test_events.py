@@ -208,7 +208,7 @@ def test_a_thousand_followers_hold_up_no_install(host: Shell) -> None:
     host.gear("install", APP, "web", "--start", "--", "sh", "-c", "while sleep 0.2; do echo line; done")
     host.agent("GET", "/version")
     figures = json.loads(
-        host.run(["python3", "-c", THOUSAND, "900", "/container/web/log?follow=true&lines=1"], seconds=200).stdout
+        host.run(["python3", "-c", THOUSAND, "1000", "/container/web/log?follow=true&lines=1"], seconds=200).stdout
     )
     print(figures)
     assert figures["after"]["threads"] < 32
