@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from collections.abc import Generator
 from pathlib import Path
 from unittest import mock
 
 import pytest
-from tests.fakes.terminal import Terminal
+from tests.fakes.terminal import Terminal, agent, terminal
 
 from geard.accounts import facet, local_users, records
 from geard.accounts.unit_hooks import accounts
@@ -179,3 +180,18 @@ def test_nsswitch() -> None:
     assert with_records("passwd: files [NOTFOUND=return] ldap # x\n") == (
         "passwd: files systemd [NOTFOUND=return] ldap # x\ngroup: files systemd\nshadow: files systemd\n"
     )
+
+
+def test_the_next_agent_makes_what_a_killed_install_did_not(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    with terminal(tmp_path, "local") as gear:
+        gear.ok("install", "geard/sample", "web")
+        gear.ok("install", "geard/sample", "all", "--simple")
+        before = {name: (folder(gear) / name).read_text() for name in names(gear)}
+        for name in before:
+            (folder(gear) / name).unlink()
+        with agent(gear.host, tmp_path):
+            end = time.monotonic() + 10
+            while set(names(gear)) != set(before) and time.monotonic() < end:
+                time.sleep(0.02)
+        assert {name: (folder(gear) / name).read_text() for name in names(gear)} == before
