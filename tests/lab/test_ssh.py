@@ -39,7 +39,7 @@ def sshd(h1: Shell) -> Generator[None]:
         check=False,
     )
     h1.run(["systemctl", "restart", "ssh.service"])
-    assert "ok  logins by SSH" in h1.gear("setup").stdout
+    assert "  logins by SSH: /etc/ssh/sshd_config.d/10-geard.conf\n" in h1.gear("setup").stdout
     yield
     h1.sh(f"rm -f {PATIENT}; systemctl stop ssh.service")
 
@@ -286,6 +286,16 @@ def test_setup_takes_back_what_sshd_does_not_take(host: Shell, sshd: None) -> No
     finally:
         host.sh("cp /root/ssh/sshd_config /etc/ssh/sshd_config")
     assert "made  logins by SSH" in host.gear("setup").stdout
+
+
+def test_setup_needs_no_key_of_the_host(host: Shell, sshd: None) -> None:
+    """A new machine makes its keys when sshd first starts, which may be later."""
+    host.sh("mkdir /root/ssh/kept; mv /etc/ssh/ssh_host_* /root/ssh/kept; rm /etc/ssh/sshd_config.d/10-geard.conf")
+    try:
+        assert "made  logins by SSH" in host.gear("setup").stdout
+        assert host.sh("ls /etc/ssh/ssh_host_*", check=False).returncode != 0
+    finally:
+        host.sh("mv /root/ssh/kept/* /etc/ssh; rmdir /root/ssh/kept; systemctl restart ssh.service")
 
 
 def test_a_login_with_a_long_name(host: Shell, sshd: None) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import grp
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from geard.dispatch.work import Work
 from geard.doctor.requests import Finding
@@ -47,21 +49,26 @@ async def doors(work: Work) -> list[Finding]:
     if not os.path.exists(SSHD):
         remedy = "apt install openssh-server; gear setup"
         return [Finding(what=_WHAT, state="advice", detail="there is no sshd", remedy=remedy)]
-    if not await _good():
+    with TemporaryDirectory(prefix="geard-") as folder:
+        return [await _told(work, await _checker(folder))]
+
+
+async def _told(work: Work, sshd: Sequence[str]) -> Finding:
+    if not await _good(sshd):
         remedy = "sshd -t says what; then gear setup"
         detail = "sshd refuses its own settings as they are: nothing was added to them"
-        return [Finding(what=_WHAT, state="advice", detail=detail, remedy=remedy)]
+        return Finding(what=_WHAT, state="advice", detail=detail, remedy=remedy)
     before = read_text(DROP_IN)
-    if before == TEXT and await _heeded():
-        return [Finding(what=_WHAT, state="ok", detail=str(DROP_IN))]
+    if before == TEXT and await _heeded(sshd):
+        return Finding(what=_WHAT, state="ok", detail=str(DROP_IN))
     await work.on_disk(_write, TEXT)
-    if not await _good() or not await _heeded():
+    if not await _good(sshd) or not await _heeded(sshd):
         await work.on_disk(_write, before)
         detail = f"{DROP_IN} was written, had no effect and was taken back"
         remedy = "Include /etc/ssh/sshd_config.d/*.conf at the top of /etc/ssh/sshd_config, then gear setup"
-        return [Finding(what=_WHAT, state="advice", detail=detail, remedy=remedy)]
+        return Finding(what=_WHAT, state="advice", detail=detail, remedy=remedy)
     await _reload(work)
-    return [Finding(what=_WHAT, state="made", detail=str(DROP_IN))]
+    return Finding(what=_WHAT, state="made", detail=str(DROP_IN))
 
 
 def _open_store(paths: Paths) -> None:
@@ -74,14 +81,22 @@ def _open_store(paths: Paths) -> None:
             os.chown(folder, 0, grp.getgrnam(ASKS_AS).gr_gid)
 
 
-async def _good() -> bool:
+async def _checker(folder: str) -> list[str]:
+    """sshd, as it can be asked about its settings: with a key of its own where the host has none yet."""
     os.makedirs("/run/sshd", mode=0o755, exist_ok=True)  # else made by its service, and -t asks for it
-    return (await run([SSHD, "-t"], check=False)).status == 0
+    if "no hostkeys" not in (await run([SSHD, "-t"], check=False)).errors:
+        return [SSHD]
+    await run(["/usr/bin/ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", f"{folder}/key"])
+    return [SSHD, "-h", f"{folder}/key"]
 
 
-async def _heeded() -> bool:
+async def _good(sshd: Sequence[str]) -> bool:
+    return (await run([*sshd, "-t"], check=False)).status == 0
+
+
+async def _heeded(sshd: Sequence[str]) -> bool:
     """Whether sshd would do so for a gear's user, after all else that it was told."""
-    asked = await run([SSHD, "-T", "-C", "user=ctr-web,host=h,addr=192.0.2.1"], check=False)
+    asked = await run([*sshd, "-T", "-C", "user=ctr-web,host=h,addr=192.0.2.1"], check=False)
     return f"forcecommand {JOIN}\n" in asked.output
 
 
