@@ -15,6 +15,7 @@ from geard.containers.definition import Definition
 from geard.containers.folders import Folders, unit_name
 from geard.containers.history import history
 from geard.containers.host_files import trouble
+from geard.containers.limits import check_swap
 from geard.containers.requests import (
     Accepted,
     CompleteContainer,
@@ -157,6 +158,7 @@ async def preview_install(request: PreviewInstall, work: Work) -> Preview:
 def _check(wish: Wish, work: Work) -> None:
     allowed = work.host.settings.section(Allowances)
     check_wish(wish, work.asker, allowed)
+    check_swap(decide(wish, work.host.settings).limits, counted=work.host.groups.counts_swap)
     engine, default = work.host.engine_named(wish.engine), work.host.engine
     if not (engine.maps_users or engine is default or allowed.simple or work.asker.may("admin")):
         raise Denied(

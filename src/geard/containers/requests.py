@@ -38,8 +38,11 @@ class Limits(Word):
 
     memory: int | None = None
     """bytes"""
+    memory_swap: int | None = None
+    """bytes of memory and swap together; nothing said: twice the memory"""
     cpus: float | None = None
     pids: int | None = None
+    """processes and threads"""
 
 
 class InstalledContainer(Answer):

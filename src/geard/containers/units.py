@@ -46,6 +46,7 @@ def run_spec(definition: Definition, folders: Folders, facets: Sequence[AnyFacet
         network=Network(NETWORK, definition.ipv4, definition.ipv6, definition.mac),
         uid_base=definition.uid,
         memory=limits.memory or 0,
+        memory_swap=-1 if limits.memory and limits.memory_swap == 0 else limits.memory_swap or 0,
         cpus=limits.cpus or 0,
         pids=limits.pids or 0,
         stop_seconds=definition.stop_timeout,

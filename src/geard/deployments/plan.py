@@ -295,7 +295,10 @@ def _room(found: Deployed | None) -> Room:
 
 
 def _memory(container: Container) -> int | None:
-    said = container.limits.memory
+    return _size(container.limits.memory)
+
+
+def _size(said: int | str | None) -> int | None:
     return parse_size(said) if isinstance(said, str) else said
 
 
@@ -429,7 +432,12 @@ def install_of(
         parts.append(EnvironmentPart(value=Environment(id=id, variables=given)))
     if container.secrets:
         parts.append(SecretsPart(value=container.secrets))
-    limits = Limits(memory=_memory(container), cpus=container.limits.cpus, pids=container.limits.pids)
+    limits = Limits(
+        memory=_memory(container),
+        memory_swap=_size(container.limits.memory_swap),
+        cpus=container.limits.cpus,
+        pids=container.limits.pids,
+    )
     wish = InstallContainer(
         id=id,
         image=container.image,

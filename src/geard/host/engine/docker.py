@@ -29,6 +29,7 @@ SOCKET = "/run/docker.sock"
 HOOK = "/usr/lib/geard/gear-docker"
 STORE = Path("/var/lib/docker/image/overlay2")
 ANSWER_SECONDS = 60
+MOST = (1 << 62) - 4_096
 
 
 class Docker:
@@ -79,6 +80,8 @@ class Docker:
                 words += ["--ip6", spec.network.ipv6]
         if spec.memory:
             words += ["--memory", str(spec.memory)]
+        if spec.memory and spec.memory_swap:
+            words += ["--memory-swap", str(spec.memory_swap)]
         if spec.cpus:
             words += ["--cpus", f"{spec.cpus:g}"]
         if spec.pids:
@@ -106,6 +109,21 @@ class Docker:
             f"ExecStop={HOOK} stop %N",
             "ExecStopPost=/usr/lib/geard/gear-record %N",
         ]
+
+    async def note_limits(self, container: str, spec: RunSpec) -> None:
+        """With its systemd driver the limits are properties of a scope, which systemd sets again when it reads its
+        units anew. What is to have no limit gets the most there is: 0 and -1 say nothing here.
+        """
+        here = os.cpu_count() or 1
+        limits = {
+            "Memory": spec.memory or MOST,
+            "MemorySwap": (spec.memory_swap or 2 * spec.memory)
+            if spec.memory and spec.memory_swap >= 0
+            else 2 * MOST,
+            "NanoCpus": int(min(spec.cpus or here, here) * 1e9),
+            "PidsLimit": spec.pids or -1,
+        }
+        await _ask(f"/containers/{quote(container)}/update", limits)
 
     def exec_argv(self, spec: ExecSpec) -> list[str]:
         facts: dict[str, object] = {
@@ -186,8 +204,9 @@ class Docker:
         ]
 
 
-async def _ask(path: str) -> dict[str, Any] | None:
-    """What the engine's API has at `path`; None where it has nothing. Raises Unavailable.
+async def _ask(path: str, told: Mapping[str, object] | None = None) -> dict[str, Any] | None:
+    """What the engine's API has at `path`, or says when it is `told` something there; None where it has nothing.
+    Raises Unavailable.
 
     Version 1.0 of HTTP, so that an answer ends with the connection.
     """
@@ -195,7 +214,10 @@ async def _ask(path: str) -> dict[str, Any] | None:
         async with asyncio.timeout(ANSWER_SECONDS):
             reader, writer = await asyncio.open_unix_connection(SOCKET)
             try:
-                writer.write(f"GET {path} HTTP/1.0\r\nHost: docker\r\n\r\n".encode())
+                body = json.dumps(told).encode() if told is not None else b""
+                more = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n" if body else ""
+                request = f"{'POST' if body else 'GET'} {path} HTTP/1.0\r\nHost: docker\r\n{more}\r\n"
+                writer.write(request.encode() + body)
                 head, _, body = (await reader.read()).partition(b"\r\n\r\n")
             finally:
                 writer.close()
