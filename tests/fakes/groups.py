@@ -32,7 +32,7 @@ class FakeGroup:
         (root / "sys/fs/cgroup/cgroup.controllers").write_text("cpu io memory pids\n")
         (root / f"proc/{pid}").mkdir(parents=True, exist_ok=True)
         (root / f"proc/{pid}/cgroup").write_text(f"0::/{place}\n")
-        for name in ("memory.max", "memory.swap.max", "cpu.max", "pids.max"):
+        for name in ("memory.max", "memory.swap.max", "cpu.max", "pids.max", "io.max"):
             self[name] = ""
         found = host.groups.of_container(pid, container)
         assert found is not None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from geard.host.control_groups import Bounds, ControlGroups
+from geard.host.control_groups import Bounds, ControlGroups, disk_of
 
 CONTAINER = "b9ca0ed6566238dee0fa5e3c696a0e056a263bd025715dddb86f45645aeb2767"
 PLACE = f"container.slice/container-small.slice/ctr-web.service/libpod-payload-{CONTAINER}"
@@ -24,6 +25,9 @@ VERSION_1 = {
     f"cpuacct/{PLACE}/cpuacct.usage": "2500000000\n",
     f"pids/{PLACE}/pids.current": "7\n",
     f"pids/{PLACE}/pids.max": "1024\n",
+    f"blkio/{PLACE}/blkio.throttle.read_bps_device": "254:0 2000000\n",
+    f"blkio/{PLACE}/blkio.throttle.write_bps_device": "",
+    "blkio/blkio.throttle.io_service_bytes": "Total 0\n",
     f"blkio/{PLACE}/blkio.throttle.io_service_bytes_recursive": "254:0 Read 1000\n254:0 Write 20\n"
     "254:0 Sync 1020\n254:16 Read 500\nTotal 1520\n",
 }
@@ -39,6 +43,7 @@ VERSION_2 = {
     f"{PLACE}/cpu.stat": "usage_usec 2500000\nuser_usec 1\n",
     f"{PLACE}/pids.current": "7\n",
     f"{PLACE}/pids.max": "1024\n",
+    f"{PLACE}/io.max": "254:0 rbps=2000000 wbps=max riops=max wiops=max\n",
     f"{PLACE}/io.stat": "254:0 rbytes=1000 wbytes=20 rios=1 wios=1 dbytes=0 dios=0\n254:16 rbytes=500 wbytes=0\n",
 }
 WHERE = {
@@ -73,10 +78,37 @@ def test_what_a_container_uses_and_may_use(root: Path, version: int) -> None:
     group = groups.of_container(42, CONTAINER)
     assert group is not None
     use = group.use()
-    assert use.bounds == Bounds(512 * MIB, 1024 * MIB, 0.5, 1024)
+    assert use.bounds == Bounds(512 * MIB, 1024 * MIB, 0.5, 1024, io_read=2_000_000)
     assert (use.memory, use.held, use.swap, use.pids) == (90 * MIB, 70 * MIB, 30 * MIB, 7)
     assert (use.cpu_seconds, use.read, use.written) == (2.5, 1500, 20)
     assert groups.traffic(42) == (1056, 876)
+
+
+def test_reading_and_writing(root: Path, version: int) -> None:
+    groups = ControlGroups(root)
+    assert groups.bounds_io
+    group = groups.of_container(42, CONTAINER)
+    assert group is not None
+    for path in [*root.rglob("*.max"), *root.rglob("*bps_device"), *root.rglob("*limit_in_bytes")]:
+        path.write_text("")
+    group.bound(Bounds(io_read=1_000_000, io_write=3_000_000, disk="254:0"))
+    assert (group.bounds().io_read, group.bounds().io_write) == (1_000_000, 3_000_000)
+    group.bound(Bounds())
+    assert group.bounds().io_read == 1_000_000, "nothing was said of the disk"
+
+
+def test_which_disk_a_folder_is_on(tmp_path: Path) -> None:
+    number = tmp_path.stat().st_dev
+    place = f"sys/dev/block/{os.major(number)}:{os.minor(number)}"
+    root, disk = tmp_path / "machine", tmp_path / "machine/sys/devices/sda"
+    (disk / "sda1").mkdir(parents=True)
+    (disk / "dev").write_text("8:0\n")
+    (root / "sys/dev/block").mkdir(parents=True)
+    (root / place).symlink_to(disk / "sda1")
+    assert disk_of(tmp_path, root) == place.rpartition("/")[2]
+    (disk / "sda1/partition").write_text("1\n")
+    assert disk_of(tmp_path, root) == "8:0", "the kernel bounds whole disks"
+    assert disk_of("/proc") == "", "no disk at all"
 
 
 def test_another_process_of_that_number_is_no_container(root: Path) -> None:
@@ -101,7 +133,7 @@ def test_what_is_set_is_in_force(root: Path, wanted: Bounds) -> None:
     assert group is not None
     for path in root.rglob("*.max"):
         path.write_text("")  # so that what is written stands alone, as in the kernel
-    for path in root.rglob("*limit_in_bytes"):
+    for path in [*root.rglob("*limit_in_bytes"), *root.rglob("*bps_device")]:
         path.write_text("")
     for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us"):
         for path in root.rglob(name):

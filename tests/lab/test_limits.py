@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -135,8 +136,9 @@ def test_slices_bound_the_sums_and_are_an_admins(host: Shell) -> None:
         host.sh(f"sed -i 's/^MemoryMax=.*/MemoryMax=300M/' {path}; systemctl daemon-reload")
         host.gear("setup")
         assert bound("container-small") == 300 * MIB, "setup leaves what an admin wrote"
+        host.gear("restart", "web")
         rows = {row.get("Slice"): row for row in top(host)}
-        assert rows["container-small"]["MemoryLimit"] == 300 * MIB, "and it holds the gears that run"
+        assert rows["container-small"]["MemoryLimit"] == 300 * MIB, "in force since a gear in it was started"
     finally:
         host.run(["tee", path], stdin=kept)
         host.run(["systemctl", "daemon-reload"])
@@ -158,3 +160,32 @@ def test_no_swap_where_that_is_asked(host: Shell) -> None:
     assert "In force" not in facts(host, "web")
     refused = host.gear("limit", "web", "--memory", "120m", check=False)
     assert refused.returncode == 64 and "less than the memory alone" in refused.stderr
+
+
+@BOTH
+def test_reading_from_the_disk_is_bounded(host: Shell) -> None:
+    writing = host.gear("install", TOOLS, "web", "--io-write", "1m", check=False)
+    if host.engine == "docker":
+        reading = host.gear("install", TOOLS, "web", "--io-read", "1m", check=False)
+        assert (reading.returncode, writing.returncode) == (64, 64) and "passed over" in reading.stderr
+        return
+    if host.sh("[ -e /sys/fs/cgroup/cgroup.controllers ]", check=False).returncode != 0:
+        assert writing.returncode == 64 and "version 1 do not see" in writing.stderr
+    # A file of the host's, and none of it in memory.
+    path = "/var/lib/containers/proof-of-reading"
+    forget = f"dd of={path} oflag=nocache conv=notrunc,fdatasync count=0 status=none"
+    host.sh(f"head -c 2m /dev/urandom >{path}; sync; {forget}")
+    try:
+        host.gear("install", TOOLS, "web", "--start", "--io-read", "256k", "-v", f"{path}:/file:ro")
+        assert "io-read 256K/s" in facts(host, "web")["Limits"] and "In force" not in facts(host, "web")
+        begin = time.monotonic()
+        host.inside("web", "cat", "/file")
+        assert time.monotonic() - begin > 4, "2 MiB at 256 KiB a second take 8 s"
+        host.gear("limit", "web", "--io-read", "0")
+        assert "In force" not in facts(host, "web")
+        host.sh(forget)
+        assert (
+            host.run(["podman", "exec", "ctr-web", "wc", "-c", "/file"], seconds=60).stdout.split()[0] == "2097152"
+        )
+    finally:
+        host.run(["rm", path])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from unittest.mock import Mock
 
 import pytest
 from tests.fakes.groups import FakeGroup, counts_swap
@@ -10,6 +11,7 @@ from tests.fakes.terminal import Terminal
 
 from geard.containers import versions
 from geard.containers.folders import Folders
+from geard.host import control_groups
 
 MIB = 1 << 20
 
@@ -92,6 +94,7 @@ def test_one_that_does_not_run_has_them_at_its_start(gear: Terminal) -> None:
         (["--cpus", "-1"], "-1 CPUs"),
         (["--cpus", "nan"], "nan CPUs"),
         (["--pids", "-2"], "-2 processes"),
+        (["--io-read", "1k"], "1024 bytes read a second"),
         (["--memory-swap", "100m"], "less than the memory alone, 512M"),
         (["--memory", "0", "--memory-swap", "100m"], "no limit of memory"),
     ],
@@ -112,6 +115,28 @@ def test_swap(gear: Terminal) -> None:
     gear.ok("limit", "web", "--memory-swap", "150m")
     assert group["memory.swap.max"] == str(50 * MIB)
     assert "memory 100M, memory-swap 150M" in gear.ok("status", "web")
+
+
+def test_reading_and_writing(gear: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk_of = Mock(return_value="254:0")  # whatever tests' files are on
+    monkeypatch.setattr(control_groups, "disk_of", disk_of)
+    group = started(gear)
+    gear.ok("limit", "web", "--io-read", "1m", "--io-write", "2m")
+    assert group["io.max"] == f"254:0 rbps={MIB} wbps={2 * MIB}"
+    status = gear.ok("status", "web")
+    assert "pids 1024, io-read 1M/s, io-write 2M/s; slice" in status and "In force" not in status
+    assert f'GEAR_IO="{MIB} {2 * MIB}"' in gear.ok("cat", "web")
+    gear.ok("limit", "web", "--io-read", "0")
+    assert group["io.max"] == f"254:0 rbps=max wbps={2 * MIB}"
+    disk_of.return_value = ""
+    refused = gear("limit", "web", "--io-read", "1m")
+    assert refused.code == 64 and "is on no disk" in refused.err
+
+
+def test_what_control_groups_of_version_1_do_not_see_is_refused(gear: Terminal) -> None:
+    gear.ok("install", "geard/sample", "web")  # a machine without a file of version 2
+    refused = gear("limit", "web", "--io-write", "1m")
+    assert refused.code == 64 and "version 1 do not see" in refused.err
 
 
 def test_swap_that_the_kernel_does_not_count_is_refused(gear: Terminal) -> None:

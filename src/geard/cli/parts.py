@@ -31,6 +31,8 @@ LIMIT_OPTIONS = (
     ),
     click.option("--cpus", type=float, default=None, metavar="N", help="Such as 0.5."),
     click.option("--pids", type=int, default=None, metavar="N", help="How many processes and threads."),
+    click.option("--io-read", default="", metavar="SIZE", help="Bytes a second from the disk; 0 for no limit."),
+    click.option("--io-write", default="", metavar="SIZE", help="Bytes a second to the disk, with cgroups v2."),
 )
 """what a gear may use, as `parse_limits` of containers reads it"""
 

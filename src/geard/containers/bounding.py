@@ -13,24 +13,44 @@ import msgspec
 
 from geard.containers import installing, versions
 from geard.containers.folders import Folders
+from geard.containers.limits import check_machine
 from geard.containers.requests import Limits
 from geard.containers.sizes import show_size
 from geard.facet import AnyFacet
 from geard.failures import PreconditionFailed, Unavailable
 from geard.host import Host
 from geard.host.control_groups import Bounds, Group, Use
+from geard.host.engine import Engine
 from geard.host.storage import locked, read_text
 
 PAGE = 4_096
 _CONTRADICTS = (errno.EBUSY, errno.EINVAL)
 
 
-def bounds(limits: Limits) -> Bounds:
+def check_host(host: Host, engine: Engine, limits: Limits) -> None:
+    """Raises Invalid for limits to which this machine's kernel holds nobody, or that the engine does not take."""
+    groups = host.groups
+    write = (
+        "control groups of version 1 do not see what goes through the page cache" if groups.version == 1 else ""
+    )
+    if not engine.bounds_io:
+        no_io = f"on {engine.name} it was seen to be passed over"
+    elif not groups.bounds_io:
+        no_io = "its kernel has no control group for that"
+    elif not groups.disk_of(host.paths.base):
+        no_io = f"{host.paths.base} is on no disk that it could tell by"
+    else:
+        no_io = ""
+    check_machine(limits, swap=groups.counts_swap, no_read=no_io, no_write=write or no_io)
+
+
+def bounds(limits: Limits, disk: str = "") -> Bounds:
     """What the kernel is to hold a gear to. Swap of which nothing is said is as much as memory: so do engines."""
     memory, together = limits.memory or 0, limits.memory_swap
     if memory and together is None:
         together = 2 * memory
-    return Bounds(memory, together or 0, limits.cpus or 0, limits.pids or 0)
+    io = (limits.io_read or 0, limits.io_write or 0, disk)
+    return Bounds(memory, together or 0, limits.cpus or 0, limits.pids or 0, *io)
 
 
 def process_of(folders: Folders) -> tuple[int, str]:
@@ -85,7 +105,7 @@ def hold(host: Host, id: str, facets: Sequence[AnyFacet]) -> bool:
         if now is None or group is None:
             return False
         try:
-            group.bound(bounds(now.limits))
+            group.bound(bounds(now.limits, host.groups.disk_of(host.paths.base)))
         except FileNotFoundError:
             return False
         except OSError as error:
@@ -113,6 +133,8 @@ def differences(in_force: Bounds, limits: Limits, *, swap: bool) -> list[str]:
         ("memory and swap", in_force.memory_swap, wanted.memory_swap, size, PAGE),
         ("cpus", in_force.cpus, wanted.cpus, "{:g}".format, 0.001),
         ("pids", in_force.pids, wanted.pids, "{:g}".format, 1),
+        ("io-read", in_force.io_read, wanted.io_read, size, 1),
+        ("io-write", in_force.io_write, wanted.io_write, size, 1),
     ]
     return [
         f"{name} {show(now) if now else 'without limit'}, not {show(then) if then else 'without limit'}"

@@ -39,7 +39,7 @@ def decide(wish: Wish, settings: Settings) -> Decided:
     def origin(name: str, asked: bool) -> str:
         return ASKED if asked else settings.origin(ContainerSettings, name)
 
-    settled = {"memory": slices_own, "memory-swap": "twice the memory"}
+    settled = {"memory": slices_own, "memory-swap": "twice the memory", "io-read": "none", "io-write": "none"}
     origins = {
         name: settled.get(name) or settings.origin(ContainerSettings, name)
         if getattr(limits, field) is None

@@ -115,9 +115,8 @@ def _in_force(host: Host, definition: Definition, folders: Folders) -> Iterator[
 
 
 def _limits(definition: Definition) -> str:
-    limits = shown(definition.limits)
-    if not limits["memory-swap"]:
-        del limits["memory-swap"]
+    said_always = ("memory", "cpus", "pids")
+    limits = {name: text for name, text in shown(definition.limits).items() if text or name in said_always}
     words = [f"{name} {text or 'as the slice has it'}" for name, text in limits.items()]
     return ", ".join(words) + f"; slice {definition.slice}"
 

@@ -27,6 +27,11 @@ class Bounds:
     """bytes of memory and swap together"""
     cpus: float = 0
     pids: int = 0
+    io_read: int = 0
+    io_write: int = 0
+    """bytes a second from and to one disk"""
+    disk: str = ""
+    """which, as 254:0; empty: nothing is said of reading and writing"""
 
 
 @dataclass(frozen=True)
@@ -102,11 +107,17 @@ class Group:
     def bounds(self) -> Bounds:
         if self.version == 2:
             memory = _limit(self._text("memory", "memory.max"))
+            io = self._text("blkio", "io.max")
+            read, write = re.findall(r"\brbps=(\d+)", io), re.findall(r"\bwbps=(\d+)", io)
             swap = self._text("memory", "memory.swap.max").strip()
             quota, _, period = self._text("cpu", "cpu.max").strip().partition(" ")
             together = memory + int(swap) if memory and swap.isdigit() else 0
         else:
             memory = _limit(self._text("memory", "memory.limit_in_bytes"))
+            read, write = (
+                re.findall(r" (\d+)$", self._text("blkio", f"blkio.throttle.{way}_bps_device"), re.MULTILINE)
+                for way in ("read", "write")
+            )
             together = _limit(self._text("memory", "memory.memsw.limit_in_bytes"))
             quota = self._text("cpu", "cpu.cfs_quota_us").strip()
             period = self._text("cpu", "cpu.cfs_period_us").strip()
@@ -115,11 +126,19 @@ class Group:
             memory_swap=together,
             cpus=int(quota) / int(period) if quota.isdigit() and period.isdigit() else 0,
             pids=_limit(self._text("pids", "pids.max")),
+            io_read=max(map(int, read), default=0),
+            io_write=max(map(int, write), default=0),
         )
 
     def bound(self, wanted: Bounds) -> None:
         """Have these hold from now on. Raises OSError; EBUSY where version 1 cannot bring memory below a limit."""
         self._write("pids", "pids.max", str(wanted.pids or "max"))
+        if wanted.disk and self.version == 2:
+            io = f"{wanted.disk} rbps={wanted.io_read or 'max'} wbps={wanted.io_write or 'max'}"
+            self._write("blkio", "io.max", io, optional=True)
+        elif wanted.disk:
+            for way, size in (("read", wanted.io_read), ("write", wanted.io_write)):
+                self._write("blkio", f"blkio.throttle.{way}_bps_device", f"{wanted.disk} {size}", optional=True)
         if self.version == 2:
             extra = max(0, wanted.memory_swap - wanted.memory) if wanted.memory and wanted.memory_swap else 0
             self._write("cpu", "cpu.max", f"{int(wanted.cpus * PERIOD) or 'max'} {PERIOD}")
@@ -152,7 +171,7 @@ class Group:
     def _write(self, controller: str, name: str, text: str, *, optional: bool = False) -> None:
         path = self.file(controller, name)
         try:
-            fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+            fd = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
         except FileNotFoundError:
             if optional:
                 return
@@ -165,6 +184,7 @@ class Group:
 
 class ControlGroups:
     def __init__(self, root: Path = Path("/")) -> None:
+        self._root = root
         self._tree = root / "sys/fs/cgroup"
         self._proc = root / "proc"
 
@@ -178,6 +198,15 @@ class ControlGroups:
         if self.version == 1:
             return (self._tree / "memory/memory.memsw.usage_in_bytes").exists()
         return any(self._tree.glob("*/memory.swap.max"))
+
+    @property
+    def bounds_io(self) -> bool:
+        if self.version == 1:
+            return (self._tree / "blkio/blkio.throttle.io_service_bytes").exists()
+        return "io" in (self._tree / "cgroup.controllers").read_text(encoding="ascii").split()
+
+    def disk_of(self, folder: Path) -> str:
+        return disk_of(folder, self._root)
 
     def of_container(self, pid: int, container: str) -> Group | None:
         """The group of an engine's container, by one of its processes; None where that is no process of it (any
@@ -218,6 +247,17 @@ class ControlGroups:
         rows = [line.split(":", 1) for line in text.splitlines()[2:]]
         counts = [figures.split() for name, figures in rows if name.strip() != "lo"]
         return sum(int(c[0]) for c in counts), sum(int(c[8]) for c in counts)
+
+
+def disk_of(folder: Path | str, root: Path = Path("/")) -> str:
+    """The whole disk that a folder is on, as 254:0; empty where that is none (btrfs and ZFS do not say)."""
+    number = os.stat(folder).st_dev
+    if not os.major(number):
+        return ""
+    device = root / f"sys/dev/block/{os.major(number)}:{os.minor(number)}"
+    if (device / "partition").exists():
+        return (device / "../dev").resolve().read_text(encoding="ascii").strip()
+    return f"{os.major(number)}:{os.minor(number)}"
 
 
 def _limit(text: str) -> int:

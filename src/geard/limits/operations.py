@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from geard.containers import bounding, hooks, installing, lifecycle, listing, versions
 from geard.containers.folders import Folders, engine_name, unit_name
-from geard.containers.limits import NAMES, check_limits, check_swap, check_together, merged, shown
+from geard.containers.limits import NAMES, check_limits, check_together, merged, shown
 from geard.containers.requests import Accepted, Limits
 from geard.containers.slices import SLICES
 from geard.containers.units import run_spec
@@ -41,7 +41,7 @@ async def limit_container(request: LimitContainer, work: Work) -> LimitedContain
     folders = Folders.of(host.paths, id)
     now = await work.on_disk(versions.require, folders)
     wanted = check_together(merged(said, now.limits))
-    check_swap(said, counted=host.groups.counts_swap)
+    bounding.check_host(host, host.engine_named(now.engine), said)
     await work.on_disk(bounding.check_use, host, folders, said, wanted)
     settled = await work.on_disk(installing.relimit, host, id, work.id, work.asker.name, work.facets, said)
     found = settled.definition

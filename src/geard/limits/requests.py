@@ -49,6 +49,10 @@ class LimitContainer(Request[LimitedContainer]):
     cpus: float | None = None
     pids: int | None = None
     """processes and threads"""
+    io_read: int | None = None
+    """bytes a second from the disk that /var/lib/containers is on"""
+    io_write: int | None = None
+    """bytes a second to it; only with control groups of version 2"""
 
 
 class HoldContainer(Request[Accepted]):

@@ -105,6 +105,8 @@ class Engine(Protocol):
     """the interface of its network for gears: two engines cannot share one"""
     maps_users: bool
     """whether a gear can have a range of the host's ids to itself"""
+    bounds_io: bool
+    """whether it takes limits of reading and writing"""
 
     async def image(self, reference: str) -> Image | None:
         """The image of that name or id, if it is here; a name without a registry finds local ones first."""

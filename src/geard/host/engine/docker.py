@@ -37,6 +37,7 @@ class Docker:
     remedy = "apt install docker.io docker-cli; systemctl start docker"
     bridge = "geard1"
     maps_users = False
+    bounds_io = False  # 26.1 takes --device-read-bps, says nothing, and has none on record (cgroups v1)
 
     def __init__(self) -> None:
         self._images: dict[str, Image] = {}

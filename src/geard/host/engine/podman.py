@@ -38,6 +38,7 @@ class Podman:
     remedy = "apt install podman"
     bridge = "geard0"
     maps_users = True
+    bounds_io = True
 
     def __init__(self) -> None:
         self._images: dict[str, Image] = {}
