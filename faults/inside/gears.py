@@ -87,8 +87,8 @@ def next_agent() -> None:
         for service in catalog.doors("services"):
             if service.__name__ == "geard.joining.services":  # which has begun with that
                 continue
-            # One that goes by turns never ends: its first is enough.
-            seconds = 0.3 if hasattr(service, "TURN_SECONDS") else None
+            # What was owed is paid to the end; the others go on as long as an agent does: a moment is enough.
+            seconds = None if service.__name__ == "geard.containers.services" else 0.3
             with suppress(TimeoutError):
                 await asyncio.wait_for(service.serve(host, dispatcher), seconds)
         await dispatcher.drain()
