@@ -17,7 +17,9 @@ SYSTEMD = Path("/etc/systemd/system")
 WANTS = SYSTEMD / "container-active.target.wants"
 FOLDERS = tuple(BASE / name for name in ("units", "env", "data", "ports", "slots"))
 STATE = Path("/run/geard/gears")
-COUNTED = tuple(map(str, (*FOLDERS, SYSTEMD, STATE)))
+LED = Path("/run/geard/ports")
+"""where ports that were changed while their gear runs lead"""
+COUNTED = tuple(map(str, (*FOLDERS, SYSTEMD, STATE, LED)))
 
 Tree = dict[str, str]
 
@@ -197,6 +199,12 @@ def _left_over(held: dict[str, set[str]]) -> Iterator[str]:
     for folder in BASE.glob("units/*/*/"):
         if str(folder.parent / f"ctr-{folder.name}.service") not in held:
             yield f"{folder} was left of a gear that is not there"
+
+
+def ports_of(id: str) -> dict[int, int]:
+    """Port of the host by port of the gear, as its definition has them."""
+    facts = facts_of((BASE / "units" / id[:2] / f"ctr-{id}.run").read_text())
+    return {pair["Internal"]: pair["External"] for pair in facts.get("Ports") or ()}
 
 
 def _port(pair: dict[str, Any]) -> str:

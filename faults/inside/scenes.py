@@ -83,6 +83,10 @@ LINK = Ask(
     {"NetworkLinks": _links((81, "localhost", 80), (82, "192.0.2.1", 80))},
 )  # fmt: skip
 UNLINK = Ask(("link", "-n", "none", "web"), "PUT", "/container/web/links", {"NetworkLinks": []})
+PORT = Ask(
+    ("port", "web", "8080:4300", "9090:4500"), "PUT", "/container/web/ports",
+    {"Ports": _ports((8080, 4300), (9090, 4500))},
+)  # fmt: skip
 SET = Ask(("set-env", "web", "A=1", "B=2"), "PATCH", "/environment/web", {"Variables": _variables(A="1", B="2")})
 UNSET = Ask(("set-env", "web", "--remove", "A"), "PATCH", "/environment/web", {"Remove": ["A"]})
 RESET = Ask(("set-env", "web", "--reset", "Z=1"), "PUT", "/environment/web", {"Variables": _variables(Z="1")})
@@ -101,6 +105,7 @@ SCENES = (
     Scene("install-ports", FIRST),
     Scene("re-install", CHANGED, (FULL,)),
     Scene("other-port", OTHER_PORT, (FIRST,)),
+    Scene("port", PORT, (FIRST,)),
     Scene("same-again", FULL, (FULL,)),
     Scene("update", UPDATE, (FULL,)),
     Scene("update-image", OTHER_IMAGE, (FULL,)),
@@ -113,6 +118,7 @@ SCENES = (
     Scene("delete-env", FORGET, (FIRST, SET)),
     Scene("link", LINK, (FIRST,)),
     Scene("unlink", UNLINK, (FIRST, LINK)),
+    Scene("port-running", PORT, (RUNNING,), running=True, runs_after=("web",)),
     Scene("link-running", LINK, (RUNNING,), running=True, runs_after=("web",)),
     Scene("install-start", RUNNING, running=True, runs_after=("web",)),
     Scene("re-install-start", RENEWED, (RUNNING,), running=True, runs_after=("web",)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,8 @@ from faults.inside.scenes import OTHER, Scene
 
 ERRORS = {"EIO": errno.EIO, "ENOSPC": errno.ENOSPC, "EDQUOT": errno.EDQUOT}
 FAULTS = ("kill", *ERRORS)
+PAGE = 8080
+"""the port that the scenes' program listens on"""
 _RANDOM = re.compile(r"\.[0-9a-f]{8}\.tmp|(?<=/)[A-Za-z0-9_-]{22}(?=$|\.)")
 
 
@@ -155,7 +158,9 @@ class Sweep:
         return "after" if now == self.after else "before" if now == self.before else "between"
 
     def _not_running(self) -> list[str]:
-        """Which gears run that should not, and the other way round; a container that nobody has."""
+        """Which gears run that should not, and the other way round; a container that nobody has; a port that does
+        not lead where its gear's definition has it, or one of before that still does.
+        """
         if not self.scene.running:
             return []
         wanted = {f"ctr-{name}" for name in self.scene.runs_after}
@@ -164,10 +169,13 @@ class Sweep:
             listed = _said("systemctl", "list-units", "--plain", "--no-legend", "--state=active", "ctr-*.service")
             units = {line.split()[0].removesuffix(".service") for line in listed.splitlines()}
             containers = set(_said("podman", "ps", "-a", "--format", "{{.Names}}").split())
-            if units == containers == wanted:
+            shut = [where for name in self.scene.runs_after for where in _wrong_doors(name)]
+            if units == containers == wanted and not shut:
                 return []
             if time.monotonic() > end:
-                return [f"units {sorted(units)}, containers {sorted(containers)}, wanted {sorted(wanted)}"]
+                return [
+                    f"units {sorted(units)}, containers {sorted(containers)}, wanted {sorted(wanted)}", *shut
+                ]  # fmt: skip
             time.sleep(0.1)
 
     # one run
@@ -228,6 +236,25 @@ def counts(stop: Stop) -> bool:
     if stop.call == "sendto":
         return stop.what != "something"
     return disk.counts(stop.what) and not stop.what.endswith("/next")
+
+
+def _wrong_doors(name: str) -> Iterator[str]:
+    """Of the ports that the scenes give to the page of a gear that runs."""
+    own = disk.ports_of(name)
+    if PAGE in own and not _answers(own[PAGE]):
+        yield f"port {own[PAGE]} does not lead to {name}"
+    for port in sorted({4200, 4300} - set(own.values())):
+        if _answers(port):
+            yield f"port {port} leads somewhere, and nobody has it"
+
+
+def _answers(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=2) as line:
+            line.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            return line.recv(4) == b"HTTP"
+    except OSError:
+        return False
 
 
 def done(ask: gears.Ask) -> None:

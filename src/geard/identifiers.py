@@ -123,8 +123,8 @@ def parse_place(text: str) -> Place:
     return Place(host, number)
 
 
-def parse_locator(text: str, default_type: str = "ctr") -> Locator:
-    """`[type://][host[:port]/]id`. Raises Invalid."""
+def parse_locator(text: str, default_type: str = "ctr", what: str = "gear") -> Locator:
+    """`[type://][host[:port]/]id`. Raises Invalid, which says `what` it should name."""
     kind, found, rest = text.partition("://")
     if not found:
         kind, rest = default_type, text
@@ -132,10 +132,10 @@ def parse_locator(text: str, default_type: str = "ctr") -> Locator:
         raise Invalid(f"{kind!r} in {text!r} is no type of thing", hint=f"one of {', '.join(TYPES)}")
     host, slash, name = rest.partition("/")
     if not slash:
-        return Locator(check_id(rest), LOCAL, kind)
+        return Locator(check_id(rest, what), LOCAL, kind)
     if not host:
         raise Invalid(f"{text!r} names no host before the '/'", hint="write HOST/NAME, or NAME for this machine")
-    return Locator(check_id(name), parse_place(host), kind)
+    return Locator(check_id(name, what), parse_place(host), kind)
 
 
 class RequestIds:

@@ -174,6 +174,7 @@ def test_an_image_that_no_registry_has(gear: Terminal) -> None:
     said = gear("install", "geard/none", "web", "--start")
     assert said.code == 5
     assert "there is no image docker.io/geard/none:latest" in said.err
+    assert "then gear update web --image IMAGE" in said.err
     # installed all the same: it is tried again at each start
     gear.host.engine.registry["docker.io/geard/none:latest"] = make_image("geard/none")
     assert "web is running" in gear.ok("start", "web")

@@ -127,6 +127,17 @@ def test_rollback_brings_back_the_version_before_with_its_ports(gear: Terminal) 
     assert ports(gear) == {8080: 4200}
 
 
+def test_rollback_says_which_version_is_back_and_history_what_an_image_became(gear: Terminal) -> None:
+    gear.ok("install", "geard/sample", "web", "--start")
+    first = kept(gear)[0]
+    gear.host.engine.registry[NEWER.names[0]] = NEWER
+    gear.ok("update", "web")
+    short = [each["ImageId"].removeprefix("sha256:")[:12] for each in (first, kept(gear)[0])]
+    assert kept(gear)[0]["Changes"][0] == f"image geard/sample is another now: {short[0]} -> {short[1]}"
+    assert f"Container web is back at version {first['Version']}" in gear.ok("rollback", "web")
+    assert "is installed unchanged" in gear.ok("rollback", "web", first["Version"]), "asked again, nothing changes"
+
+
 def test_rollback_to_a_port_that_is_anothers_by_now_changes_nothing(gear: Terminal) -> None:
     gear.ok("install", "geard/sample", "web", "-p", "8080:4100", "--start")
     gear.ok("update", "web", "-p", "8080:4200")

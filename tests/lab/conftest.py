@@ -164,4 +164,4 @@ def host(h1: Shell, engine: str) -> Generator[Shell]:
 def _clear(host: Shell) -> None:
     names = host.gear("list", "-a", "-q").stdout.split()
     if names:
-        host.gear("delete", "--purge", *names)
+        host.run(["gear", "delete", "--purge", *names], seconds=120 + 3 * len(names))

@@ -6,6 +6,7 @@ docs/RELIABILITY.md tells the whole of it; `scripts/faults` has all points of wh
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 from functools import partial
@@ -28,6 +29,8 @@ SAMPLE = (
     "update:command:kill:9:2",
     "rollback:agent:kill:6:1",
     "delete-purge:agent:kill:7:2",
+    "port:agent:kill:6:2",
+    "port-running:command:kill:9:4",
     "set-env:agent:kill:3:1",
     "link:agent:kill:1:1",
     "unlink:command:ENOSPC:1:1",
@@ -89,25 +92,56 @@ def containers(host: Shell) -> list[str]:
     return sorted(host.run(["podman", "ps", "-a", "--format", "{{.Names}}"]).stdout.split())
 
 
-# Ends the first process that matches, as soon as there is one; the [] keep the search from finding itself.
-KILL_FIRST = 'n=0; until p=$(pgrep -of "{}") || [ $n = 400 ]; do n=$((n+1)); sleep 0.005; done; kill -9 $p'
+# Ends the first process whose command line matches, as soon as there is one, and says whether there was.
+KILL_FIRST = r"""
+import glob, os, re, sys, time
+victim, end = re.compile(sys.argv[1]), time.monotonic() + 5
+open("/run/hunting", "w").close()
+while time.monotonic() < end:
+    for path in glob.glob("/proc/[0-9]*/cmdline"):
+        try:
+            if victim.match(open(path).read().replace("\0", " ")):
+                os.kill(int(path.split("/")[2]), 9)
+                print("killed")
+                sys.exit()
+        except (OSError, UnicodeDecodeError):
+            pass
+"""
+
+
+def kill_amid(host: Shell, verb: str, victim: str) -> bool:
+    """Ask for it, and kill what it is done by; False where that had ended before it was found."""
+    host.run(["tee", "/root/hunt.py"], stdin=KILL_FIRST)
+    script = f"""
+        rm -f /run/hunting
+        python3 /root/hunt.py '{victim}' >/root/hunted & hunter=$!
+        until [ -e /run/hunting ]; do sleep 0.01; done
+        gear {verb} --no-wait web
+        wait $hunter; cat /root/hunted
+    """
+    return "killed" in host.sh(script).stdout
 
 
 @pytest.mark.parametrize(
     ("verb", "victim"),
     [
-        ("start", "[/]usr/bin/podman .*run .*ctr-web"),
-        ("start", "[/]usr/lib/geard/gear-prepare ctr-web"),
-        ("stop", "[/]usr/bin/podman .*stop .*ctr-web"),
-        ("stop", "[/]usr/lib/geard/gear-record ctr-web"),
-        ("stop", "[/]usr/bin/podman .*rm .*ctr-web"),
+        ("start", "/usr/bin/podman .*run .*ctr-web"),
+        ("start", "(/bin/sh|/usr/bin/python3 -IS) /usr/lib/geard/gear-prepare.* ctr-web"),
+        ("stop", "/usr/bin/python3 -IS /usr/lib/geard/gear-stop ctr-web"),
+        ("stop", "/usr/bin/python3 -IS /usr/lib/geard/gear-record ctr-web"),
+        ("stop", "/usr/bin/podman .*rm .*ctr-web"),
     ],
 )
 def test_a_helper_that_is_killed_is_gone_over(host: Shell, verb: str, victim: str) -> None:
-    port = serve(host)
-    if verb == "start":
-        host.gear("stop", "web")
-    host.sh(f"({KILL_FIRST.format(victim)}) & gear {verb} --no-wait web; wait")
+    port = serve(host, "web", "A=1")  # a variable: then gear-prepare is there for long enough to be seen
+    for _ in range(10):
+        if verb == "start":
+            host.gear("stop", "web")
+        if kill_amid(host, verb, victim):
+            break
+        host.gear("start", "web")
+    else:
+        raise AssertionError(f"nobody has seen {victim}")
     if verb == "start":
         eventually(partial(active, host), 30)
         eventually(partial(answers, host, port))
@@ -192,11 +226,19 @@ def test_a_journal_that_is_killed_costs_no_gear(host: Shell) -> None:
 
 def test_a_gear_that_forks_without_end_harms_no_other(host: Shell) -> None:
     port = serve(host)
-    bomb = "bomb() { bomb | bomb & }; bomb; while :; do sleep 1; done"
+    # What it has made stays when it is refused more: a shell that cannot fork ends.
+    bomb = "(while :; do sleep 1000 & done) & (while :; do sleep 1000 & done) & exec sleep 1000"
     host.gear("install", TOOLS, "bomb", "--start", "--pids", "60", "--", "sh", "-c", bomb, check=False)
-    time.sleep(2)
+    first = int(re.findall(r"host ids from (\d+)", host.gear("status", "bomb").stdout)[0])
+
+    def processes() -> int:
+        """Its own, by their user outside."""
+        return host.run(["ps", "-eo", "uid="]).stdout.split().count(str(first))
+
+    eventually(lambda: "can't fork" in host.gear("log", "bomb").stdout)
+    assert 50 <= processes() <= 60
     assert answers(host, port)
-    assert "pids 60" in host.gear("status", "bomb").stdout
+    assert host.gear("exec", "web", "--", "echo", "here").stdout == "here\n"
     host.gear("delete", "bomb")
     assert containers(host) == ["ctr-web"]
 

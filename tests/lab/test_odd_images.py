@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Generator
 
 import pytest
-from tests.lab.conftest import Shell, eventually
+from tests.lab.conftest import BOTH, Shell, eventually
 from tests.lab.odd_images import File, OddImage, archive, bottom_layer
 
 pytestmark = pytest.mark.lab
@@ -62,13 +62,13 @@ IMAGES = (
 )
 
 
-@pytest.fixture(scope="session")
-def odd_images(h1: Shell) -> Generator[None]:
+@pytest.fixture(scope="module")
+def odd_images(h1: Shell, engine: str) -> Generator[None]:
     below = bottom_layer(h1.output(["podman", "save", "-q", "docker.io/geard/test-tools"]))
     for image in IMAGES:
-        h1.run(["podman", "load", "-q"], stdin=archive(image, below))
+        h1.run([engine, "load", "-q"], stdin=archive(image, below))
     yield
-    h1.run(["podman", "rmi", "-f", *(image.full_name for image in IMAGES)], check=False)
+    h1.run([engine, "rmi", "-f", *(image.full_name for image in IMAGES)], check=False)
 
 
 def start(host: Shell, name: str, *words: str) -> tuple[int, str]:
@@ -78,19 +78,21 @@ def start(host: Shell, name: str, *words: str) -> tuple[int, str]:
 
 
 def inside(host: Shell, name: str, script: str) -> str:
-    return host.run(["podman", "exec", "-u", "0", f"ctr-{name}", "sh", "-c", script]).stdout
+    return host.run([host.engine, "exec", "-u", "0", f"ctr-{name}", "sh", "-c", script]).stdout
 
 
 def advice(host: Shell, name: str) -> str:
     return "\n".join(host.status(name)["Advice"])
 
 
+@BOTH
 def test_one_that_ends_at_once(host: Shell, odd_images: None) -> None:
     code, said = start(host, "ends-at-once")
     assert code == 0, said
     eventually(lambda: "it is down: its program ended with status 0" in advice(host, "ends-at-once"))
 
 
+@BOTH
 def test_one_without_a_command(host: Shell, odd_images: None) -> None:
     code, said = start(host, "no-command")
     assert code == 64 and "names no program to run" in said and "-- PROGRAM" in said
@@ -99,6 +101,7 @@ def test_one_without_a_command(host: Shell, odd_images: None) -> None:
     assert host.status("no-command")["ActiveState"] == "active"
 
 
+@BOTH
 def test_one_that_wants_a_terminal(host: Shell, odd_images: None) -> None:
     """It gets none: a service has nobody at the other end. What the program says to that is shown."""
     code, said = start(host, "wants-a-tty")
@@ -109,6 +112,7 @@ def test_one_that_wants_a_terminal(host: Shell, odd_images: None) -> None:
     eventually(lambda: "it is down: its program ended with status 0" in advice(host, "interactive"))
 
 
+@BOTH
 def test_users_by_name_and_number(host: Shell, odd_images: None) -> None:
     assert start(host, "by-name")[0] == start(host, "by-number")[0] == 0
     ids = "awk '/^[UG]id/ {print $2}' /proc/1/status"
@@ -116,10 +120,14 @@ def test_users_by_name_and_number(host: Shell, odd_images: None) -> None:
     assert inside(host, "by-number", ids).split() == ["65535", "4322"]
 
 
-def test_users_that_cannot_be(host: Shell, odd_images: None) -> None:
+@BOTH
+def test_a_user_that_the_image_does_not_know(host: Shell, odd_images: None) -> None:
     code, said = start(host, "unknown-name")
     assert code == 1 and "unable to find user stranger" in said
     eventually(lambda: "unable to find user stranger" in advice(host, "unknown-name"))
+
+
+def test_users_that_cannot_be(host: Shell, odd_images: None) -> None:
     code, said = start(host, "too-high")
     assert code == 64 and "runs as user 65536, and a gear's users and groups end at 65535" in said
     assert start(host, "too-high", "--simple")[0] == 0
@@ -127,6 +135,7 @@ def test_users_that_cannot_be(host: Shell, odd_images: None) -> None:
     assert code == 1 and "it is to run as UID 70000, and a gear's ids end at 65535" in said
 
 
+@BOTH
 def test_files_of_all_owners(host: Shell, odd_images: None) -> None:
     assert start(host, "many-files")[0] == 0
     found = inside(host, "many-files", "cd /srv/many && stat -c '%n %u %g %a' *").splitlines()
@@ -138,6 +147,7 @@ def test_files_of_all_owners(host: Shell, odd_images: None) -> None:
     assert set(found) == expected and len(found) == MANY
 
 
+@BOTH
 def test_volumes_over_files(host: Shell, odd_images: None) -> None:
     """They are filled from the image, once: what the gear wrote stays, also over a re-install."""
     assert start(host, "volume-with-files")[0] == 0
@@ -151,6 +161,7 @@ def test_volumes_over_files(host: Shell, odd_images: None) -> None:
     ]  # fmt: skip
 
 
+@BOTH
 def test_words_of_an_image(host: Shell, odd_images: None) -> None:
     assert start(host, "odd-words")[0] == 0
     words = inside(host, "odd-words", "cat /proc/1/cmdline").split("\0")[:-1]

@@ -9,7 +9,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 import pytest
-from tests.lab.conftest import Shell, eventually
+from tests.lab.conftest import BOTH, Shell, eventually
 
 pytestmark = pytest.mark.lab
 
@@ -77,9 +77,10 @@ def hide(host: Shell) -> str:
 
 
 def inside(host: Shell, name: str, script: str, *options: str) -> str:
-    return host.run(["podman", "exec", *options, f"ctr-{name}", "sh", "-c", script]).stdout
+    return host.run([host.engine, "exec", *options, f"ctr-{name}", "sh", "-c", script]).stdout
 
 
+@BOTH
 def test_a_value_is_nowhere_but_in_its_file_and_in_memory(host: Shell) -> None:
     value = hide(host)
     body = json.dumps({"Value": base64.b64encode(value.encode()).decode()})
@@ -100,7 +101,7 @@ def test_a_value_is_nowhere_but_in_its_file_and_in_memory(host: Shell) -> None:
     told += [host.agent("GET", path, None, "-i").stdout for path in paths]
     verbs = (["status", "keeper"], ["status", "-o", "json", "keeper"], ["cat", "keeper"], ["secret", "list"])
     told += [host.gear(*words).stdout for words in verbs]
-    told.append(host.run(["podman", "inspect", "ctr-keeper"]).stdout)
+    told.append(host.run([host.engine, "inspect", "ctr-keeper"]).stdout)
     assert "/run/secrets/token" in told[-1]
     host.run(["sh", "-c", "cat > /root/told"], stdin="\n".join(told))
     host.sh("journalctl --sync; journalctl -o export > /root/journal")
@@ -121,6 +122,7 @@ def test_a_value_is_nowhere_but_in_its_file_and_in_memory(host: Shell) -> None:
     assert found_in(host, *everywhere) == []
 
 
+@BOTH
 def test_a_variable_is_told_to_nobody_but_the_gear_and_root(host: Shell) -> None:
     """It stands with the engine while the gear runs (docs/SECURITY.md says so), and with nobody else."""
     value = hide(host)
@@ -135,13 +137,17 @@ def test_a_variable_is_told_to_nobody_but_the_gear_and_root(host: Shell) -> None
     host.sh("journalctl --sync; journalctl -o export > /root/journal")
     assert found_in(host, "/root/cmdlines", "/root/told", "/root/journal", "/etc") == []
     stored = ["/var/lib/containers/secrets/pem", "/var/lib/containers/secrets/token"]
-    engine = ("/run/geard/gears/ctr-keeper/", "/run/crun/", "/var/lib/containers/storage/")
+    engine = (
+        *("/run/geard/gears/ctr-keeper/", "/run/crun/", "/var/lib/containers/storage/"),
+        *("/var/lib/docker/containers/", "/run/containerd/", "/run/docker/", "/var/lib/containerd/"),
+    )
     found = found_in(host, "/var", "/run", "/tmp")
     assert [path for path in found if not path.startswith(engine)] == stored
     host.gear("stop", "keeper")
     assert found_in(host, "/run") == []
 
 
+@BOTH
 def test_values_arrive_byte_for_byte(host: Shell) -> None:
     every = bytes(range(256)) * 256
     create(host, "every", every)
@@ -180,6 +186,7 @@ def test_a_secret_wins_over_the_environment(host: Shell) -> None:
     )
 
 
+@BOTH
 @pytest.mark.parametrize("options", [[], ["--simple"]], ids=["isolated", "simple"])
 def test_whose_a_file_is(host: Shell, options: list[str]) -> None:
     create(host, "db", "value")

@@ -64,7 +64,8 @@ def test_no_image_and_no_registry(host: Shell) -> None:
     assert done.returncode != 0
     assert "cannot pull docker.io/geard/not-there:latest" in done.stderr
     eventually(lambda: host.status("orphan")["SubState"] == "auto-restart")
-    assert any("cannot pull" in text for text in host.status("orphan")["Advice"])
+    assert len([text for text in host.status("orphan")["Advice"] if "cannot pull" in text]) == 1, "told once"
+    eventually(lambda: "orphan was not started: cannot pull" in host.gear("log", "orphan").stdout)
     host.run([host.engine, "tag", "docker.io/geard/test-tools", "docker.io/geard/not-there"])
     eventually(lambda: host.status("orphan")["ActiveState"] == "active", 30)
     name = "docker.io/geard/not-there"

@@ -109,6 +109,11 @@ def test_what_is_refused_before_anything_happens(gear: Terminal, words: list[str
     assert gear.tree() == there
 
 
+def test_a_name_that_cannot_be_is_told_as_what_it_should_name(gear: Terminal) -> None:
+    assert "'.db' cannot name a secret" in gear("secret", "create", ".db", stdin=b"x").err
+    assert "'a b' cannot name an environment" in gear("set-env", "a b", "A=1").err
+
+
 def test_the_list_says_who_uses_it_and_never_a_value(gear: Terminal) -> None:
     assert gear.ok("secret", "list", "-o", "name") == ""
     gear.ok("secret", "create", "db", stdin=VALUE)

@@ -82,9 +82,9 @@ def _keep_renewed(host: str) -> None:
             renew(host, known)
 
 
-def locators(names: Iterable[str], default_type: str = "ctr") -> list[Locator]:
+def locators(names: Iterable[str], default_type: str = "ctr", what: str = "gear") -> list[Locator]:
     """Raises Invalid for the first that is wrong: nothing is asked of anyone then."""
-    return [parse_locator(name, default_type) for name in names]
+    return [parse_locator(name, default_type, what) for name in names]
 
 
 def places(hosts: Iterable[str]) -> list[Place]:

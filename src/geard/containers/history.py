@@ -15,7 +15,10 @@ from geard.ports.pairs import describe_mapping
 from geard.ports.requests import PublishedPorts
 from geard.words import builtins_of, part_of
 
-_NOT_TOLD = {"Version", "Written", "Created", "By", "Origins", "Id", "Digest", "Limits", "Labels", "VolumeConfig"}
+_NOT_TOLD = {
+    *("Version", "Written", "Created", "By", "Origins", "Id", "ImageId", "Digest"),
+    *("Limits", "Labels", "VolumeConfig"),
+}
 _LENGTH = 60
 
 
@@ -46,6 +49,8 @@ def history(folders: Folders) -> History:
 def compare(before: Definition, after: Definition) -> Iterator[str]:
     """What `after` changed, a few words for each thing: `image nginx:1.26 -> nginx:1.27`."""
     old, new = _flat(before), _flat(after)
+    if before.image == after.image and before.image_id != after.image_id:
+        yield f"image {after.image} is another now: {_short(before.image_id)} -> {_short(after.image_id)}"
     for name in [*new, *(name for name in old if name not in new)]:
         if old.get(name) != new.get(name):
             yield f"{name} {old.get(name) or 'none'} -> {new.get(name) or 'none'}"
@@ -68,6 +73,11 @@ def _flat(definition: Definition) -> dict[str, str]:
     for mount in definition.volume_config.volume_mounts:
         found[f"volume {mount.host_path}"] = f"{mount.path}{' read only' if mount.read_only else ''}"
     return found
+
+
+def _short(image_id: str) -> str:
+    """As engines show it."""
+    return image_id.removeprefix("sha256:")[:12] or "none"
 
 
 def _ports(definition: Definition) -> str:

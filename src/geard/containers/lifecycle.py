@@ -13,7 +13,7 @@ from geard.containers.folders import Folders, unit_name
 from geard.containers.units import gear_of
 from geard.dispatch.work import Work
 from geard.events.entries import ASKED, note
-from geard.failures import Conflict, Failure, TimedOut, Unavailable
+from geard.failures import Conflict, Failure, NotFound, TimedOut, Unavailable
 from geard.host.storage import locked, read_text
 from geard.images.names import check_image
 from geard.images.pulling import bring, bring_pinned
@@ -55,7 +55,11 @@ async def complete(work: Work, id: str, *, renew: bool = False) -> Definition | 
                     host, engine, definition.image, definition.image_id, definition.digest, say, request=work.id
                 )
             else:
-                image = await bring(host, engine, check_image(definition.image), say, request=work.id)
+                try:
+                    image = await bring(host, engine, check_image(definition.image), say, request=work.id)
+                except NotFound as failure:
+                    hint = f"check the name and the tag; then gear update {id} --image IMAGE"
+                    raise NotFound(failure.message, hint=hint) from None
         done = await work.on_disk(installing.complete, host, id, definition.version, image, work.facets, work.id)
         if done is not None:
             if done.version != definition.version:
@@ -120,10 +124,13 @@ async def start(work: Work, id: str, *, restart: bool = False, renew: bool = Fal
     definition = await _completed(work, id)
     if definition is not None:
         async with work.turn():
-            await _started(work, id, definition, restart=restart, renew=renew)
+            result = await _started(work, id, definition, restart=restart, renew=renew)
+        if result:  # its first moments are only looked at: the next has its turn meanwhile
+            await _conclude(work, id, result)
 
 
-async def _started(work: Work, id: str, definition: Definition, *, restart: bool, renew: bool) -> None:
+async def _started(work: Work, id: str, definition: Definition, *, restart: bool, renew: bool) -> str:
+    """What systemd made of it; nothing where there is no more to see."""
     host, unit = work.host, unit_name(id)
     folders = Folders.of(host.paths, id)
     found = await host.systemd.state(unit)
@@ -135,13 +142,13 @@ async def _started(work: Work, id: str, definition: Definition, *, restart: bool
         if newest or not renew:
             older = "" if newest else f", as it was before its last change: gear restart {id} brings that in"
             work.conclude("started", f"{id} is running{older}", id)
-            return
+            return ""
         restart = True
     if found.active == "failed" or found.sub == "auto-restart":
         await host.systemd.reset_failed(unit)
     if not folders.wanted.is_symlink():
         work.conclude("canceled", f"{id} was told to stop meanwhile", id)
-        return
+        return ""
     work.say("starting", f"{'restarting' if restart else 'starting'} {id}", id)
     _note_asked(work, id, "restart" if restart else "start")
     ask = host.systemd.restart if restart else host.systemd.start
@@ -150,7 +157,14 @@ async def _started(work: Work, id: str, definition: Definition, *, restart: bool
         # A newer stop may have reached systemd before this start did; the newer word holds.
         await host.systemd.stop(unit)
         work.conclude("canceled", f"{id} was told to stop meanwhile", id)
-        return
+        return ""
+    return result
+
+
+async def _conclude(work: Work, id: str, result: str) -> None:
+    """Whether it stays up. Raises Unavailable with the reason where it does not."""
+    host, unit = work.host, unit_name(id)
+    folders = Folders.of(host.paths, id)
     state = await _watch(work, unit) if result == "done" else await _settled(work, unit)
     if result == "done" and state["ActiveState"] == "active":
         await work.on_disk(installing.tidy, host, id, work.facets)

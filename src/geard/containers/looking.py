@@ -119,14 +119,16 @@ def advice(
     found: list[str] = []
     active, record = state["ActiveState"], lifecycle.ended(folders)
     failure = (read_text(folders.state / "failure") or "").strip()
-    if not definition.complete and failure:
-        found.append(f"it is not whole: {failure}")
+    not_whole = failure if not definition.complete else ""
+    if not_whole:
+        found.append(f"it is not whole: {not_whole}")
     elif waits:
         found.append(waits)
     if folders.hook_owed.exists():
         found.append("a program of [hooks] in geard.toml has yet to end well for it; it does not run before")
     if active == "failed" or state["SubState"] == "auto-restart":
-        found.append(f"it is down: {lifecycle.reason(state, folders)}")
+        reason = lifecycle.reason(state, folders)
+        found += [f"it is down: {reason}"] if reason != not_whole else []
     if record.get("oom") == "yes":
         found.append(
             "its last run was killed for memory; raise the limit: gear install … --memory SIZE"

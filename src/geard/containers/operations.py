@@ -305,7 +305,8 @@ async def roll_back_container(request: RollBackContainer, work: Work) -> Install
     work.owe(
         GoOn(id=request.id, what="update", later=request.later, reload=settled.reload, changed=settled.changed)
     )
-    return await _installed(work, settled, started=False)
+    answer = await _installed(work, settled, started=False)
+    return msgspec.structs.replace(answer, earlier=settled.changed)
 
 
 @operation

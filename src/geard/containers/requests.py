@@ -60,6 +60,8 @@ class InstalledContainer(Answer):
     """False where just this was installed before"""
     pending: bool = False
     """an update that takes effect when its image is here"""
+    earlier: bool = False
+    """a version of before that was brought back"""
     advice: tuple[str, ...] = ()
     """what its asker should know"""
 
@@ -74,6 +76,8 @@ class InstalledContainer(Answer):
         if self.pending:
             return f"Container {self.id} is being updated"
         state = "is installed" if self.changed else "is installed unchanged"
+        if self.earlier:
+            state = f"is back at version {self.version}"
         lines.append(f"Container {self.id} {state}{' and is starting' if self.started else ''}")
         lines += [f"  ! {text}" for text in self.advice]
         return "\n".join(lines)

@@ -23,6 +23,7 @@ AGENT = Asker("the agent itself", frozenset(("read", "operate", "admin")), 0)
 
 
 async def serve(host: Host, dispatcher: Dispatcher) -> None:
+    there = listing.installed(host.paths)  # before anybody new is answered: their gears are theirs to complete
     # What is on record is gone on with there; this is for what has none (a full disk, a power cut).
     found = await dispatcher.resume()
     in_hand = {(request.id, request.what) for request in found if isinstance(request, GoOn)}
@@ -39,7 +40,7 @@ async def serve(host: Host, dispatcher: Dispatcher) -> None:
             await asyncio.to_thread(deleting.clear, host, id, dispatcher.facets)
     booting = (await host.systemd.properties("geard-boot.service"))["ActiveState"] == "activating"
     wanted = set(listing.wanted(host.paths))
-    for id in listing.installed(host.paths):
+    for id in there:
         await asyncio.to_thread(installing.put_right, host, id, dispatcher.facets)
         folders, unit = Folders.of(host.paths, id), units.get(unit_name(id))
         active = unit is not None and unit.active not in ("inactive", "failed")

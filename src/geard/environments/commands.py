@@ -90,7 +90,7 @@ adds_to_install(
 def env(names: tuple[str, ...], form: str) -> None:
     """Print the variables of environments (a gear's own has the gear's name)."""
     found: list[dict[str, Any]] = []
-    for target, answer in ask(locators(names), lambda at: GetEnvironment(id=at.id)):
+    for target, answer in ask(locators(names, what="environment"), lambda at: GetEnvironment(id=at.id)):
         if form in ("json", "yaml"):
             found.append(with_place(answer, str(target.at)))
         elif form == "name":
@@ -123,7 +123,7 @@ def set_env(
     if not (found or reset or remove or env_url):
         raise Invalid("nothing to set", hint="VARIABLE=VALUE, --env-file, --remove or --reset")
     variables = as_variables(found)
-    targets = locators(names)
+    targets = locators(names, what="environment")
     if reset:
         for _ in ask(targets, lambda at: SetEnvironment(id=at.id, variables=variables, source=env_url)):
             pass
@@ -138,5 +138,5 @@ def set_env(
 @click.argument("names", nargs=-1, required=True, metavar="NAME...", type=GearName())
 def delete_env(names: tuple[str, ...]) -> None:
     """Forget environments; what is not there is fine."""
-    for _ in ask(locators(names), lambda at: DeleteEnvironment(id=at.id)):
+    for _ in ask(locators(names, what="environment"), lambda at: DeleteEnvironment(id=at.id)):
         pass

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+import socket
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,9 +44,14 @@ class Finished:
 
 
 async def run(
-    argv: Sequence[str], *, stdin: bytes | None = None, timeout: float = 60, check: bool = True
+    argv: Sequence[str],
+    *,
+    stdin: bytes | socket.socket | None = None,
+    timeout: float = 60,
+    check: bool = True,
 ) -> Finished:
-    """Run a program to its end; `timeout` in seconds from its start, after which it is killed.
+    """Run a program to its end; `timeout` in seconds from its start, after which it is killed. It reads `stdin`:
+    these bytes, or what comes by this socket.
 
     Raises ProgramFailed (with `check`), TimedOut, or Unavailable where there is no such program.
     """
@@ -61,11 +67,16 @@ def _turn(program: str) -> asyncio.Semaphore:
     return mine[program]
 
 
-async def _run(argv: Sequence[str], stdin: bytes | None, timeout: float) -> Finished:
+async def _run(argv: Sequence[str], stdin: bytes | socket.socket | None, timeout: float) -> Finished:
+    source, given = asyncio.subprocess.DEVNULL, None
+    if isinstance(stdin, bytes):
+        source, given = asyncio.subprocess.PIPE, stdin
+    elif stdin is not None:
+        source = stdin.fileno()
     try:
         child = await asyncio.create_subprocess_exec(
             *argv,
-            stdin=asyncio.subprocess.DEVNULL if stdin is None else asyncio.subprocess.PIPE,
+            stdin=source,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
@@ -74,7 +85,7 @@ async def _run(argv: Sequence[str], stdin: bytes | None, timeout: float) -> Fini
     except OSError as error:
         raise Unavailable(f"{argv[0]} cannot be run: {error.strerror}") from None
     try:
-        output, errors = await asyncio.wait_for(child.communicate(stdin), timeout)
+        output, errors = await asyncio.wait_for(child.communicate(given), timeout)
     except TimeoutError:
         raise TimedOut(f"{argv[0]} did not end within {timeout:g} s", hint=shlex.join(argv)) from None
     finally:

@@ -66,7 +66,7 @@ def create(name: str, hosts: tuple[str, ...], file: str, replace: bool) -> None:
     openssl rand -hex 16 | tr -d '\\n' | gear secret create api-key h1 h2
     gear secret create tls-key --from server.key --replace
     """
-    at = parse_locator(name)
+    at = parse_locator(name, what="secret")
     if hosts and not at.at.local:
         raise Invalid(f"{name!r} names a host, and others are named too", hint="gear secret create NAME HOST...")
     targets = [Locator(at.id, place) for place in places(hosts)] if hosts else [at]
@@ -111,5 +111,5 @@ def list_(hosts: tuple[str, ...], form: str) -> None:
 @click.option("--force", is_flag=True, help="Also where gears are given it, which cannot start any more then.")
 def remove(names: tuple[str, ...], force: bool) -> None:
     """Forget secrets; what is not there is fine."""
-    for _, answer in ask(locators(names), lambda at: RemoveSecret(id=at.id, force=force)):
+    for _, answer in ask(locators(names, what="secret"), lambda at: RemoveSecret(id=at.id, force=force)):
         click.echo(answer.text())

@@ -89,8 +89,9 @@ def _count(result: str) -> None:
 
 def _note(name: str, code: str, status: str, oom: str, why: str) -> None:
     """For events: what systemd's own entry about this end will not say. By the journal's native protocol."""
+    ended = f"has ended: {code} {status}" if code else f"was not started: {why or 'a step before it failed'}"
     fields = {
-        "MESSAGE": f"{name.removeprefix('ctr-')} has ended: {code} {status}",
+        "MESSAGE": f"{name.removeprefix('ctr-')} {ended}",
         "MESSAGE_ID": OURS,
         "PRIORITY": "6",
         "SYSLOG_IDENTIFIER": "gear",

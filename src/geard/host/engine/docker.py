@@ -8,11 +8,10 @@ folder of settings of geard's own: root's may name proxies, which would end up i
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import os
+import socket
 import sys
-import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -29,6 +28,10 @@ SOCKET = "/run/docker.sock"
 HOOK = "/usr/lib/geard/gear-docker"
 STORE = Path("/var/lib/docker/image/overlay2")
 ANSWER_SECONDS = 60
+UNPACK = (
+    *("/usr/bin/tar", "--extract", "--file=-", "--same-owner", "--numeric-owner", "--same-permissions"),
+    *("--xattrs", "--xattrs-include=*", "--directory"),
+)
 
 
 class Docker:
@@ -134,11 +137,10 @@ class Docker:
     async def image_files(self, image: str, path: str, target: str) -> None:
         made = (await run([*DOCKER, "create", "--pull=never", "--", image, "-"])).output.strip()
         try:
-            folder = await _first_entry(f"/containers/{made}/archive?path={quote(path.rstrip('/'))}/.")
-            if folder is not None and folder.isdir():
-                await run([*DOCKER, "cp", "--archive", f"{made}:{path.rstrip('/')}/.", target], timeout=3600)
-                os.chown(target, folder.uid, folder.gid)
-                os.chmod(target, folder.mode)
+            files = await _archive(f"/containers/{made}/archive?path={quote(path.rstrip('/'))}/.")
+            if files is not None:
+                with files:
+                    await run([*UNPACK, target], stdin=files, timeout=3600)
         finally:
             await run([*DOCKER, "rm", "--force", "--volumes", made], check=False)
 
@@ -199,11 +201,9 @@ async def _ask(path: str) -> dict[str, Any] | None:
                 head, _, body = (await reader.read()).partition(b"\r\n\r\n")
             finally:
                 writer.close()
-    except (OSError, TimeoutError) as error:
-        raise Unavailable(
-            f"Docker Engine does not answer: {error}",
-            hint=Docker.remedy,
-        ) from None
+    except OSError as error:  # TimeoutError is one
+        why = error.strerror or f"nothing within {ANSWER_SECONDS:g} s"
+        raise Unavailable(f"Docker Engine does not answer at {SOCKET}: {why}", hint=Docker.remedy) from None
     status = int((head.split(None, 2)[1:2] or [b"500"])[0])
     if status == 404:
         return None
@@ -212,24 +212,31 @@ async def _ask(path: str) -> dict[str, Any] | None:
     return cast("dict[str, Any]", json.loads(body))
 
 
-async def _first_entry(path: str) -> tarfile.TarInfo | None:
-    """Of the archive that the engine's API has at `path`; None where there is none.
+async def _archive(path: str) -> socket.socket | None:
+    """The archive that the engine's API has at `path`, from its first byte on; None where there is no folder.
 
-    `docker cp` takes over modes and owners of what is in a folder, but not of the folder itself.
+    Not by `docker cp`: that gives all files to root.
     """
-    reader, writer = await asyncio.open_unix_connection(SOCKET)
+    loop = asyncio.get_running_loop()
+    line = socket.socket(socket.AF_UNIX)
     try:
-        writer.write(f"GET {path} HTTP/1.0\r\nHost: docker\r\n\r\n".encode())
-        head = await reader.readuntil(b"\r\n\r\n")
-        begin = await reader.read(64 * 1024)
-        while len(begin) < 64 * 1024 and (more := await reader.read(64 * 1024)):
-            begin += more
-    finally:
-        writer.close()
+        line.setblocking(False)
+        await loop.sock_connect(line, SOCKET)
+        await loop.sock_sendall(line, f"GET {path} HTTP/1.0\r\nHost: docker\r\n\r\n".encode())
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            letter = await loop.sock_recv(line, 1)  # and no more: what comes behind is not ours to read
+            if not letter:
+                raise Unavailable("Docker Engine ended in the middle of an answer", hint=Docker.remedy)
+            head += letter
+    except BaseException:
+        line.close()
+        raise
     if head.split(None, 2)[1] != b"200":
+        line.close()
         return None
-    with tarfile.open(fileobj=io.BytesIO(begin), mode="r|") as archive:
-        return archive.next()
+    line.setblocking(True)
+    return line
 
 
 def _store_signature() -> tuple[int, ...] | None:
