@@ -6,6 +6,9 @@ budgets in `judge`. Absolute times depend on the machine and its neighbours; a r
 twice.
 
     measuring   what is measured, in which order, with how many gears
+    parts       runs one thing in a host, gathers what it found
+    linking     far ends of links, on the lab's network outside of all hosts
+    deploying   the same gears on three hosts, by `gear deploy` and by a shell loop
     inside      runs in the host, standard library only: one part for each thing that is measured
     findings    what a part brings back: samples and facts
     judge       from findings to rows, each with its budget and verdict; pure

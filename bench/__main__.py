@@ -14,7 +14,8 @@ from lab.machine import LabError
 from bench.findings import Findings
 from bench.judge import Row, judge
 from bench.machine import describe
-from bench.measuring import FULL, HERE, MIDDLE, PARTS, SHORT, SHORT_PARTS, Bench, measure
+from bench.measuring import FULL, MIDDLE, PARTS, SHORT, SHORT_PARTS, measure
+from bench.parts import HERE, Bench
 from bench.performance import render_performance
 from bench.plot import growth, render_plot
 from bench.results import Run, keep_below, render_results, render_table
@@ -112,17 +113,30 @@ def describe_run(bench: Bench, words: Sequence[str], rows: Sequence[Row]) -> Run
 
 
 NOTES = (
-    "To the answer: one keep-alive connection to /run/geard/geard.sock, paced: after each answer the client reads"
-    " the request's report to its end on a second connection and rests 5 ms. All gears' names begin alike, so they"
-    " share one folder.",
+    "To the answer: one keep-alive connection to /run/geard/geard.sock, paced: after each answer the client"
+    " reads the request's report to its end on a second connection and rests 5 ms. All gears' names begin"
+    " alike, so they share one folder.",
     "Of fewer than 100 samples the p99 is the largest.",
-    "What stands beside has no containers of its own there but the one just made: it is at its best. Quadlet has"
-    " as many files as there are gears in the column, and no gear is installed then.",
-    "A start ends when the program has made a file in its volume, looked for every 2 ms; then its page is asked"
-    " for. The bare podman run has the gear's own arguments and those of the unit that need no unit. Turn about,"
-    " the first pair left out. `docker run -d` stands beside with a gear's limits, without users of its own.",
-    "The reboot counts from systemd's start in the host to the last gear's page; the pool has as many workers as"
-    " geard's own boot.",
+    "What stands beside has no containers of its own there but the one just made: it is at its best. Quadlet"
+    " has as many files as there are gears in the column, and no gear is installed then.",
+    "A start ends when the program has made a file in its volume, looked for every 2 ms; then its page is"
+    " asked for. The bare podman run has the gear's own arguments and those of the unit that need no unit."
+    " Turn about, the first pair left out. `docker run -d` stands beside with a gear's limits, without users"
+    " of its own.",
+    "A plan: from the descriptor's text, or where all is there from what the hosts have answered, to all"
+    " there shall be; containers of 25 instances, each linked to the next. Asking hosts is no part of it.",
+    "A live relink counts from the request's first byte to the name of the new far end, said by a connection"
+    " by the link, in a gear that runs; meanwhile a program there connects up to a thousand times a second,"
+    " keeps every 20th connection, and uses those kept. Far ends are programs on another machine of the lab's"
+    " network.",
+    "Through a link and directly: from the network namespaces of two gears, of which one has links, to the"
+    " same far end; pairs turn about, the ratio is the median of the pairs' own. A transfer goes from the gear"
+    " to the far end.",
+    "gear deploy: the whole command, three tiers of 20 gears, each linked to the next, until each start was"
+    " seen to hold. The loops: a script of podman run -d on each host, all begun together, to the end of the"
+    " last, with the gears' own arguments, on hosts that have started those gears just before.",
+    "The reboot counts from systemd's start in the host to the last gear's page; the pool has as many workers"
+    " as geard's own boot.",
 )
 
 

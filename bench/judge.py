@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from bench.findings import Findings, p50, p99
 
@@ -16,15 +17,22 @@ SLACK = 1.6
 ENOUGH = 20
 HELD_CREATE = 2.0
 
-VERBS = ("install", "install-plain", "start", "stop", "set-env", "delete")
+VERBS = ("install", "install-plain", "start", "stop", "set-env", "link", "delete")
 SPOKEN = {"install": "install, one port", "install-plain": "install, no port"}
 AT_ONCE = (1, 8, 32)
 """so many connections install at once"""
+PLANNED = 1_000
+PLANS = ((100, 10), (1_000, 50), (4_000, 50))
+"""instances and hosts; the budget is of PLANNED"""
 
 
 def at(count: int) -> str:
     """Where findings stand that were made with so many gears installed."""
     return f"{count}."
+
+
+def plan_of(instances: int) -> str:
+    return f"plan-{instances}."
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,11 @@ def judge(found: Findings, counts: Counts) -> list[Row]:
         *_programs(found),
         *_memory(found, counts),
         *_looks(found, counts),
+        *_plans(found),
+        *_relinks(found),
+        *_through(found),
         *_boots(found),
+        *_deploys(found),
     ]
 
 
@@ -71,7 +83,8 @@ def _ratio(what: str, value: float, *, most: float = 0, least: float = 0, note: 
     """`held` stands for the budget where that is missed today: what was reached must not be lost."""
     if most:
         return Row(what, f"{value:.2f} ×{note}", f"≤ {most:g} ×", value <= most, value > (held or most) * SLACK)
-    return Row(what, f"{value:.1f} ×{note}", f"≥ {least:g} ×", value >= least, value < (held or least) / SLACK)
+    text = f"{value:.1f}" if least > 1 else f"{value:.2f}"
+    return Row(what, f"{text} ×{note}", f"≥ {least:g} ×", value >= least, value < (held or least) / SLACK)
 
 
 def _never(what: str, value: float, unit: str = "") -> Row:
@@ -207,6 +220,73 @@ def _looks(found: Findings, counts: Counts) -> Iterator[Row]:
         what = f"log: new line to the last of {found.facts['crowd']:.0f} followers, p50"
         more = found.facts["crowd.threads"]
         yield Row(what, f"{p50(values):.1f} ms (p99 {p99(values):.1f} ms; {more:+.0f} threads)", "", None)
+
+
+def _plans(found: Findings) -> Iterator[Row]:
+    measured = [size for size in PLANS if f"{plan_of(size[0])}new" in found.samples]
+    for instances, hosts in measured:
+        for name, spoken in (("new", "nothing there"), ("again", "all there"), ("moved", "a host left out")):
+            values = found.samples[f"{plan_of(instances)}{name}"]
+            links = found.facts[f"{plan_of(instances)}links"]
+            what = f"plan of {instances} gears with {links:.0f} links over {hosts} hosts, {spoken}: p50"
+            if instances == PLANNED:
+                yield _at_most(what, p50(values), 1_000, "ms", f" (n={len(values)})")
+            else:
+                yield Row(what, f"{p50(values):.1f} ms (n={len(values)})", "", None)
+    for (fewer, _), (more, _) in pairwise(measured):
+        if fewer == PLANNED:
+            worked = [p50(found.samples[f"{plan_of(count)}again-worked"]) for count in (more, fewer)]
+            note = f" ({worked[0]:.0f} ms / {worked[1]:.0f} ms)"
+            what = f"plan of {more} gears / of {fewer}, all there: time of the processor"
+            yield _ratio(what, worked[0] / worked[1], most=2 * more / fewer, note=note)
+
+
+def _relinks(found: Findings) -> Iterator[Row]:
+    facts = found.facts
+    if values := found.samples.get("relink.led"):
+        note = (
+            f" (n={len(values)}, p99 {p99(values):.1f} ms, answered {p50(found.samples['relink.answer']):.1f} ms)"
+        )
+        yield _at_most("live relink → a connection led to the new far end: p50", p50(values), 10, "ms", note)
+        yield _never(
+            f"of {facts['relink.kept']:.0f} established connections, lost meanwhile", facts["relink.lost"]
+        )
+        met = f"of {facts['relink.met']:.0f} new ones meanwhile"
+        yield _never(f"{met}, refused", facts["relink.refused"])
+        yield _never(f"{met}, led to the old far end after one was to the new", facts["relink.went-back"])
+
+
+def _through(found: Findings) -> Iterator[Row]:
+    for name, spoken, unit in (
+        ("push", "throughput", ""),
+        ("ping", "an answer of 64 bytes", "ms"),
+        ("meet", "a new connection and its first bytes", "ms"),
+    ):
+        if linked := found.samples.get(f"through.linked-{name}"):
+            direct = found.samples[f"through.direct-{name}"]
+            if unit:
+                each = f"{p50(direct):.3f} ms / {p50(linked):.3f} ms"
+            else:
+                size = found.facts["through.megabytes"] * 1_000
+                each = f"{size / p50(linked):.0f} MB/s / {size / p50(direct):.0f} MB/s"
+            # each beside its neighbour in time: what else the machine does comes and goes
+            ratio = p50([there / here for here, there in zip(linked, direct, strict=True)])
+            what = f"through a link / direct: {spoken}"
+            yield _ratio(what, ratio, least=0.95, note=f" ({each}, {len(linked)} pairs)")
+
+
+def _deploys(found: Findings) -> Iterator[Row]:
+    if not (deploys := found.samples.get("deploy.deploy")):
+        return
+    facts, loops = found.facts, found.samples["deploy.loop"]
+    gears, hosts = facts["deploy.gears"], facts["deploy.hosts"]
+    what = f"gear deploy of {gears:.0f} gears on {hosts:.0f} hosts / podman run in a shell loop on each"
+    pair = f" ({p50(deploys) / 1_000:.1f} s / {p50(loops) / 1_000:.1f} s, {len(loops)} pairs)"
+    yield Row(what, f"{p50(deploys) / p50(loops):.2f} ×{pair}", "", None)
+    for name, spoken in (("gears", "gears"), ("containers", "containers of the loops")):
+        yield _never(f"of those {spoken}, that do not answer", facts[f"deploy.{name}-silent"])
+    again = found.samples["deploy.again"]
+    yield Row("gear deploy of the same again, nothing to change", f"{p50(again):.0f} ms", "", None)
 
 
 def _boots(found: Findings) -> Iterator[Row]:

@@ -14,6 +14,7 @@ GROWTH = (
     ("start", "start"),
     ("stop", "stop"),
     ("set-env", "set-env"),
+    ("link", "link"),
     ("delete", "delete"),
     ("list of all", "list"),
     ("beside: podman create over REST", "create"),

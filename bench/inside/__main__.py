@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 
 from bench.findings import Findings
-from bench.inside import answers, boots, burst, docker, looks, podman, quadlet
+from bench.inside import answers, boots, burst, deployed, docker, links, looks, planning, podman, quadlet
 
 PARTS: dict[str, Callable[..., Findings]] = {
     "answers": answers.answers,
@@ -23,9 +23,20 @@ PARTS: dict[str, Callable[..., Findings]] = {
     "lists": looks.lists,
     "load": looks.load,
     "logs": looks.logs,
+    "planning": planning.planning,
+    "relink": links.relink,
+    "through": links.through,
     "run-gears": boots.run_gears,
     "after-boot": boots.after_boot,
     "bare-starts": boots.bare_starts,
+    "hear-afar": deployed.hear_afar,
+    "deploy": deployed.deploy,
+    "deploy-again": deployed.deploy_again,
+    "stop-deployed": deployed.stop_deployed,
+    "undeploy": deployed.undeploy,
+    "answering": deployed.answering,
+    "loop": deployed.loop,
+    "end-loop": deployed.end_loop,
 }
 
 print(PARTS[sys.argv[1]](*map(int, sys.argv[2:])).as_json())

@@ -23,6 +23,7 @@ def answers(cycles: int, starts: int) -> Findings:
             found.sample("fsync", durable_file())
             found.sample("install" if with_port else "install-plain", paced.ask("PUT", gear, wish(port=with_port)))
             found.sample("set-env", paced.ask("PUT", f"/environment/many-verb-{number}", variables(number)))
+            found.sample("link", paced.ask("PUT", f"{gear}/links", leading(number)))
             found.sample("delete", paced.ask("DELETE", gear, {"Purge": True}))
         paced.ask("PUT", "/container/many-verb", wish())
         for _ in range(starts):
@@ -37,11 +38,22 @@ def warm_up(paced: Paced) -> None:
     for _ in range(5):
         paced.ask("PUT", "/container/many-warm-up", wish())
         paced.ask("PUT", "/environment/many-warm-up", variables(0))
+        paced.ask("PUT", "/container/many-warm-up/links", leading(0))
         paced.ask("DELETE", "/container/many-warm-up", {"Purge": True})
 
 
 def variables(number: int) -> dict[str, object]:
     return {"Variables": [{"Name": "NUMBER", "Value": str(number)}, {"Name": "GREETING", "Value": "hello"}]}
+
+
+def leading(number: int) -> dict[str, object]:
+    """Two links, to where nobody is asked."""
+    return {
+        "NetworkLinks": [
+            {"FromPort": 8081, "ToHost": "192.0.2.7", "ToPort": 4_000 + number},
+            {"FromHost": "127.0.0.2", "FromPort": 8081, "ToHost": "192.0.2.8", "ToPort": 4_000},
+        ]
+    }
 
 
 def durable_file() -> float:

@@ -45,9 +45,9 @@ def ports_of(count: int) -> list[int]:
     return [int(read_definition(name)["Ports"][0]["External"]) for name in names(count)]
 
 
-def await_all(ports: Sequence[int]) -> int:
+def await_all(ports: Sequence[int], patience: float = PATIENCE) -> int:
     """How many answer, when all do or patience has ended. One is asked at a time: this must not be a load."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + patience
     waiting = list(ports)
     while waiting and time.monotonic() < end:
         if page(waiting[0]):

@@ -29,6 +29,7 @@ from geard.containers.requests import (
     Wish,
 )
 from geard.containers.updating import updated, wish_of
+from geard.dispatch import turns
 from geard.dispatch.work import Work
 from geard.environments import store
 from geard.environments.requests import Environment, EnvironmentPart, Variable
@@ -763,3 +764,26 @@ async def test_two_who_fill_a_volume_at_once_fill_it_once(
     await asyncio.gather(*(lifecycle.complete(work, "web") for work in works))
     assert filled == ["/data"]
     assert sorted(path.name for path in Folders.of(fake_host.paths, "web").data.iterdir()) == ["data"]
+
+
+async def test_a_program_in_its_first_moments_takes_no_turn_from_the_next(
+    fake_host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifecycle, "SETTLE_SECONDS", 600.0)
+    monkeypatch.setattr(turns, "TURN_SECONDS", 600.0)
+    slots, starting = turns.Turns(lambda: 1), list[asyncio.Task[None]]()
+    for id in ("web", "db"):
+        settle(fake_host, wish(id, started=True))
+        complete(fake_host, id)
+        work = Work(fake_host, next(IDS), ROOT_HERE, facets=FACETS)
+        work.turns = slots
+        starting.append(asyncio.create_task(lifecycle.start(work, id)))
+    for _ in range(3_000):
+        if {("start", "ctr-web.service"), ("start", "ctr-db.service")} <= set(fake_host.systemd.told):
+            break
+        await asyncio.sleep(0.01)
+    assert ("start", "ctr-db.service") in fake_host.systemd.told
+    assert not any(each.done() for each in starting)
+    for each in starting:
+        each.cancel()
+    await asyncio.gather(*starting, return_exceptions=True)

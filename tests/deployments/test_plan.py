@@ -269,6 +269,11 @@ def test_what_a_descriptor_cannot_say(changes: dict[str, object], message: str) 
         plan_deployment(web(2, **changes), TWO)
 
 
+def test_more_links_than_a_gear_has_are_no_plan() -> None:
+    with pytest.raises(Invalid, match="each web would have 257 links, and a gear has 256 at most"):
+        plan_deployment(web(257), TWO)
+
+
 def test_udp_and_tcp_of_one_number_share_an_address() -> None:
     ports = (PublicPort(internal=53), PublicPort(internal=53, protocol="udp"))
     plan = plan_deployment(web(2, public_ports=ports, links=(Link(to="web", match_port=True),)), TWO)
@@ -278,7 +283,7 @@ def test_udp_and_tcp_of_one_number_share_an_address() -> None:
 
 
 def test_addresses_skip_what_no_host_can_have() -> None:
-    plan = plan_deployment(web(300, links=(Link(to="web", non_local=True, match_port=True),)), TWO)
+    plan = plan_deployment(web(256, links=(Link(to="web", non_local=True, match_port=True),)), TWO)
     hosts = [port.target.host for gear in plan.gears for port in gear.instance.ports if port.target is not None]
     assert hosts[253:256] == ["192.168.1.254", "192.168.2.1", "192.168.2.2"]
 

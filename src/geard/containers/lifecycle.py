@@ -124,10 +124,13 @@ async def start(work: Work, id: str, *, restart: bool = False, renew: bool = Fal
     definition = await _completed(work, id)
     if definition is not None:
         async with work.turn():
-            await _started(work, id, definition, restart=restart, renew=renew)
+            result = await _started(work, id, definition, restart=restart, renew=renew)
+        if result:  # its first moments are only looked at: the next has its turn meanwhile
+            await _conclude(work, id, result)
 
 
-async def _started(work: Work, id: str, definition: Definition, *, restart: bool, renew: bool) -> None:
+async def _started(work: Work, id: str, definition: Definition, *, restart: bool, renew: bool) -> str:
+    """What systemd made of it; nothing where there is no more to see."""
     host, unit = work.host, unit_name(id)
     folders = Folders.of(host.paths, id)
     found = await host.systemd.state(unit)
@@ -139,7 +142,7 @@ async def _started(work: Work, id: str, definition: Definition, *, restart: bool
         if newest or not renew:
             older = "" if newest else f", as it was before its last change: gear restart {id} brings that in"
             work.conclude("started", f"{id} is running{older}", id)
-            return
+            return ""
         restart = True
     if found.active == "activating" and found.sub != "auto-restart" and renew:
         restart = True  # what is being started may be what was installed before: such a start would end with it
@@ -147,7 +150,7 @@ async def _started(work: Work, id: str, definition: Definition, *, restart: bool
         await host.systemd.reset_failed(unit)
     if not folders.wanted.is_symlink():
         work.conclude("canceled", f"{id} was told to stop meanwhile", id)
-        return
+        return ""
     work.say("starting", f"{'restarting' if restart else 'starting'} {id}", id)
     _note_asked(work, id, "restart" if restart else "start")
     ask = host.systemd.restart if restart else host.systemd.start
@@ -156,7 +159,14 @@ async def _started(work: Work, id: str, definition: Definition, *, restart: bool
         # A newer stop may have reached systemd before this start did; the newer word holds.
         await host.systemd.stop(unit)
         work.conclude("canceled", f"{id} was told to stop meanwhile", id)
-        return
+        return ""
+    return result
+
+
+async def _conclude(work: Work, id: str, result: str) -> None:
+    """Whether it stays up. Raises Unavailable with the reason where it does not."""
+    host, unit = work.host, unit_name(id)
+    folders = Folders.of(host.paths, id)
     state = await _watch(work, unit) if result == "done" else await _settled(work, unit)
     if result == "done" and state["ActiveState"] == "active":
         await work.on_disk(installing.tidy, host, id, work.facets)

@@ -13,7 +13,7 @@ it moves, as long as the links allow it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from geard.deployments.descriptor import Container, Descriptor, Link, PublicPort, Target
@@ -122,20 +122,21 @@ def give_addresses(
             if place not in taken:
                 taken.add(place)
                 given[id, port] = target
+    walks: dict[tuple[str, PortKey, frozenset[int]], Iterator[Target]] = {}
     for (name, port), demand in wanted.items():
-        places = _places(port[0], demand)
+        # What was passed over is taken, and stays so: nobody needs to look there again, of no container.
+        base = NON_LOCAL if demand.non_local else LOCAL
+        places = walks.setdefault((base, port, frozenset(demand.ports)), _places(base, port[0], demand.ports))
         for id in instances[name]:
             if (id, port) not in given:
-                # What was passed over is taken, and stays so: nobody needs to look there again.
                 given[id, port] = next(at for at in places if (at.host, at.port, port[1]) not in taken)
                 taken.add((given[id, port].host, given[id, port].port, port[1]))
     return given
 
 
-def _places(internal: int, demand: Demand) -> Iterator[Target]:
-    base = NON_LOCAL if demand.non_local else LOCAL
-    if demand.ports:
-        (port,) = demand.ports
+def _places(base: str, internal: int, ports: Iterable[int]) -> Iterator[Target]:
+    if ports:
+        (port,) = ports
         for host in _hosts(base):
             yield Target(host=host, port=port)
     else:

@@ -48,8 +48,8 @@ from geard.words import encode, part_of, read
 
 R = TypeVar("R")
 
-AT_ONCE_ON_A_HOST = 4
-"""enough to keep a host busy while one of its gears waits for its program"""
+AT_ONCE_ON_A_HOST = 16
+"""an agent does of these as many at once as its host has room for; the first moments of a program take none"""
 
 Job = tuple[str, Key, Callable[[], None]]
 """the queue it stands in, the gear it is about, the deed"""

@@ -33,6 +33,7 @@ from geard.deployments.requests import CONTAINER, DEPLOYMENT, Deployed, Deployed
 from geard.environments.requests import Environment, EnvironmentPart, Variable
 from geard.failures import AlreadyExists, Invalid
 from geard.identifiers import parse_place
+from geard.links.forms import LIMIT
 from geard.links.requests import NetworkLink
 from geard.ports.requests import PortPair, PublishedPorts
 from geard.request import ROOT_HERE
@@ -158,6 +159,12 @@ def plan_deployment(
         for id in ids[container.name]
     )
     links = links_of(descriptor, instances, there)
+    for name, each in links.items():
+        if len(each) > LIMIT:
+            raise Invalid(
+                f"each {name} would have {len(each)} links, and a gear has {LIMIT} at most",
+                hint="a smaller Count of what it links to, or Ports in its Links that leave some out",
+            )
     gears = tuple(
         _planned(descriptor, instance, links, found, there, variables or {}, adopt=adopt) for instance in instances
     )

@@ -20,6 +20,7 @@ _NAME = re.compile(
 )
 _ALIAS = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}", re.ASCII)
 LIMIT = 256
+"""links of one gear"""
 LONGEST_WAIT = 86_400
 
 
