@@ -98,6 +98,7 @@ def test_an_invitation_is_a_command_to_be_typed(gear: Terminal) -> None:
     assert bearer is not None
     assert (bearer.name, len(bearer.fingerprint)) == ("h2", 43)
     assert "[2001:db8::7]:443" in said.err
+    assert "nobody answers at 192.0.2.7:43273 yet: systemctl enable --now geard" in said.err
     assert [(row["Kind"], row["Name"]) for row in json.loads(gear.ok("host", "guests", "-o", "json"))] == [
         ("invitation", "h2")
     ]

@@ -38,6 +38,12 @@ def test_help_of_a_verb(gear: Terminal, verb: str) -> None:
     assert gear.ok(verb, "--help") == text
 
 
+@pytest.mark.parametrize("verb", ["host", "token", "callback", "secret"])
+def test_help_of_a_verb_that_has_verbs_cuts_no_sentence_off(gear: Terminal, verb: str) -> None:
+    _, found, commands = gear.ok("help", verb).partition("Commands:")
+    assert found and "..." not in commands
+
+
 def test_help_of_install_has_the_options_of_other_rooms(gear: Terminal) -> None:
     text = gear.ok("help", "install")
     assert "--ports" in text

@@ -522,6 +522,20 @@ def test_a_bounded_token_sees_and_does_only_what_it_reaches(afar: Afar) -> None:
     assert status("GET", "/version") == 200
 
 
+def test_who_is_bounded_follows_their_own_requests_and_sees_no_others(afar: Afar) -> None:
+    bounded = afar.token("web", "--scope", "admin", "--only", "web-*")
+    free = afar.token("free", "--scope", "operate")
+    assert afar.ask("PUT", "/container/db-2?follow=1", {"Image": IMAGE}, token=free).status == 200
+    others = afar.ask("GET", "/requests", token=free).json["Requests"][-1]["Id"]
+    assert afar.ask("PUT", "/container/web-2?follow=1", {"Image": IMAGE}, token=bounded).status == 200
+    (own,) = afar.ask("GET", "/requests?all=1", token=bounded).json["Requests"]
+    assert (own["What"], own["By"]) == ("PUT /container/web-2", "token web")
+    assert afar.ask("GET", f"/request/{own['Id']}", token=bounded).status == 200
+    assert "web-2 is installed" in afar.ask("GET", f"/request/{own['Id']}/report", token=bounded).text
+    for path in (f"/request/{others}", f"/request/{others}/report"):
+        assert afar.ask("GET", path, token=bounded).status == 404
+
+
 def test_a_bounded_admin_lets_nobody_in(afar: Afar) -> None:
     token = afar.token("web", "--scope", "admin", "--only", "web-*")
     body = {"Digest": "0" * 64, "Scope": "admin"}

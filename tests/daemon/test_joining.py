@@ -13,6 +13,7 @@ import pytest
 from tests.daemon.belfry import Reply, RunningAgent, belfry, running_agent
 
 from geard.daemon import server
+from geard.dispatch import dispatcher
 from geard.identifiers import new_request_id
 
 NDJSON = "application/x-ndjson"
@@ -40,6 +41,38 @@ def test_the_next_agent_says_the_same(tmp_path: Path, accept: str, fail: str) ->
             assert agent.ask("PUT", "/bell/a", {"Times": 4}, X_Request_Id=id).status == 409
     assert said[0] == said[1]
     assert belfry.rung["a"] == (0 if fail == "at once" else 1)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("PUT", "/bell/b", {"Times": 3}),
+        ("PUT", "/bell/a", {"Times": 2}),
+        ("DELETE", "/bell/a", None),
+        ("POST", "/container/a/restart", None),
+    ],
+    ids=["path", "body", "method", "route"],
+)
+def test_an_id_is_for_one_question(agent: RunningAgent, method: str, path: str, body: object) -> None:
+    id = new_request_id()
+    first = agent.ask("PUT", "/bell/a", {"Times": 3}, X_Request_Id=id)
+    other = agent.ask(method, path, body, X_Request_Id=id)
+    assert (first.status, other.status, other.json["Kind"]) == (200, 409, "Conflict")
+    assert "rang" not in other.text, "nothing of the first is shown"
+    assert agent.ask("PUT", "/bell/a", {"Times": 3}, X_Request_Id=id).text == first.text
+    assert dict(belfry.rung) == {"a": 1}
+
+
+def test_who_is_refused_for_load_asks_again_with_the_same_id(
+    agent: RunningAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = new_request_id()
+    monkeypatch.setattr(dispatcher, "RUNNING_LIMIT", 0)
+    refused = agent.ask("PUT", "/bell/a", {"Times": 3}, X_Request_Id=id)
+    assert (refused.status, refused.json["Kind"], refused.headers["Retry-After"]) == (503, "Full", "1")
+    assert refused.headers["X-Request-Id"] == id and not belfry.rung
+    monkeypatch.undo()
+    assert agent.ask("PUT", "/bell/b", {"Times": 2}, X_Request_Id=id).status == 200, "it is anybody's still"
 
 
 class Ending:

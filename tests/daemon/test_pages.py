@@ -177,6 +177,7 @@ def test_metrics_of_the_machine(rooms: RoomsAgent, monkeypatch: pytest.MonkeyPat
     assert found["geard_gear_ends_total", (("result", "exit-code"),)] == 3
     assert found["geard_ports_reserved", (("protocol", "tcp"),)] == 2
     assert found["geard_ports_free", (("protocol", "tcp"),)] == 56_000 - 1 - 2
+    assert (found["geard_requests_running", ()], found["geard_requests_queued", ()]) == (0, 0)
     assert found["process_resident_memory_bytes", ()] > 1e6
     assert found["process_open_fds", ()] > 3
     assert not any(value for (name, _), value in found.items() if name == "geard_measure_failed")

@@ -105,6 +105,8 @@ async def _bake(request: Bake, work: Work) -> Baked:
         raise Full("the oven is full")
     if request.how == "slowly":
         await asyncio.sleep(60)
+    if request.how == "when told":
+        await until(go_on.is_set)
     work.say("baking", "it is in the oven", request.id)
     if request.how == "by hand":
 
@@ -360,6 +362,31 @@ async def test_a_refusal_for_load_does_not_use_up_the_id(tmp_path: Path, monkeyp
         with pytest.raises(Full):
             await here.perform(Bake(id="wheat", how="refuse"), BOB, id).answer()
         assert (await here.perform(Bake(id="rye", how="plain"), ALICE, id).answer()).loaf == 2
+
+
+async def test_what_is_under_way_is_kept_whatever_the_bounds_are(tmp_path: Path) -> None:
+    """What cannot be repeated is on disk before it begins: gone from there, a reboot would have it done twice."""
+    ended, id = new_request_id(), new_request_id()
+    kept = tmp_path / "containers" / "requests"
+    async with baker(tmp_path) as here:
+        await here.perform(Bake(id="rye", how="plain"), ALICE, ended).answer()
+        await here.drain()
+        await here.put_away(sweep=False)
+        here.perform(BakeOnce(id="wedding", how="when told"), ALICE, id)
+        await until((kept / id).exists)
+        assert (kept / ended).exists()
+        here.records.sweep(0, 0)
+        assert (kept / id).exists() and not (kept / ended).exists()
+        assert here.records.find(id) is not None and here.records.find(ended) is None
+
+
+async def test_who_waits_behind_another_writer_is_counted(tmp_path: Path) -> None:
+    async with baker(tmp_path) as here:
+        for _ in range(3):
+            here.perform(Bake(id="rye", how="when told"), ALICE)
+        here.perform(Bake(id="wheat", how="when told"), ALICE)
+        await until(lambda: len(notes(tmp_path)) == 2)
+        assert (here.running, here.queued) == (4, 2)
 
 
 async def test_a_bug_harms_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 from geard.dispatch import turns
 from geard.dispatch.record import Heading, Line, encode_line, parse_record
 from geard.dispatch.records import plan_sweep
+from geard.dispatch.settings import RequestSettings
 from geard.dispatch.turns import Orders, Turns
+from geard.failures import Invalid
 from geard.request import Progress
 
 
@@ -125,6 +128,19 @@ def test_the_oldest_go_first() -> None:
     assert set(plan_sweep(entries, 100.0, HOUR, 30)) == {"older"}
     assert set(plan_sweep(entries, 100.0, HOUR, 10)) == {"old", "older", "new"}
     assert plan_sweep([], 100.0, HOUR, 10) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ({"keep_hours": 0.5}, "an hour at least"),
+        ({"keep_megabytes": 0}, "1 at least"),
+        ({"at_once": -1}, "negative"),
+    ],
+)
+def test_bounds_that_keep_no_promise_are_refused(words: dict[str, Any], why: str) -> None:
+    with pytest.raises(Invalid, match=why):
+        RequestSettings(**words).check()
 
 
 HEADING = Heading(id="x", who="uid 0", by="root", kind="Bake", what="PUT /bread/x", digest="00", at=1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -116,6 +117,33 @@ def test_a_check_that_cannot_be_made_keeps_no_other_from_being_made(
     assert code == 1
     assert found["storage of podman"]["Detail"] == "cannot be looked at: podman does not answer"
     assert "clock" in found
+
+
+def test_each_lack_says_what_it_costs_and_what_helps(
+    gear: Terminal, machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine with next to nothing."""
+    shutil.rmtree(machine)
+    monkeypatch.setattr(shutil, "which", nothing)
+    monkeypatch.setattr(importlib.util, "find_spec", nothing)
+    for engine in gear.host.engines.values():
+        monkeypatch.setattr(engine, "version", no_answer)
+    monkeypatch.setattr(gear.host.systemd, "version", no_answer)
+    code, found = diagnosis(gear)
+    assert code == 1
+    lacks = {what for what, each in found.items() if each["State"] != "ok"}
+    assert {"systemd", "podman", "nft", "python3-systemd", "user namespaces", "disk quota"} <= lacks
+    assert {"SELinux, AppArmor", "control groups", "journal", "rules that keep gears apart"} <= lacks
+    for what in lacks:
+        assert found[what]["Costs"] and found[what]["Remedy"], what
+
+
+def nothing(name: str, path: str = "") -> None:
+    """There is none of that name."""
+
+
+async def no_answer() -> str:
+    raise Unavailable("it does not answer")
 
 
 def test_another_geard_than_ones_own_is_told(gear: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:

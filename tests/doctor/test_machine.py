@@ -153,11 +153,19 @@ def test_certificates_that_expire(tmp_path: Path) -> None:
     (tmp_path / "root/var/lib/geard").mkdir(parents=True)
     keyed.private_key_and_cert_chain_pem.write_to_path(tmp_path / "root/var/lib/geard/server.pem")
     (settings / "other.pem").write_text("no certificate")
+    (settings / "hosts").mkdir()
+    known = authority.issue_cert("us", not_after=now + dt.timedelta(days=3), not_before=now.replace(year=2000))
+    parts = [known.cert_chain_pems[0], known.private_key_pem, authority.cert_pem]
+    text = "".join(part.bytes().decode() for part in parts)
+    (settings / "hosts" / "h2").write_text(f'# geard: {{"Address":"192.0.2.7"}}\n{text}')
     found = machine.certificates(machine.certificate_files(tmp_path / "root", settings), now.timestamp())
-    assert [(each.what, told(each)[0]) for each in found] == [
-        ("certificate", "broken"),
-        ("certificate", "advice"),
-        ("certificate", "advice"),
-        ("certificates", "ok"),
-    ]
-    assert "old.crt expired" in found[0].detail
+    assert {each.detail.split()[0].removeprefix(f"{tmp_path}/"): told(each)[0] for each in found[:-1]} == {
+        "etc/old.crt": "broken",
+        "etc/soon.crt": "advice",
+        "etc/hosts/h2": "advice",
+        "root/var/lib/geard/server.pem": "advice",
+    }
+    assert (found[-1].what, told(found[-1])[0]) == ("certificates", "ok")
+    remedies = {Path(each.detail.split()[0]).name: each.remedy for each in found[:-1]}
+    assert remedies["h2"] == "gear host renew h2"
+    assert any("old.crt expired" in each.detail for each in found)

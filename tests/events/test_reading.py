@@ -186,6 +186,29 @@ def test_pulls_are_told_with_their_image_and_a_killed_one_too() -> None:
     assert (events[0].request, events[1].message) == ("R", "no such host")
 
 
+def checked(health: str, streak: str = "", name: str = "ctr-web", **fields: str) -> Entry:
+    found = {"PODMAN_EVENT": "health_status", "PODMAN_NAME": name, "PODMAN_HEALTH_STATUS": health}
+    return entry(**found, **({"PODMAN_HEALTH_FAILING_STREAK": streak} if streak else {}), **fields)
+
+
+def test_health_is_told_when_it_changes_and_after_each_start() -> None:
+    events = told(
+        [
+            *start(), checked("starting", "1"), checked("healthy", "0"), checked("healthy", "0"),
+            checked("healthy", "1"), checked("unhealthy", "3"), checked("unhealthy", "4"), checked("healthy"),
+            *stop(), *start(), checked("healthy"),
+        ]
+    )  # fmt: skip
+    found = [(event.kind, event.message) for event in events if event.kind.endswith("healthy")]
+    well = ("healthy", "")
+    assert found == [well, ("unhealthy", "its check failed 3 times in a row"), well, well]
+    assert {event.id for event in events} == {"web"}
+
+
+def test_of_what_was_before_the_reading_began_no_change_is_told() -> None:
+    assert kinds([checked("healthy"), checked("healthy"), checked("unhealthy")]) == ["unhealthy"]
+
+
 @pytest.mark.parametrize(
     "forged",
     [
@@ -195,12 +218,19 @@ def test_pulls_are_told_with_their_image_and_a_killed_one_too() -> None:
         ours("deleted", "../../etc"),
         ours("deleted", "web\nx"),
         ours("deleted", "web", _SYSTEMD_UNIT="ctr-evil.service"),
+        checked("healthy", name="web"),
+        checked("healthy", name="ctr-../x"),
         entry(MESSAGE_ID="0" * 32, UNIT=UNIT),
         entry(),
     ],
 )
 def test_what_is_about_no_gear_is_no_event(forged: Entry) -> None:
     assert told([forged]) == []
+
+
+def test_a_gear_says_nothing_of_anothers_health() -> None:
+    forged = checked("unhealthy", _SYSTEMD_UNIT="ctr-evil.service")
+    assert kinds([*start(), forged]) == ["starting", "started"]
 
 
 def test_a_text_that_would_act_on_a_terminal_is_spelt_out() -> None:

@@ -109,3 +109,15 @@ def test_what_a_gear_writes_is_passed_on_by_stream(engine: Engine, capfd: pytest
 )
 def test_why_a_program_could_not_be_started(words: str, status: int) -> None:
     assert hook._could_not_start(words) == status  # pyright: ignore[reportPrivateUsage]
+
+
+async def test_an_engine_that_is_not_there_or_says_nothing_is_told_with_its_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(tmp_path / "docker.sock")
+    monkeypatch.setattr(docker, "SOCKET", path)
+    with pytest.raises(Unavailable, match=f"at {path}: No such file or directory"):
+        await Docker().image("cafe")
+    monkeypatch.setattr(docker, "ANSWER_SECONDS", 0.05)
+    with socketserver.UnixStreamServer(path, _Answering), pytest.raises(Unavailable, match=r"within 0\.05 s"):
+        await Docker().image("cafe")

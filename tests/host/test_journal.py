@@ -310,7 +310,8 @@ async def test_a_follower_who_is_cut_off_leaves_nothing_behind(twenty: Path) -> 
 
 SAID = "39f53479d3a045ac8e11786248231fbf"
 TOLD = "57c8d5b1ac4d4d1c8e4b7a6f0f3f9d21"
-KINDS = Messages(frozenset((SAID,)), frozenset((TOLD,)), ("UNIT", "GEARD_GEAR"))
+MARK = ("PODMAN_EVENT", "health_status")
+KINDS = Messages(frozenset((SAID,)), frozenset((TOLD,)), frozenset((MARK,)), ("UNIT", "GEARD_GEAR", "PODMAN_NAME"))
 
 
 @pytest.mark.parametrize("follow", [False, True])
@@ -323,6 +324,10 @@ async def test_messages_are_believed_from_those_alone_who_may_say_them(writer: W
         writer.write("forged", "ctr-evil.service", _PID="77", _UID="0", UNIT=WEB, MESSAGE_ID=SAID)
         writer.write("forged", "ctr-evil.service", _UID="2000000", _TRANSPORT="journal", MESSAGE_ID=TOLD)
         writer.write("forged", "ctr-evil.service", _UID="0", _TRANSPORT="stdout", MESSAGE_ID=TOLD)
+        writer.write("forged", "ctr-evil.service", _UID="0", _TRANSPORT="stdout", PODMAN_EVENT="health_status")
+        writer.write("forged", "ctr-evil.service", _UID="2000000", _TRANSPORT="journal", PODMAN_EVENT=MARK[1])
+        writer.write("another matter", "x.service", _UID="0", _TRANSPORT="journal", PODMAN_EVENT="exec")
+        writer.write("checked", "x.service", _UID="0", _TRANSPORT="journal", PODMAN_EVENT=MARK[1], PODMAN_NAME="w")
         writer.write(
             "installed", "geard.service", _UID="0", _TRANSPORT="journal", MESSAGE_ID=TOLD, GEARD_GEAR="web"
         )
@@ -337,12 +342,12 @@ async def test_messages_are_believed_from_those_alone_who_may_say_them(writer: W
         )
         await asyncio.sleep(0.1)
         await asyncio.to_thread(write)
-        assert await following == ["started", "installed"]
+        assert await following == ["started", "checked", "installed"]
         return
     write()
     found = [item async for item in journal.entries(KINDS, Span()) if isinstance(item, Entry)]
-    assert [item.message for item in found] == ["started", "installed"]
-    assert [dict(item.fields) for item in found] == [{"UNIT": WEB}, {"GEARD_GEAR": "web"}]
+    assert [item.message for item in found] == ["started", "checked", "installed"]
+    assert [dict(item.fields) for item in found] == [{"UNIT": WEB}, {"PODMAN_NAME": "w"}, {"GEARD_GEAR": "web"}]
 
 
 async def test_a_cursor_whose_entry_is_gone_is_told_as_a_gap(twenty: Path) -> None:

@@ -10,6 +10,8 @@ import pytest
 from lab.labs import Lab
 from tests.lab.conftest import APP, SETTINGS, Shell, eventually
 
+from geard.identifiers import new_request_id
+
 
 @pytest.fixture(scope="module")
 def h2(lab: Lab, h1: Shell) -> Shell:
@@ -49,6 +51,57 @@ def test_another_machine_manages_gears(managed: Shell, h2: Shell) -> None:
     assert (
         "certificate h2, TLS from" in managed.sh("journalctl -u geard -o cat | grep 'PUT /container/afar'").stdout
     )
+
+
+def test_one_session(managed: Shell, h2: Shell) -> None:
+    """h2 manages h1 by a certificate, which one token made; an ordinary user of h1 is refused on loopback; what
+    h2 asked is told again to the byte after the agent was killed, and not done again.
+    """
+    invited = managed.gear("host", "invite", "session", "--scope", "operate")
+    assert "nobody answers" not in invited.stderr
+    command = invited.stdout.replace("add h1", "add one")
+    h2.sh(command)
+    used = h2.sh(command.replace("add one", "add two"), check=False)
+    assert (used.returncode, "was used already" in used.stderr) == (4, True)
+    try:
+        h2.gear("install", APP, "one/session", "--start")
+        held = "/etc/geard/hosts/one"
+        h2.sh(f"tac {held} | sed '/BEGIN CERT/q' | tac > /root/authority.pem")
+
+        stranger = ["runuser", "-u", "nobody", "--"]
+        asked = [
+            "curl",
+            "-s",
+            "-w",
+            " %{http_code}",
+            "-X",
+            "PUT",
+            "http://localhost:43273/container/session/stopped",
+        ]
+        assert managed.run([*stranger, *asked]).stdout.endswith(" 403")
+        told = managed.run([*stranger, "gear", "stop", "localhost/session"], check=False)
+        assert (told.returncode, "nobody" in told.stderr) == (4, True)
+        assert managed.status("session")["ActiveState"] == "active"
+
+        url = f"https://{managed.address}:43273/container/session/restart?follow=true"
+        ask = (
+            f"curl -si --cert {held} --cacert /root/authority.pem -H 'X-Request-Id: {new_request_id()}' -X POST"
+            f" '{url}' | grep -vi ^date:"
+        )
+        first = h2.sh(ask).stdout
+        assert first.startswith("HTTP/1.1 200") and first.endswith("session is running\n")
+        runs = managed.run(["systemctl", "show", "-P", "InvocationID", "ctr-session"]).stdout
+        before = managed.run(["systemctl", "show", "-P", "InvocationID", "geard"]).stdout
+        managed.run(["systemctl", "kill", "-s", "KILL", "geard"])
+        eventually(lambda: h2.sh(ask, check=False).stdout == first)
+        assert managed.run(["systemctl", "show", "-P", "InvocationID", "geard"]).stdout != before
+        assert managed.run(["systemctl", "show", "-P", "InvocationID", "ctr-session"]).stdout == runs
+        assert json.loads(h2.sh(ask.replace("restart?", "started?").replace("POST", "PUT").replace("-si", "-s"))
+                          .stdout)["Kind"] == "Conflict"  # fmt: skip
+    finally:
+        h2.gear("delete", "one/session", check=False)
+        h2.gear("host", "remove", "one", check=False)
+    assert "session" not in managed.gear("host", "guests", "-o", "name").stdout.split()
 
 
 def test_what_is_kept_is_roots_alone(managed: Shell, h2: Shell) -> None:

@@ -98,6 +98,26 @@ def test_why_a_gear_failed_is_told_also_while_no_agent_runs(host: Shell) -> None
     assert found == {"Done": True}
 
 
+def test_whether_a_gears_check_holds_is_told_when_it_changes(host: Shell) -> None:
+    check = "HEALTHCHECK --interval=1s --retries=2 CMD test -e /tmp/well"
+    host.sh(
+        f"printf 'FROM docker.io/{APP}\n{check}\n' | podman build -q --format docker -t docker.io/test/checked -"
+    )
+    try:
+        since = now(host)
+        host.gear("install", "test/checked", "web", "-p", "none", "--start")
+        assert "2 times" in until_told(host, since, "unhealthy")["Reason"]
+        host.inside("web", "touch", "/tmp/well")
+        until_told(host, since, "healthy")
+        host.inside("web", "rm", "/tmp/well")
+        eventually(lambda: kinds(host, "web", "--since", since).count("unhealthy") == 2)
+        told = [kind for kind in kinds(host, "web", "--since", since) if kind.endswith("healthy")]
+        assert told == ["unhealthy", "healthy", "unhealthy"]
+        host.gear("delete", "web")
+    finally:
+        host.run(["podman", "rmi", "-f", "docker.io/test/checked"])
+
+
 def test_a_pull_is_told_with_its_image_and_request(host: Shell) -> None:
     since = now(host)
     host.gear("install", "h1:5000/nothing/there", "web", check=False)
@@ -208,7 +228,7 @@ def test_a_thousand_followers_hold_up_no_install(host: Shell) -> None:
     host.gear("install", APP, "web", "--start", "--", "sh", "-c", "while sleep 0.2; do echo line; done")
     host.agent("GET", "/version")
     figures = json.loads(
-        host.run(["python3", "-c", THOUSAND, "900", "/container/web/log?follow=true&lines=1"], seconds=200).stdout
+        host.run(["python3", "-c", THOUSAND, "1000", "/container/web/log?follow=true&lines=1"], seconds=200).stdout
     )
     print(figures)
     assert figures["after"]["threads"] < 32

@@ -27,6 +27,12 @@ def test_a_container_on_the_hosts_network_is_refused(host: Shell, options: list[
     assert done.stdout.split()[1] in ("401", "403"), done.stdout
 
 
+def test_nothing_is_listened_on_but_loopback_unless_an_admin_says_so(host: Shell) -> None:
+    host.agent("GET", "/containers")
+    listening = host.run(["ss", "-Hltn", "sport = :43273"]).stdout.splitlines()
+    assert {line.split()[3] for line in listening} == {"127.0.0.1:43273", "[::1]:43273"}
+
+
 def test_a_gear_cannot_reach_the_agent_at_all(host: Shell) -> None:
     host.gear("install", TOOLS, "curious", "--start", "--", "sh", "-c", "while :; do sleep 1; done")
     for address in ("127.0.0.1", "10.183.0.1", host.address):

@@ -141,6 +141,8 @@ def invite(name: str, at: str, scope: GivenScope, only: tuple[str, ...]) -> None
         click.echo(f"echo {join.text} | gear host add {shlex.quote(printable(here))} {shlex.quote(first)}")
         if others:
             click.echo(f"(also reached at {', '.join(others)})", err=True)
+        if not answer.answers:
+            click.echo(f"nobody answers at {first} yet: systemctl enable --now geard", err=True)
 
 
 @host.command("add")

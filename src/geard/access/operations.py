@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -33,7 +34,7 @@ from geard.failures import AlreadyExists, Denied, Invalid, PreconditionFailed, U
 from geard.host.addresses import addresses
 from geard.host.paths import Paths
 from geard.host.storage import Changes, locked
-from geard.identifiers import DEFAULT_PORT
+from geard.identifiers import DEFAULT_PORT, parse_place
 from geard.trust import grants
 from geard.trust.bearers import check_digest, fingerprint
 from geard.trust.grants import Grant, Kind
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from geard.trust.authority import Authority
 
 JOIN_SECONDS = 3_600
+ANSWER_SECONDS = 1.0
 EARLIER = 3
 """certificates that hold beside a new one: who is cut off before that has arrived still has one of them"""
 LONGEST_SECONDS = 10 * 366 * 24 * 3_600
@@ -124,7 +126,20 @@ async def invite_host(request: InviteHost, work: Work) -> Invitation:
         addresses=doors,
         name=socket.gethostname(),
         expires=grant.expires,
+        answers=await _answers(doors[0]),
     )
+
+
+async def _answers(door: str) -> bool:
+    """Whether anybody takes connections there: ADDRESS:PORT."""
+    place = parse_place(door)
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            _, writer = await asyncio.open_connection(place.host.strip("[]"), place.port)
+    except OSError:  # TimeoutError is one
+        return False
+    writer.close()
+    return True
 
 
 @operation

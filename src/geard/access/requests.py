@@ -89,6 +89,8 @@ class Invitation(Answer):
     name: str
     """the host's own"""
     expires: str
+    answers: bool = True
+    """whether the agent answers at the first of these just now"""
 
     def text(self) -> str:
         return f"{self.id} may join until {self.expires}"

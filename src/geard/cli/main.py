@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn, TypeVar
 
 import click
@@ -30,6 +30,10 @@ class VerbGroup(click.Group):
             _no_such_verb(ctx, cmd_name, self.commands)
         return found
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(_said_shortly(self.commands))
+
 
 class Verbs(click.Group):
     """All rooms' commands. A room says which group of the help each belongs to: `@verb(group="Look")`."""
@@ -48,14 +52,15 @@ class Verbs(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         _load()
         for group in GROUPS:
-            rows = [
-                (name, command.get_short_help_str(200))
-                for name, command in sorted(self.commands.items())
-                if _groups.get(name) == group and not command.hidden
-            ]
-            if rows:
+            commands = {name: each for name, each in self.commands.items() if _groups.get(name) == group}
+            if rows := _said_shortly(commands):
                 with formatter.section(group):
                     formatter.write_dl(rows)
+
+
+def _said_shortly(commands: Mapping[str, click.Command]) -> list[tuple[str, str]]:
+    """Each with its whole first sentence, where click would cut it off."""
+    return [(name, each.get_short_help_str(200)) for name, each in sorted(commands.items()) if not each.hidden]
 
 
 def _no_such_verb(ctx: click.Context, name: str, known: Iterable[str]) -> NoReturn:

@@ -138,9 +138,8 @@ def check_scope(asker: Asker, route: Route, what: str) -> None:
     if not asker.may(route.scope):
         raise Denied(f"{asker.name} may not {what}", hint=f"it takes scope {route.scope}")
     if asker.only and route.reach == "machine":
-        raise Denied(
-            f"{asker.name} may not {what}", hint="it concerns the whole machine, and they are bounded to ids"
-        )
+        only = ", ".join(asker.only)
+        raise Denied(f"{asker.name} may not {what}", hint=f"it concerns the whole machine; only about {only}")
 
 
 def check_reach(asker: Asker, route: Route, request: Request[object]) -> None:
@@ -149,5 +148,6 @@ def check_reach(asker: Asker, route: Route, request: Request[object]) -> None:
         return
     names = tuple(request.names())
     if not names and route.reach == "ids":
-        raise Denied(f"{asker.name} may not ask that", hint="it names no id, and they are bounded to some")
+        only = ", ".join(asker.only)
+        raise Denied(f"{asker.name} may not ask that of all", hint=f"name what it is about; only about {only}")
     asker.check_reach(names)

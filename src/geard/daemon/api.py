@@ -307,6 +307,9 @@ class Api:
         return [
             single("geard_requests_running", "Changes being worked on.", self._dispatcher.running),
             single("geard_requests_running_max", "The most there may be; then it is 503.", RUNNING_LIMIT),
+            single(
+                "geard_requests_queued", "Of those running, that wait for their turn.", self._dispatcher.queued
+            ),
             single("geard_sessions_open", "Programs run in gears for somebody.", self._sessions),
             single("geard_streams_open", "Logs and the like that are being followed.", self._streams()),
         ]

@@ -146,8 +146,8 @@ class Dispatcher:
 
     @property
     def queued(self) -> int:
-        """Those that wait for their turn to do slow work."""
-        return self._turns.waiting
+        """Those that wait for their turn to do slow work, or for another's change of the same gear."""
+        return self._turns.waiting + self._orders.waiting
 
     async def resume(self) -> list[Request[Any]]:
         """Go on with what killed processes left; the requests by which that is done. Asked again: the same."""

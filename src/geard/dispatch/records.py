@@ -257,13 +257,14 @@ class Records:
             changes.write(Path(self._kept, heading.id), encode_line(Line(heading=heading)), 0o600)
 
     def sweep(self, keep_seconds: float, keep_bytes: int) -> None:
-        """Remove what is kept beyond that. Blocks."""
+        """Remove what is kept beyond that, and nothing that has not ended. Blocks."""
         entries: list[tuple[str, float, int]] = []
+        under_way = {"key", *_names(self._live)}
         with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self._kept) as found:
             for entry in found:
                 with suppress(FileNotFoundError):
                     status = entry.stat(follow_symlinks=False)
-                    if entry.name != "key":
+                    if entry.name not in under_way:
                         entries.append((entry.name, status.st_mtime, status.st_blocks * 512))
         for name in plan_sweep(entries, time.time(), keep_seconds, keep_bytes):
             with suppress(OSError):

@@ -74,6 +74,11 @@ class Orders:
         self._locks: dict[str, asyncio.Lock] = {}
         self._users: dict[str, int] = {}
 
+    @property
+    def waiting(self) -> int:
+        """Each subject has one that is at work; the others wait for it."""
+        return sum(self._users.values()) - len(self._users)
+
     @asynccontextmanager
     async def one_of(self, subject: str, queued: Callable[[bool], None]) -> AsyncGenerator[None]:
         """An empty subject waits for nobody."""

@@ -30,14 +30,14 @@ async def needed(host: Host) -> list[Finding]:
     return [
         await systemd(host),
         *await engines(host),
-        program("nft", "apt install nftables"),
-        module("systemd", "apt install python3-systemd"),
+        program("nft", "gears cannot be kept apart: none starts", "apt install nftables"),
+        module("systemd", "no log and no events: the agent does not start", "apt install python3-systemd"),
     ]
 
 
 async def systemd(host: Host) -> Finding:
     remedy = "boot this machine with systemd; geard runs nothing without it"
-    found = await _ask("systemd", host.systemd.version, remedy)
+    found = await _ask("systemd", host.systemd.version, "no gear can be installed, started or stopped", remedy)
     number = re.match(r"v?(\d+)", found.detail)
     if found.state == "ok" and number and int(number[1]) < OLDEST_SYSTEMD:
         costs = f"geard is made for {OLDEST_SYSTEMD} and later: gears may not start, or not say why"
@@ -55,31 +55,33 @@ async def engines(host: Host) -> list[Finding]:
     for engine in host.engines.values():
         default = engine is chosen
         if default or engine.is_installed():
-            finding = await _ask(engine.name, engine.version, engine.remedy)
-            if finding.state == "missing":
-                costs = "no gear can be installed or started" if default else "gears that are on it do not run"
-                state = "missing" if default else "advice"
-                finding = msgspec.structs.replace(finding, state=state, costs=costs)
+            costs = "no gear can be installed or started" if default else "gears that are on it do not run"
+            finding = await _ask(engine.name, engine.version, costs, engine.remedy)
+            if finding.state == "missing" and not default:
+                finding = msgspec.structs.replace(finding, state="advice")
             found.append(finding)
     return found
 
 
-async def _ask(what: str, ask: Callable[[], Awaitable[str]], remedy: str) -> Finding:
+async def _ask(what: str, ask: Callable[[], Awaitable[str]], costs: str, remedy: str) -> Finding:
     try:
         return Finding(what=what, state="ok", detail=await ask())
     except Failure as failure:
-        return Finding(what=what, state="missing", detail=failure.message, remedy=remedy)
+        return Finding(what=what, state="missing", detail=failure.message, costs=costs, remedy=remedy)
 
 
-def program(name: str, remedy: str) -> Finding:
+def program(name: str, costs: str, remedy: str) -> Finding:
     path = shutil.which(name, path=PROGRAMS)
-    return Finding(what=name, state="ok" if path else "missing", detail=path or "", remedy="" if path else remedy)
+    if path:
+        return Finding(what=name, state="ok", detail=path)
+    return Finding(what=name, state="missing", costs=costs, remedy=remedy)
 
 
-def module(name: str, remedy: str) -> Finding:
-    found = importlib.util.find_spec(name) is not None
+def module(name: str, costs: str, remedy: str) -> Finding:
     what = f"python3-{name}"
-    return Finding(what=what, state="ok" if found else "missing", remedy="" if found else remedy)
+    if importlib.util.find_spec(name) is not None:
+        return Finding(what=what, state="ok")
+    return Finding(what=what, state="missing", costs=costs, remedy=remedy)
 
 
 async def storage(host: Host, engine: Engine) -> list[Finding]:

@@ -21,6 +21,9 @@ MIB, GIB = 1 << 20, 1 << 30
 LOW_SHARE = 0.10
 EXPIRES_SOON_DAYS = 14  # those that are renewed by themselves are, before that
 CERTIFICATES = ("var/lib/geard", "etc/containers/certs.d", "etc/docker/certs.d")
+ENDINGS = ("*.crt", "*.pem", "*.cert")
+HOSTS = "hosts"
+"""where root's certificates for other machines are, a file each, below the settings"""
 _TIME_ERROR = 5  # adjtimex(2)
 
 
@@ -116,7 +119,9 @@ def disk(path: Path) -> list[Finding]:
     try:
         found = os.statvfs(path)
     except FileNotFoundError:
-        return [Finding(what="disk", state="missing", detail=f"there is no {path}", remedy="gear setup")]
+        costs = "nothing is set up: no gear can be installed"
+        detail = f"there is no {path}"
+        return [Finding(what="disk", state="missing", detail=detail, costs=costs, remedy="gear setup")]
     if found.f_flag & os.ST_RDONLY:
         costs = "nothing can be installed, started or changed"
         remedy = f"dmesg says why; mount -o remount,rw {path}"
@@ -242,7 +247,8 @@ def certificates(files: Iterable[Path], now: float) -> list[Finding]:
         word = "expired" if days < 0 else "expires"
         costs = "whoever checks it refuses" + ("" if days < 0 else ", from then on")
         detail = f"{path} {word} {when}"
-        found.append(Finding(what="certificate", state=state, detail=detail, costs=costs, remedy="renew it"))
+        remedy = _renewing(path, over=days < 0)
+        found.append(Finding(what="certificate", state=state, detail=detail, costs=costs, remedy=remedy))
     if well:
         found.append(
             Finding(
@@ -252,16 +258,20 @@ def certificates(files: Iterable[Path], now: float) -> list[Finding]:
     return found
 
 
+def _renewing(path: Path, *, over: bool) -> str:
+    """geard's own are renewed by the agent: one that was not has had none running, or none to be reached."""
+    if path.parent.name == HOSTS:
+        name = path.name
+        return f"gear host invite there, gear host add {name} here" if over else f"gear host renew {name}"
+    return "systemctl restart geard" if path.name == "server.pem" else "renew it"
+
+
 def certificate_files(root: Path, settings: Path) -> Sequence[Path]:
     """What geard and the engines present or trust here."""
     places = (settings, *(root / place for place in CERTIFICATES))
-    return sorted(
-        path
-        for place in places
-        for ending in ("*.crt", "*.pem", "*.cert")
-        for path in place.rglob(ending)
-        if path.is_file()
-    )
+    named = (path for place in places for ending in ENDINGS for path in place.rglob(ending))
+    hosts = (path for path in (settings / HOSTS).glob("*") if not path.name.startswith("."))
+    return sorted({path for path in (*named, *hosts) if path.is_file()})
 
 
 def _expiry(path: Path) -> float | None:

@@ -20,17 +20,22 @@ RESTARTING = "5eb03494b6584870a536b337290809b3"
 OURS = "57c8d5b1ac4d4d1c8e4b7a6f0f3f9d21"
 """what geard, and its hooks, say of a gear or an image; GEARD_EVENT has the kind"""
 
+HEALTH = ("PODMAN_EVENT", "health_status")
+"""what podman writes of each check that it makes by an image's HEALTHCHECK, however it ends"""
+
 MESSAGES = Messages(
     of_systemd=frozenset(
         (STARTING, STARTED, NOT_STARTED, STOPPING, STOPPED, ENDED_WELL, FAILED, PROCESS_ENDED, RESTARTING)
     ),
     of_root=frozenset((OURS,)),
+    marks=frozenset((HEALTH,)),
     fields=(
         "MESSAGE_ID", "UNIT", "JOB_TYPE", "JOB_RESULT", "UNIT_RESULT", "EXIT_CODE", "EXIT_STATUS", "COMMAND",
         "N_RESTARTS", "_HOSTNAME", "_SYSTEMD_UNIT",
         EVENT, GEAR, REQUEST_ID, ASKER, REASON,
         "GEARD_TEXT", "GEARD_VERSION", "GEARD_IMAGE", "GEARD_JOB",
         "GEARD_EXIT_CODE", "GEARD_EXIT_STATUS", "GEARD_OOM",
+        "PODMAN_EVENT", "PODMAN_NAME", "PODMAN_HEALTH_STATUS", "PODMAN_HEALTH_FAILING_STREAK",
     ),
 )  # fmt: skip
 

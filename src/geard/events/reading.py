@@ -54,6 +54,8 @@ class _Unit:
     stopping: bool = False
     down: bool = False
     """that it is down has been told"""
+    health: str = ""
+    """what its last check found, by podman's word; empty: not known"""
 
     def begin(self, job: str, at: int) -> None:
         asked = self.asked
@@ -78,6 +80,8 @@ class Reading:
         """The event that this entry completes, if it does."""
         if entry.fields.get("MESSAGE_ID") == entries.OURS:
             return self._ours(entry)
+        if entry.fields.get(entries.HEALTH[0]) == entries.HEALTH[1]:
+            return self._podmans(entry)
         name = entry.fields.get("UNIT", "")
         gear = _GEAR.fullmatch(name)
         return _pull(entry, name) if gear is None else self._systemds(entry, self._unit(name), gear[1])
@@ -113,12 +117,29 @@ class Reading:
             reason=fields.get(REASON, ""),
         )
 
+    def _podmans(self, entry: Entry) -> Event | None:
+        """A check of a gear's health: told where it finds something else than the one before, or than a start."""
+        name, health = (
+            f"{entry.fields.get('PODMAN_NAME', '')}.service",
+            entry.fields.get("PODMAN_HEALTH_STATUS", ""),
+        )
+        gear = _GEAR.fullmatch(name)
+        if gear is None or _GEAR.fullmatch(entry.fields.get("_SYSTEMD_UNIT", "")) or not health:
+            return None
+        unit = self._unit(name)
+        before, unit.health = unit.health, health
+        if before in ("", health) or health not in ("healthy", "unhealthy"):
+            return None
+        failed = entry.fields.get("PODMAN_HEALTH_FAILING_STREAK", "")
+        times = f" {failed} times in a row" if failed.isdecimal() and failed != "1" else ""
+        return _event(entry, health, gear[1], reason=f"its check failed{times}" if health == "unhealthy" else "")
+
     def _systemds(self, entry: Entry, unit: _Unit, id: str) -> Event | None:
         fields = entry.fields
         match fields.get("MESSAGE_ID"):
             case entries.STARTING:
                 unit.begin("start", entry.time)
-                unit.down, unit.ended, unit.exit = False, {}, {}
+                unit.down, unit.ended, unit.exit, unit.health = False, {}, {}, "starting"
                 return _event(entry, "starting", id, **_by(unit.cause))
             case entries.STARTED:
                 cause, unit.asked, unit.cause = unit.cause, None, None

@@ -88,6 +88,8 @@ class Messages:
     """believed where PID 1 says it"""
     of_root: frozenset[str]
     """believed where root of this host says it, by an entry of its own and not by a line of its output"""
+    marks: frozenset[tuple[str, str]] = frozenset()
+    """a field and its value, in place of a MESSAGE_ID, of programs that give none; believed as `of_root`"""
     fields: tuple[str, ...] = ()
     """to be read beside the message"""
 
@@ -523,6 +525,10 @@ class Reader:
             self._match(["_PID=1"], what.of_systemd)
             self._raw.add_disjunction()
             self._match(["_UID=0", "_TRANSPORT=journal"], what.of_root)
+            for name, value in what.marks:
+                self._raw.add_disjunction()
+                for match in ("_UID=0", "_TRANSPORT=journal", f"{name}={value}"):
+                    self._raw.add_match(match)
             return
         self._raw.add_match(f"_SYSTEMD_UNIT={what}")
         self._raw.add_disjunction()
@@ -538,7 +544,8 @@ class Reader:
         id = self._field("MESSAGE_ID")
         if id in messages.of_systemd:
             return self._field("_PID") == "1"
-        return id in messages.of_root and self._field("_UID") == "0" and self._field("_TRANSPORT") == "journal"
+        known = id in messages.of_root or any(self._field(name) == value for name, value in messages.marks)
+        return known and self._field("_UID") == "0" and self._field("_TRANSPORT") == "journal"
 
     @property
     def unit(self) -> str:

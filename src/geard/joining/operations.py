@@ -31,7 +31,8 @@ PATIENCE_SECONDS = 10.0
 
 @operation
 async def list_requests(request: ListRequests, work: Work) -> RequestList:
-    found = [KnownRequest(**_known(record, held)) for record, held in await work.on_disk(_records(work).all)]
+    records = await work.on_disk(_records(work).all)
+    found = [KnownRequest(**_known(record, held)) for record, held in records if _sees(work, record)]
     recent = _time((datetime.now(UTC) - RECENT).timestamp())
     return RequestList(
         requests=tuple(each for each in found if request.all or not each.ended or each.ended >= recent)
@@ -80,7 +81,7 @@ def _records(work: Work) -> Records:
 
 def _require(work: Work, id: str) -> tuple[Record, bool]:
     found = _records(work).find(id)
-    if found is None:
+    if found is None or not _sees(work, found[0]):
         raise _no_such(id)
     return found
 
@@ -89,9 +90,14 @@ def _no_such(id: str) -> NotFound:
     return NotFound(f"no request {id} is known here", hint="gear requests --all shows those that are")
 
 
+def _sees(work: Work, record: Record) -> bool:
+    """That there is a request, everybody may know but those who are bounded to some ids."""
+    return not work.asker.only or work.asker.identity == record.heading.who
+
+
 def _may(work: Work, record: Record) -> bool:
     """What came of a request is its asker's, and the admin's."""
-    return work.asker.identity == record.heading.who or work.asker.may("admin")
+    return work.asker.identity == record.heading.who or (work.asker.may("admin") and not work.asker.only)
 
 
 def _known(record: Record, held: bool) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 from geard.request import Answer, Progress, Request, Route, Stream
@@ -48,9 +49,11 @@ class RequestList(Answer):
 
 
 class ListRequests(Request[RequestList]):
-    """The requests of a machine: those that have not ended, and those of the last hours; `all` that are kept."""
+    """The requests of a machine: those that have not ended, and those of the last hours; `all` that are kept.
+    Who is bounded to some ids sees their own.
+    """
 
-    route = Route("GET", "/requests", scope="read", text=False)
+    route = Route("GET", "/requests", scope="read", text=False, reach="shown")
 
     all: bool = False
 
@@ -58,9 +61,12 @@ class ListRequests(Request[RequestList]):
 class GetRequest(Request[ShownRequest]):
     """What came of a request so far."""
 
-    route = Route("GET", "/request/{id}", scope="read")
+    route = Route("GET", "/request/{id}", scope="read", reach="shown")
 
     id: str
+
+    def names(self) -> Iterable[str]:
+        return ()
 
 
 class JoinRequest(Request[Stream[Progress]]):
@@ -68,6 +74,9 @@ class JoinRequest(Request[Stream[Progress]]):
     Ends with the failure that ended it. For who asked it, and for admins.
     """
 
-    route = Route("GET", "/request/{id}/report", scope="read")
+    route = Route("GET", "/request/{id}/report", scope="read", reach="shown")
 
     id: str
+
+    def names(self) -> Iterable[str]:
+        return ()

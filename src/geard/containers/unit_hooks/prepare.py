@@ -41,7 +41,7 @@ def main(name: str) -> int:
         if status:
             _write(f"{state}/failure", words)
             if status in PERMANENT:
-                _write(f"{state}/permanent", words)
+                _write(f"{state}/permanent", facts.get("GEAR_VERSION", ""))
             return 1
         facts = _facts(run)
     secret: dict[str, str] = {}

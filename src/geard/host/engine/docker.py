@@ -224,12 +224,9 @@ async def _ask(path: str, told: Mapping[str, object] | None = None) -> dict[str,
                 head, _, body = (await reader.read()).partition(b"\r\n\r\n")
             finally:
                 writer.close()
-    except OSError as error:
-        why = error.strerror or f"it has said nothing for {ANSWER_SECONDS} s"
-        raise Unavailable(
-            f"Docker Engine does not answer at {SOCKET}: {why}",
-            hint=Docker.remedy,
-        ) from None
+    except OSError as error:  # TimeoutError is one
+        why = error.strerror or f"nothing within {ANSWER_SECONDS:g} s"
+        raise Unavailable(f"Docker Engine does not answer at {SOCKET}: {why}", hint=Docker.remedy) from None
     status = int((head.split(None, 2)[1:2] or [b"500"])[0])
     if status == 404:
         return None
