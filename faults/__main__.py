@@ -27,11 +27,12 @@ JOB_SECONDS = 3_600.0
 WAYS = ("command", "agent")
 FAULTS = ("kill", "EIO", "ENOSPC", "EDQUOT")
 ON_DISK = (
-    "install install-full install-ports re-install other-port port same-again update update-image rollback delete"
-    " delete-purge set-env unset-env reset-env delete-env link unlink"
+    "install install-full install-ports re-install other-port port limit same-again update update-image rollback"
+    " delete delete-purge set-env unset-env reset-env delete-env link unlink"
 ).split()
 RUNNING = (
-    "port-running link-running install-start re-install-start update-running start stop restart delete-running"
+    "port-running limit-running link-running install-start re-install-start update-running start stop restart"
+    " delete-running"
 ).split()
 
 Outcome = dict[str, Any]

@@ -11,6 +11,7 @@ nothing of them behind. The base stays in the cache.
     base      the disk below all hosts: Debian and what a host needs, then the lab's configuration
     furnish   that configuration
     images    sample container images
+    applications  images of real programs, made when somebody wants one
     network   bridge and network namespaces
     cgroups   the control groups that a host lives in
     door      running commands inside a host

@@ -52,7 +52,13 @@ def parser() -> argparse.ArgumentParser:
         ("kill", "cut a host's power; `up` starts it again"),
     ):
         commands.add_parser(name, help=text).add_argument("host")
-    commands.add_parser("down", help="remove all hosts of the lab and everything of theirs")
+    load = commands.add_parser(
+        "images", help="have images of applications in all hosts: etcd, haproxy, shop-app, redis"
+    )
+    load.add_argument("names", nargs="*", metavar="NAME")
+
+    down = commands.add_parser("down", help="remove all hosts of the lab, or one, and everything of theirs")
+    down.add_argument("host", nargs="?")
     return whole
 
 
@@ -109,8 +115,13 @@ def main(words: Sequence[str]) -> int:
             lab.reboot(lab.host(arguments.host))
         case "kill":
             lab.kill(lab.host(arguments.host))
+        case "images":
+            lab.load(arguments.names)
         case _:
-            lab.down()
+            if arguments.host:
+                lab.remove(lab.host(arguments.host))
+            else:
+                lab.down()
     return 0
 
 

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import BinaryIO
 
 from lab import cgroups, door, machine, network
 from lab.base import Base, overlay
@@ -93,17 +94,17 @@ class Host:
 
     # what it does
 
-    def ask(self, *command: str, seconds: float = 120) -> tuple[int, str]:
+    def ask(self, *command: str, seconds: float = 120, stdin: BinaryIO | None = None) -> tuple[int, str]:
         """Run a command inside: how it ended, and all it said."""
-        with TemporaryFile() as output, Path(os.devnull).open() as nothing:
-            descriptors = (nothing.fileno(), output.fileno(), output.fileno())
+        with TemporaryFile() as output, Path(os.devnull).open("rb") as nothing:
+            descriptors = ((stdin or nothing).fileno(), output.fileno(), output.fileno())
             status = door.run(self.door, command, descriptors, timeout=seconds)
             output.seek(0)
             return status, output.read().decode(errors="replace")
 
-    def run(self, *command: str) -> str:
+    def run(self, *command: str, stdin: BinaryIO | None = None) -> str:
         """Run a command inside that must succeed; its output."""
-        status, said = self.ask(*command)
+        status, said = self.ask(*command, stdin=stdin)
         if status:
             raise LabError(f"{self.name}: `{' '.join(command)}` ended with {status}: {said.strip()[-2000:]}")
         return said

@@ -1,4 +1,5 @@
-"""Sample container images, made from the base's busybox: nothing is fetched, every host has them.
+"""Sample container images, made from the base's busybox: nothing is fetched, every host has them. (Real programs
+are in `applications`.)
 
 Each is an archive that `podman load` and `docker load` read; hosts have them in /usr/share/geard-lab/images/.
 They share one layer.
@@ -13,6 +14,7 @@ import io
 import json
 import platform
 import tarfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +31,7 @@ class Image:
     command: tuple[str, ...]
     files: dict[str, str] = field(default_factory=dict[str, str])
     port: str | None = None
+    stop_signal: str = ""
 
 
 # A shell as PID 1 has no signal's default action: without the trap, TERM would do nothing.
@@ -130,13 +133,14 @@ def files_layer(files: dict[str, str]) -> bytes:
     return layer.done()
 
 
-def archive(image: Image, below: bytes, to: Path) -> None:
-    """Write an image in the format of `docker save`."""
-    layers = [below]
+def archive(image: Image, below: Sequence[bytes], to: Path) -> None:
+    """Write an image, its layers below its own files, in the format of `docker save`."""
+    layers = [*below]
     if image.files:
         layers.append(files_layer(image.files))
     digests = [hashlib.sha256(layer).hexdigest() for layer in layers]
     ports: dict[str, dict[str, str]] = {image.port: {}} if image.port else {}
+    stopped = {"StopSignal": image.stop_signal} if image.stop_signal else {}
     config = {
         "architecture": ARCHITECTURES.get(platform.machine(), platform.machine()),
         "os": "linux",
@@ -146,6 +150,7 @@ def archive(image: Image, below: bytes, to: Path) -> None:
             "Env": ["PATH=/bin:/usr/bin"],
             "ExposedPorts": ports,
             "Labels": {"org.opencontainers.image.title": image.name},
+            **stopped,
         },
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}" for digest in digests]},
         "history": [{"created": "1970-01-01T00:00:00Z", "created_by": "geard lab"} for _ in layers],
@@ -168,6 +173,12 @@ def archive(image: Image, below: bytes, to: Path) -> None:
     to.write_bytes(whole.done())
 
 
+def bottom(debian: Path) -> bytes:
+    """The layer below all: a base's busybox."""
+    applets = run(["chroot", debian, "/bin/busybox", "--list"]).split()
+    return busybox_layer((debian / "bin/busybox").read_bytes(), applets)
+
+
 def ready(debian: Path) -> Path:
     """The directory with the archives of all images, made from the busybox of a base if it is not there."""
     busybox = (debian / "bin/busybox").read_bytes()
@@ -181,10 +192,9 @@ def ready(debian: Path) -> Path:
         new = directory.with_name(directory.name + ".new")
         remove(new)
         new.mkdir()
-        applets = run(["chroot", debian, "/bin/busybox", "--list"]).split()
-        below = busybox_layer(busybox, applets)
+        below = bottom(debian)
         for image in IMAGES:
-            archive(image, below, new / f"{image.name}.tar")
+            archive(image, [below], new / f"{image.name}.tar")
         new.rename(directory)
     return directory
 

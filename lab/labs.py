@@ -6,13 +6,13 @@ again after a kill.
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import base, geard, images, machine, network
+from lab import applications, base, geard, images, machine, network
 from lab.host import Host
 from lab.machine import LabError, locked, say, write
 from lab.network import Network
@@ -134,6 +134,18 @@ class Lab:
 
     # the rest
 
+    def load(self, names: Sequence[str]) -> None:
+        """Have images of applications in all hosts that are up; they are made if they are not there."""
+        unknown = [name for name in names if name not in applications.names()]
+        if unknown or not names:
+            known = ", ".join(applications.names())
+            raise LabError(f"no image {unknown[0]}: {known}" if unknown else f"which images? There are {known}")
+        machine.prepare()
+        directory = applications.ready()
+        with self.lock():
+            up = [host for host in self.hosts() if host.leader() is not None]
+            for_each(up, lambda host: applications.load(host, names, directory))
+
     def reboot(self, host: Host) -> None:
         """Shut down in good order, then start again; its network begins anew, as on a real machine."""
         with self.lock():
@@ -145,6 +157,11 @@ class Lab:
         """Cut the power."""
         with self.lock():
             host.clear()
+
+    def remove(self, host: Host) -> None:
+        """Leave nothing of one host."""
+        with self.lock():
+            host.remove()
 
     def down(self) -> None:
         """Remove all hosts, their network and their data, in whatever state they are."""

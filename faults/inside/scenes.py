@@ -87,6 +87,10 @@ PORT = Ask(
     ("port", "web", "8080:4300", "9090:4500"), "PUT", "/container/web/ports",
     {"Ports": _ports((8080, 4300), (9090, 4500))},
 )  # fmt: skip
+LIMIT = Ask(
+    ("limit", "web", "--memory", "96m", "--pids", "77"), "PATCH", "/container/web/limits",
+    {"Memory": 96 << 20, "Pids": 77},
+)  # fmt: skip
 SET = Ask(("set-env", "web", "A=1", "B=2"), "PATCH", "/environment/web", {"Variables": _variables(A="1", B="2")})
 UNSET = Ask(("set-env", "web", "--remove", "A"), "PATCH", "/environment/web", {"Remove": ["A"]})
 RESET = Ask(("set-env", "web", "--reset", "Z=1"), "PUT", "/environment/web", {"Variables": _variables(Z="1")})
@@ -106,6 +110,7 @@ SCENES = (
     Scene("re-install", CHANGED, (FULL,)),
     Scene("other-port", OTHER_PORT, (FIRST,)),
     Scene("port", PORT, (FIRST,)),
+    Scene("limit", LIMIT, (FIRST,)),
     Scene("same-again", FULL, (FULL,)),
     Scene("update", UPDATE, (FULL,)),
     Scene("update-image", OTHER_IMAGE, (FULL,)),
@@ -119,6 +124,7 @@ SCENES = (
     Scene("link", LINK, (FIRST,)),
     Scene("unlink", UNLINK, (FIRST, LINK)),
     Scene("port-running", PORT, (RUNNING,), running=True, runs_after=("web",)),
+    Scene("limit-running", LIMIT, (RUNNING,), running=True, runs_after=("web",)),
     Scene("link-running", LINK, (RUNNING,), running=True, runs_after=("web",)),
     Scene("install-start", RUNNING, running=True, runs_after=("web",)),
     Scene("re-install-start", RENEWED, (RUNNING,), running=True, runs_after=("web",)),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import msgspec
 import pytest
@@ -16,9 +19,11 @@ from tests.fakes.host import FakeHost
 from geard import catalog
 from geard.containers import versions
 from geard.containers.folders import Folders
+from geard.containers.requests import Limits
 from geard.containers.unit_hooks import prepare
 from geard.environments import store
 from geard.environments.requests import Environment, EnvironmentPart
+from geard.host import control_groups
 from geard.host.storage import Changes
 from geard.secrets.requests import SecretsPart, SecretUse
 
@@ -48,6 +53,27 @@ def test_a_gear_without_an_environment(fake_host: FakeHost, folders: Folders) ->
     env, environment, version = lay_out(fake_host, folders)
     assert (env, version) == ("", PLAIN.version)
     assert environment == f'GEAR_ENV="--env-file={folders.state}/env"\n'
+
+
+def test_a_disk_is_bounded_by_a_device_of_it(
+    fake_host: FakeHost, folders: Folders, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(prepare, "DEVICES", str(tmp_path))
+    mknod, disk_of = Mock(), Mock(return_value="8:16")
+    monkeypatch.setattr(os, "mknod", mknod)
+    monkeypatch.setattr(control_groups, "disk_of", disk_of)
+    monkeypatch.setattr(prepare, "_find_geard", Mock())
+    definition = msgspec.structs.replace(PLAIN, limits=Limits(io_read=1_000_000))
+    with Changes() as changes:
+        versions.write(folders, changes, definition, catalog.load(), fake_host.engine)
+    assert prepare.main("ctr-web") == 0
+    device = f"{tmp_path}/geard-disk-8-16"
+    mknod.assert_called_once_with(device, stat.S_IFBLK | 0o600, os.makedev(8, 16))
+    told = (folders.state / "environment").read_text()
+    assert told == f'GEAR_ENV="--device-read-bps={device}:1000000 --env-file={folders.state}/env"\n'
+    disk_of.return_value = ""
+    assert prepare.main("ctr-web") == 0, "a machine that cannot: it starts, and its status tells"
+    assert "device" not in (folders.state / "environment").read_text()
 
 
 def test_the_environment_is_laid_out_for_root_alone(fake_host: FakeHost, folders: Folders) -> None:

@@ -80,7 +80,7 @@ DEFINITIONS = {
         image_volumes=("/var/cache", "/plain"),
         slice="container-large",
         restart="on-failure",
-        limits=Limits(memory=1_073_741_824, cpus=1.5, pids=512),
+        limits=Limits(memory=1_073_741_824, memory_swap=2_000_000_000, cpus=1.5, pids=512, io_read=1 << 20),
         labels={"tier": "front end", "a.b/c": "x=y"},
         stop_timeout=120,
         parts=(

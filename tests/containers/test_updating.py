@@ -157,6 +157,14 @@ def test_rollback_of_the_first_version_and_of_one_that_is_not_there(gear: Termin
     assert "web has no version nonsense" in said.err
 
 
+def test_an_update_amid_a_start_of_what_was_before_starts_anew(gear: Terminal) -> None:
+    """A start that merged with the one under way would end with it, whatever is installed by now."""
+    gear.ok("install", "geard/sample", "web")
+    gear.host.systemd._load("ctr-web.service").become("activating", "start-pre")  # pyright: ignore[reportPrivateUsage]
+    gear.ok("install", "geard/sample", "web", "--pids", "60", "--start")
+    assert gear.host.systemd.told_about("ctr-web.service")[-1] == "restart"
+
+
 def test_several_updates_in_a_row_keep_the_newest_versions(gear: Terminal) -> None:
     gear.ok("install", "geard/sample", "web", "--start")
     for number in range(1, 8):

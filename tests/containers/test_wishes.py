@@ -12,11 +12,11 @@ from tests.fakes.engine import FakeEngine
 from tests.fakes.host import FakeHost
 
 from geard import catalog
+from geard.containers.limits import LEAST_MEMORY
 from geard.containers.requests import InstallContainer, Limits, Volume, VolumeConfig, VolumeMount
 from geard.containers.sizes import parse_size, show_size
 from geard.containers.volumes import volume_folder
 from geard.containers.wishes import (
-    LEAST_MEMORY,
     STOP_LIMIT,
     check_path,
     check_sources,
@@ -56,6 +56,8 @@ def mount(source: str, target: str) -> VolumeConfig:
         {"stop_timeout": STOP_LIMIT},
         {"limits": Limits(memory=0, cpus=0, pids=0)},
         {"limits": Limits(memory=LEAST_MEMORY, cpus=0.5, pids=1)},
+        {"limits": Limits(memory=LEAST_MEMORY, memory_swap=LEAST_MEMORY, cpus=0.01)},
+        {"limits": Limits(memory_swap=0)},
         {"command": ("a", "", "\n", "ü")},
         {"labels": {"a": "", "a.b/c-d_e": "x\ny"}},
         {"volume_config": volumes("/data", "/data/sub", "/var/lib/my-data")},
@@ -84,6 +86,8 @@ def test_it_may_be_asked(more: dict[str, Any]) -> None:
         {"stop_timeout": STOP_LIMIT + 1},
         {"limits": Limits(memory=-1)},
         {"limits": Limits(memory=LEAST_MEMORY - 1)},
+        {"limits": Limits(memory_swap=-1)},
+        {"limits": Limits(cpus=0.001)},
         {"limits": Limits(memory=10**40)},
         {"limits": Limits(cpus=-0.1)},
         {"limits": Limits(cpus=float("nan"))},

@@ -17,6 +17,7 @@ from tests.fakes.terminal import Said, Terminal, agent
 
 from geard.cli import asking
 from geard.containers import lifecycle
+from geard.deployments import execution
 from geard.failures import Unavailable
 from geard.identifiers import Place
 from geard.transport import http
@@ -35,9 +36,12 @@ class Machines:
     down: set[str]
     sent: list[str]
     """what was asked: METHOD PATH, with the host before it"""
+    awaited: list[tuple[list[tuple[str, int]], str]]
+    """places of which an answer was awaited, and what had been asked for last"""
 
     def __call__(self, *words: str, stdin: str = "", terminal: bool = False) -> Said:
         self.sent.clear()
+        self.awaited.clear()
         return self.gear(*words, stdin=stdin, terminal=terminal)
 
     def ok(self, *words: str) -> str:
@@ -76,6 +80,12 @@ def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Machi
     made: list[HttpTransport] = []
     down: set[str] = set()
     sent: list[str] = []
+    awaited: list[tuple[list[tuple[str, int]], str]] = []
+
+    def await_answers(places: list[tuple[str, int]]) -> bool:
+        awaited.append((places, sent[-1].partition("?")[0]))
+        return True
+
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(lifecycle, "SETTLE_SECONDS", 0.007))
         hosts: dict[str, FakeHost] = {}
@@ -104,10 +114,11 @@ def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Machi
                 return super()._ask(call, accept, id, further)
 
         stack.enter_context(mock.patch.object(http, "HttpTransport", Heard))
+        stack.enter_context(mock.patch.object(execution, "await_answers", await_answers))
         session = asking.session
         before = dict(vars(session))
         session.local = session.here = None
-        yield Machines(Terminal(hosts["h1"], "http"), hosts, down, sent)
+        yield Machines(Terminal(hosts["h1"], "http"), hosts, down, sent, awaited)
         vars(session).update(before)
         for transport in made:
             transport.close()

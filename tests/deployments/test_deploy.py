@@ -170,6 +170,29 @@ def test_a_change_goes_to_those_it_concerns_alone_and_its_lines_are_shown(machin
     assert machines.ok("env", "h1/db-1") == ""
 
 
+def test_one_of_a_container_at_a_time_each_when_the_one_before_it_answers(machines: Machines) -> None:
+    machines.ok("deploy", write(3), "h1")
+    assert machines.awaited == []  # nobody was there to be led to them
+    out = machines.ok("deploy", write(3, Command=["run", "otherwise"]))
+    assert machines.writes[0].startswith("h1 PUT /container/web-1?")
+    assert machines.awaited == [
+        ([("h1", each["Ports"][0]["External"])], f"h1 PUT /container/{each['Id']}")
+        for each in state()["Instances"]
+    ]
+    assert "answers 0.0 s" in out
+
+
+def test_one_that_comes_is_awaited_before_anybody_is_led_to_it(machines: Machines) -> None:
+    machines.ok("deploy", write(2), "h1", "h2")
+    machines.ok("deploy", write(3))
+    assert machines.awaited == [([("h1", 4001)], "h1 PUT /container/web-3/started")]
+    assert machines.writes[-1].endswith("POST /containers/links?follow=true")
+    # Without a link there is nobody who waits.
+    machines.ok("deploy", write(2, Links=[]))
+    machines.ok("deploy", write(3, Links=[]))
+    assert machines.awaited == []
+
+
 def test_what_was_stopped_by_hand_runs_again(machines: Machines) -> None:
     machines.ok("deploy", write(), "h1", "h2")
     machines.ok("stop", "h2/web-2")

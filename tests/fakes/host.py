@@ -20,6 +20,7 @@ from tests.fakes.systemd import FakeSystemd
 from geard.containers.unit_hooks import prepare
 from geard.environments.file import parse
 from geard.host import Host
+from geard.host.control_groups import ControlGroups
 from geard.host.engine import Image
 from geard.host.paths import Paths
 from geard.links import starting
@@ -51,7 +52,13 @@ def make_host(folder: Path, *images: Image) -> FakeHost:
         path.mkdir(parents=True)
     (paths.base / "network").write_text("ipv4 10.183.0.0/16\nipv6 fd67:6561:7264:1::/64\n")
     known = {image.names[0]: image for image in (SAMPLE, *images)}
-    host = FakeHost(paths, FakeSystemd(paths.systemd), {"podman": FakeEngine(registry=known)}, FakeJournal())
+    host = FakeHost(
+        paths,
+        FakeSystemd(paths.systemd),
+        {"podman": FakeEngine(registry=known)},
+        FakeJournal(),
+        groups=ControlGroups(folder / "machine"),
+    )
     host.systemd.packaged["geard-pull@.service"] = "[Service]\nType=oneshot\nExecStart=/bin/true\n"
     host.systemd.packaged["geard-host.service"] = "[Service]\nExecStart=/bin/true\n"
     host.systemd.before["geard-pull@"] = lambda unit: _pull(host, unit)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Generator
 from functools import partial
 from pathlib import Path
@@ -11,36 +10,18 @@ from pathlib import Path
 import pytest
 from lab.labs import Lab
 from tests.lab.conftest import APP, Shell, eventually
+from tests.lab.fleet import FOLDER, clear, deploy, fleet, seen, write
 
 pytestmark = pytest.mark.lab
 
 A, B = "h1", "h2"
-SETTINGS = "/etc/geard/geard.toml"
-FOLDER = "/root/deployments"
 SIMPLE = Path("tests/deployments/fixtures/simple_deploy.json").read_text()
 
 
 @pytest.fixture(scope="module")
-def two(lab: Lab, h1: Shell) -> Generator[tuple[Shell, Shell]]:
-    """Two hosts whose agents h1 may ask by TLS."""
-    subprocess.run(["scripts/lab", "--lab", lab.name, "up", "2"], check=True, capture_output=True)
-    hosts = h1, Shell(lab, "h2")
-    for host in hosts:
-        host.sh(
-            f"printf '[agent]\\nlisten = [\"0.0.0.0:43273\"]\\n' > {SETTINGS}; systemctl restart geard.service"
-        )
-        eventually(partial(_listens_afar, host), 60)  # it may have booted just now
-        h1.sh(host.gear("host", "invite", "deployer", "--scope", "admin").stdout)
-    yield hosts
-    for host in hosts:
-        h1.run(["gear", "host", "remove", host.name], check=False)
-        host.gear("host", "revoke", "deployer", check=False)
-        host.sh(f"rm -f {SETTINGS}; systemctl restart geard.service")
-    hosts[1].lab_does("kill", "h2")
-
-
-def _listens_afar(host: Shell) -> bool:
-    return f"{host.address}:43273" in host.run(["ss", "-Hltn"]).stdout
+def two(lab: Lab, h1: Shell) -> Generator[tuple[Shell, ...]]:
+    with fleet(lab, h1, 2) as hosts:
+        yield hosts
 
 
 def _listens(host: Shell, port: int) -> bool:
@@ -48,26 +29,10 @@ def _listens(host: Shell, port: int) -> bool:
 
 
 @pytest.fixture
-def hosts(two: tuple[Shell, Shell]) -> Generator[tuple[Shell, Shell]]:
-    _clear(two)
+def hosts(two: tuple[Shell, ...]) -> Generator[tuple[Shell, ...]]:
+    clear(two)
     yield two
-    _clear(two)
-
-
-def _clear(hosts: tuple[Shell, Shell]) -> None:
-    for host in hosts:
-        names = host.gear("list", "-a", "-q").stdout.split()
-        if names:
-            host.gear("delete", "--purge", *names)
-    hosts[0].sh(f"rm -rf {FOLDER}; mkdir {FOLDER}")
-
-
-def deploy(host: Shell, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    return host.run(["sh", "-c", f'cd {FOLDER} && exec gear "$@"', "gear", *words], check=check)
-
-
-def write(host: Shell, name: str, text: str) -> None:
-    host.run(["tee", f"{FOLDER}/{name}"], stdin=text)
+    clear(two)
 
 
 def descriptor(count: int, **web: object) -> str:
@@ -76,13 +41,7 @@ def descriptor(count: int, **web: object) -> str:
     return json.dumps(given)
 
 
-def seen(host: Shell, id: str, port: int, address: str = "127.0.0.1") -> str:
-    """What a program in a gear is answered there."""
-    said = host.inside(id, "wget", "-q", "-O", "-", "-T", "3", f"http://{address}:{port}/", check=False)
-    return said.stdout.partition("\n")[0]
-
-
-def test_each_finds_the_other_on_the_other_host(hosts: tuple[Shell, Shell]) -> None:
+def test_each_finds_the_other_on_the_other_host(hosts: tuple[Shell, ...]) -> None:
     """simple_deploy of the README: `try curling 127.0.0.1:8081 to see the second web container`."""
     h1, h2 = hosts
     write(h1, "simple_deploy.json", SIMPLE)
@@ -97,7 +56,7 @@ def test_each_finds_the_other_on_the_other_host(hosts: tuple[Shell, Shell]) -> N
     assert [h1.status("web-1")["Pid"], h2.status("web-2")["Pid"]] == pids
 
 
-def test_the_readmes_line(hosts: tuple[Shell, Shell]) -> None:
+def test_the_readmes_line(hosts: tuple[Shell, ...]) -> None:
     """All on one host, through its own agent; whatever it is linked to is the host itself."""
     h1, _ = hosts
     h1.sh(f"mkdir -p {FOLDER}/deployment/fixtures")
@@ -112,7 +71,7 @@ def _finds(host: Shell, id: str, port: int, other: str) -> bool:
     return seen(host, id, port) == f"Hello from {other}"
 
 
-def test_up_and_down_while_they_run(hosts: tuple[Shell, Shell]) -> None:
+def test_up_and_down_while_they_run(hosts: tuple[Shell, ...]) -> None:
     h1, h2 = hosts
     write(h1, "app.json", descriptor(2))
     deploy(h1, "deploy", "app.json", A, B)
@@ -131,7 +90,7 @@ def test_up_and_down_while_they_run(hosts: tuple[Shell, Shell]) -> None:
     assert h1.status("web-1")["Pid"] == pids[0]
 
 
-def test_a_member_that_moves_is_followed(hosts: tuple[Shell, Shell]) -> None:
+def test_a_member_that_moves_is_followed(hosts: tuple[Shell, ...]) -> None:
     """192.168.1.x as in a replica set: whoever was linked to it finds it at the same address."""
     h1, h2 = hosts
     write(h1, "set.json", descriptor(2, Links=[{"To": "web", "NonLocal": True, "MatchPort": True}]))
@@ -146,7 +105,7 @@ def test_a_member_that_moves_is_followed(hosts: tuple[Shell, Shell]) -> None:
     assert h1.gear("list", "-a", "-q").stdout == ""
 
 
-def test_a_change_arrives_and_a_failed_one_is_taken_back(hosts: tuple[Shell, Shell]) -> None:
+def test_a_change_arrives_and_a_failed_one_is_taken_back(hosts: tuple[Shell, ...]) -> None:
     h1, h2 = hosts
     write(h1, "app.json", descriptor(2, Environment=[{"Name": "GREETING", "Value": "hello"}]))
     deploy(h1, "deploy", "app.json", A, B)
@@ -162,7 +121,7 @@ def test_a_change_arrives_and_a_failed_one_is_taken_back(hosts: tuple[Shell, She
         eventually(partial(_answers, host, id, "GREETING=good bye"))
 
 
-def test_the_client_is_killed_at_random_and_a_second_run_ends_it(hosts: tuple[Shell, Shell]) -> None:
+def test_the_client_is_killed_at_random_and_a_second_run_ends_it(hosts: tuple[Shell, ...]) -> None:
     h1, h2 = hosts
     for seconds in ("0.15", "0.3", "0.6", "1.2"):
         write(h1, "app.json", descriptor(4, Environment=[{"Name": "ROUND", "Value": seconds}]))
@@ -183,7 +142,7 @@ def _answers(host: Shell, id: str, text: str) -> bool:
     return text in found.stdout
 
 
-def test_agents_killed_in_the_middle(hosts: tuple[Shell, Shell]) -> None:
+def test_agents_killed_in_the_middle(hosts: tuple[Shell, ...]) -> None:
     h1, h2 = hosts
     write(h1, "app.json", descriptor(4))
     h1.sh(f"cd {FOLDER}; gear deploy app.json {A} {B} >log 2>&1 & sleep 0.4; systemctl kill -s KILL geard; wait")
@@ -193,7 +152,7 @@ def test_agents_killed_in_the_middle(hosts: tuple[Shell, Shell]) -> None:
     eventually(lambda: seen(h2, "web-2", 8082) == "Hello from web-3")
 
 
-def test_a_host_port_that_is_taken(hosts: tuple[Shell, Shell]) -> None:
+def test_a_host_port_that_is_taken(hosts: tuple[Shell, ...]) -> None:
     """What is on the way is told, with who is; where it is gone, the same command again goes on."""
     h1, _ = hosts
     h1.run(["systemd-run", "-q", "--collect", "--unit=taker", "socat", "TCP-LISTEN:4555,fork", "EXEC:true"])

@@ -31,6 +31,7 @@ SAMPLE = (
     "delete-purge:agent:kill:7:2",
     "port:agent:kill:6:2",
     "port-running:command:kill:9:4",
+    "limit-running:agent:kill:3:1",
     "set-env:agent:kill:3:1",
     "link:agent:kill:1:1",
     "unlink:command:ENOSPC:1:1",

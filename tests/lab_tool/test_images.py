@@ -12,8 +12,8 @@ from lab.images import IMAGES, archive, busybox_layer
 def test_archives(tmp_path: Path) -> None:
     below = busybox_layer(b"busybox", ["busybox", "sh", "env"])
     for image in IMAGES:
-        archive(image, below, tmp_path / "one.tar")
-        archive(image, below, tmp_path / "two.tar")
+        archive(image, [below], tmp_path / "one.tar")
+        archive(image, [below], tmp_path / "two.tar")
         content = (tmp_path / "one.tar").read_bytes()
         assert content == (tmp_path / "two.tar").read_bytes()
         with tarfile.open(fileobj=BytesIO(content)) as tar:

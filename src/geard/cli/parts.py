@@ -21,6 +21,21 @@ def engine_option(command: F) -> F:
     return click.option("--engine", default="", metavar="ENGINE", help="podman or docker.")(command)
 
 
+LIMIT_OPTIONS = (
+    click.option("--memory", default="", metavar="SIZE", help="Such as 256m or 2g; 0 for no limit of its own."),
+    click.option(
+        "--memory-swap",
+        default="",
+        metavar="SIZE",
+        help="Memory and swap together: as much as --memory for no swap; 0 for no limit. [default: twice that]",
+    ),
+    click.option("--cpus", type=float, default=None, metavar="N", help="Such as 0.5."),
+    click.option("--pids", type=int, default=None, metavar="N", help="How many processes and threads."),
+    click.option("--io-read", default="", metavar="SIZE", help="Bytes a second from the disk; 0 for no limit."),
+    click.option("--io-write", default="", metavar="SIZE", help="Bytes a second to the disk, with cgroups v2."),
+)
+"""what a gear may use, as `parse_limits` of containers reads it"""
+
 Make = Callable[[Mapping[str, Any], Mapping[str, str]], Part | None]
 
 

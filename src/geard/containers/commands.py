@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import click
 
 from geard.cli.asking import ask, ask_places, locators, places, session
+from geard.cli.changing import change
 from geard.cli.completion import GearName, lists_gears
 from geard.cli.main import verb
 from geard.cli.output import outcome_option, output_option, printable, structured, table, with_place
-from geard.cli.parts import InstallCommand, engine_option, parts_from
+from geard.cli.parts import LIMIT_OPTIONS, InstallCommand, engine_option, parts_from
 from geard.cli.together import GearsCommand
+from geard.containers.limits import parse_limits
 from geard.containers.requests import (
     CompleteContainer,
     ContainerStatus,
@@ -21,8 +23,6 @@ from geard.containers.requests import (
     GetContainerStatus,
     GetHistory,
     InstallContainer,
-    InstalledContainer,
-    Limits,
     ListContainers,
     ListedContainer,
     PreviewInstall,
@@ -35,7 +35,6 @@ from geard.containers.requests import (
     StopContainer,
     UpdateContainer,
 )
-from geard.containers.sizes import parse_size
 from geard.containers.slices import SLICES
 from geard.containers.volumes import parse_volumes
 from geard.environments.file import parse_argument
@@ -43,11 +42,9 @@ from geard.failures import Invalid
 from geard.identifiers import Locator, parse_place
 from geard.ports.pairs import describe_mapping
 from geard.ports.requests import GetPorts
-from geard.request import Answer, Progress, Request
+from geard.request import Answer
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-A = TypeVar("A", bound=Answer)
 
 no_wait = click.option("--no-wait", is_flag=True, help="Return as soon as the request is on record.")
 
@@ -60,9 +57,7 @@ _DESCRIBED = (
     ),
     click.option("--slice", default="", metavar="SLICE", help=f"One of {', '.join(SLICES)}."),
     click.option("--restart", type=_RESTART, default=None, help="When it ends by itself. [default: always]"),
-    click.option("--memory", default="", metavar="SIZE", help="Such as 256m or 2g; 0 for no limit of its own."),
-    click.option("--cpus", type=float, default=None, metavar="N", help="Such as 0.5."),
-    click.option("--pids", type=int, default=None, metavar="N", help="How many processes and threads."),
+    *LIMIT_OPTIONS,
     click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label, for you and programs."),
     click.option("--entrypoint", default=None, metavar="PROGRAM", help="Run this, not the image's entry point."),
     click.option(
@@ -125,43 +120,21 @@ def install(arguments: tuple[str, ...], **given: Any) -> None:
         for _, preview in ask(targets, lambda at: PreviewInstall(id=at.id, **wanted)):
             click.echo(preview.unit if given["print_unit"] else preview.text())
         return
-    _change(
-        targets, lambda at: InstallContainer(id=at.id, **wanted), given["no_wait"], given["form"], announce=True
+    change(
+        targets,
+        lambda at: InstallContainer(id=at.id, **wanted),
+        given["no_wait"],
+        given["form"],
+        announce=True,
+        more=_ports_now,
     )
 
 
-def _change(
-    targets: Sequence[Locator],
-    make: Callable[[Locator], Request[A]],
-    no_wait: bool,
-    form: str,
-    *,
-    announce: bool = False,
-    always: bool = False,
-) -> None:
-    """Ask for a change of each target and say what came of it; the answer too where nothing else is said."""
-    follow = not no_wait
-    if form == "text":
-        for target, answer in ask(targets, make, follow=follow, announce=announce):
-            if no_wait or always:
-                say(target if len(targets) > 1 and not always else None, answer.text())
-        return
-    outcomes: dict[Locator, Progress] = {}
-    rows: list[dict[str, Any]] = []
-    for target, answer in ask(targets, make, follow=follow, outcomes=outcomes):
-        if form == "name":
-            click.echo(str(target))
-        came = outcomes.get(target)
-        row = with_place(answer, str(target.at))
-        if came is not None:
-            row |= {"Phase": came.phase, "Message": came.message}
-        if follow and isinstance(answer, InstalledContainer):
-            # Those that only the image can tell were not known yet when it was answered.
-            for _, ports in ask([target], lambda at: GetPorts(id=at.id)):
-                row["Ports"] = with_place(ports, "")["Ports"]
-        rows.append(row)
-    if form != "name":
-        structured(rows, form)
+def _ports_now(target: Locator, answer: Answer) -> dict[str, Any]:
+    """Those that only the image can tell were not known yet when it was answered."""
+    for _, ports in ask([target], lambda at: GetPorts(id=at.id)):
+        return {"Ports": with_place(ports, "")["Ports"]}
+    return {}
 
 
 def _words(given: Mapping[str, Any], variables: Mapping[str, str]) -> dict[str, Any]:
@@ -170,11 +143,7 @@ def _words(given: Mapping[str, Any], variables: Mapping[str, str]) -> dict[str, 
         "engine": given["engine"],
         "systemd_slice": given["slice"],
         "restart": given["restart"],
-        "limits": Limits(
-            memory=parse_size(given["memory"]) if given["memory"] else None,
-            cpus=given["cpus"],
-            pids=given["pids"],
-        ),
+        "limits": parse_limits(given),
         "labels": dict(_label(text) for text in given["labels"]),
         "stop_timeout": given["stop_timeout"],
         "parts": parts_from(given, variables),
@@ -219,7 +188,13 @@ def update(arguments: tuple[str, ...], **given: Any) -> None:
         "later": given["later"],
         **_words(given, variables),
     }
-    _change(targets, lambda at: UpdateContainer(id=at.id, **wanted), given["no_wait"], given["form"])
+    change(
+        targets,
+        lambda at: UpdateContainer(id=at.id, **wanted),
+        given["no_wait"],
+        given["form"],
+        more=_ports_now,
+    )
 
 
 @verb("rollback", group="Gears")
@@ -233,12 +208,13 @@ def rollback(name: str, version: str, later: bool, no_wait: bool, form: str) -> 
 
     Variables of its environment, secrets and the contents of volumes stay as they are.
     """
-    _change(
+    change(
         locators([name]),
         lambda at: RollBackContainer(id=at.id, version=version, later=later),
         no_wait,
         form,
         announce=True,
+        more=_ports_now,
     )
 
 
@@ -271,12 +247,6 @@ def split_command(arguments: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[st
     return (arguments, ()) if not count else (arguments[:-count], arguments[-count:])
 
 
-def say(target: Locator | None, text: str) -> None:
-    """Print an answer, each line with its target where there are several."""
-    for line in text.splitlines():
-        click.echo(f"{target}: {line}" if target is not None else line)
-
-
 def _calm(text: str) -> str:
     """Lines that may hold labels and log text, without what would act on a terminal."""
     return "\n".join(printable(line) for line in text.split("\n"))
@@ -301,7 +271,7 @@ def _simple_change(name: str, request: Any, doc: str) -> None:
     @no_wait
     @outcome_option
     def command(names: tuple[str, ...], no_wait: bool, form: str) -> None:
-        _change(locators(names), lambda at: request(id=at.id), no_wait, form)
+        change(locators(names), lambda at: request(id=at.id), no_wait, form)
 
 
 _simple_change("start", StartContainer, "Have gears run, now and after every boot; see that they do.")
@@ -321,7 +291,7 @@ _simple_change("restart", RestartContainer, "Stop gears and start what is instal
 @outcome_option
 def stop(names: tuple[str, ...], timeout: float | None, no_wait: bool, form: str) -> None:
     """Have gears stopped, now and after every boot; say how each ended."""
-    _change(locators(names), lambda at: StopContainer(id=at.id, timeout=timeout), no_wait, form)
+    change(locators(names), lambda at: StopContainer(id=at.id, timeout=timeout), no_wait, form)
 
 
 @verb("delete", group="Gears", cls=GearsCommand)
@@ -331,7 +301,7 @@ def stop(names: tuple[str, ...], timeout: float | None, no_wait: bool, form: str
 @outcome_option
 def delete(names: tuple[str, ...], purge: bool, no_wait: bool, form: str) -> None:
     """Remove gears; what is not there is fine. Volumes and environments are kept for a gear of the same name."""
-    _change(locators(names), lambda at: DeleteContainer(id=at.id, purge=purge), no_wait, form, always=True)
+    change(locators(names), lambda at: DeleteContainer(id=at.id, purge=purge), no_wait, form, always=True)
 
 
 @verb("purge", group="This host")

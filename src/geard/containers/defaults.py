@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from geard.containers.limits import NAMES, check_together, merged
 from geard.containers.requests import Limits, Restart, Wish
 from geard.containers.settings import ContainerSettings
 from geard.containers.sizes import parse_size
@@ -26,7 +27,7 @@ class Decided:
 
 
 def decide(wish: Wish, settings: Settings) -> Decided:
-    """Raises Invalid where the settings are wrong."""
+    """Raises Invalid where the settings are wrong, or limits contradict each other."""
     given = settings.section(ContainerSettings)
     engine = settings.section(EngineSettings).default
     slice = check_slice(wish.systemd_slice or given.slice)
@@ -38,23 +39,24 @@ def decide(wish: Wish, settings: Settings) -> Decided:
     def origin(name: str, asked: bool) -> str:
         return ASKED if asked else settings.origin(ContainerSettings, name)
 
+    settled = {"memory": slices_own, "memory-swap": "twice the memory", "io-read": "none", "io-write": "none"}
+    origins = {
+        name: settled.get(name) or settings.origin(ContainerSettings, name)
+        if getattr(limits, field) is None
+        else ASKED
+        for field, name in NAMES.items()
+    }
     return Decided(
         engine=wish.engine or engine,
         slice=slice,
         restart=wish.restart or given.restart,
         stop_timeout=given.stop_timeout if wish.stop_timeout is None else wish.stop_timeout,
-        limits=Limits(
-            memory=memory if limits.memory is None else limits.memory,
-            cpus=given.cpus if limits.cpus is None else limits.cpus,
-            pids=given.pids if limits.pids is None else limits.pids,
-        ),
+        limits=check_together(merged(limits, Limits(memory=memory, cpus=given.cpus, pids=given.pids))),
         origins={
             "engine": ASKED if wish.engine else settings.origin(EngineSettings, "default"),
             "slice": origin("slice", bool(wish.systemd_slice)),
             "restart": origin("restart", wish.restart is not None),
             "stop-timeout": origin("stop_timeout", wish.stop_timeout is not None),
-            "memory": slices_own if limits.memory is None else ASKED,
-            "cpus": origin("cpus", limits.cpus is not None),
-            "pids": origin("pids", limits.pids is not None),
+            **origins,
         },
     )

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from geard.containers import versions
 from geard.containers.definition import Definition
 from geard.containers.folders import Folders
+from geard.containers.limits import shown
 from geard.containers.requests import History, KeptVersion
-from geard.containers.sizes import show_size
 from geard.ports.pairs import describe_mapping
 from geard.ports.requests import PublishedPorts
 from geard.words import builtins_of, part_of
@@ -58,12 +58,10 @@ def compare(before: Definition, after: Definition) -> Iterator[str]:
 
 def _flat(definition: Definition) -> dict[str, str]:
     """A definition in the words its install has them, limits, labels and volumes one by one."""
-    values, limits = builtins_of(definition), definition.limits
+    values = builtins_of(definition)
     found = {name.lower(): _show(value) for name, value in values.items() if name not in _NOT_TOLD}
+    found |= shown(definition.limits)
     found |= {
-        "memory": show_size(limits.memory) if limits.memory else "",
-        "cpus": f"{limits.cpus:g}" if limits.cpus else "",
-        "pids": str(limits.pids or ""),
         "command": shlex.join(definition.command),
         "entrypoint": "" if definition.entrypoint is None else shlex.join(definition.entrypoint),
         "ports": _ports(definition),

@@ -18,7 +18,8 @@ from geard.containers import hooks, slots, versions
 from geard.containers.defaults import ASKED, decide
 from geard.containers.definition import Definition
 from geard.containers.folders import Folders
-from geard.containers.requests import Preview, Wish
+from geard.containers.limits import NAMES, check_together, merged
+from geard.containers.requests import Limits, Preview, Wish
 from geard.containers.units import gear_of, render_run, render_unit
 from geard.containers.volumes import volume_folder
 from geard.containers.wishes import check_user
@@ -134,17 +135,43 @@ def revise(
 
     Raises NotFound, what `change` raises, and what the part's facet says: nothing has changed then.
     """
+    facet = next(facet for facet in facets if facet.part is kind)
+
+    def settle(changes: Changes, folders: Folders, before: Definition) -> Definition:
+        now = part_of(kind, before.parts)
+        settled = facet.settle(host, changes, gear_of(folders), change(now), now)
+        parts = [part for part in before.parts if part is not now] + ([settled] if settled is not None else [])
+        return msgspec.structs.replace(before, parts=tuple(parts))
+
+    return _revised(host, id, version, by, facets, settle)
+
+
+def relimit(host: Host, id: str, version: str, by: str, facets: Sequence[AnyFacet], said: Limits) -> Settled:
+    """The limits that are said are others, as a version of their own; all else stays. Raises NotFound, Invalid."""
+    asked = {name: ASKED for field, name in NAMES.items() if getattr(said, field) is not None}
+
+    def settle(changes: Changes, folders: Folders, before: Definition) -> Definition:
+        limits = check_together(merged(said, before.limits))
+        return msgspec.structs.replace(before, limits=limits, origins={**before.origins, **asked})
+
+    return _revised(host, id, version, by, facets, settle)
+
+
+def _revised(
+    host: Host,
+    id: str,
+    version: str,
+    by: str,
+    facets: Sequence[AnyFacet],
+    settle: Callable[[Changes, Folders, Definition], Definition],
+) -> Settled:
     folders = Folders.of(host.paths, id)
     versions.require(folders)
     with Changes() as changes, _held(folders, changes):
         before = versions.require(folders)
         with _claiming(host, folders, changes, facets, version):
-            now = part_of(kind, before.parts)
-            facet = next(facet for facet in facets if facet.part is kind)
-            settled = facet.settle(host, changes, gear_of(folders), change(now), now)
-            parts = [part for part in before.parts if part is not now] + ([settled] if settled is not None else [])
             asked = msgspec.structs.replace(
-                before, version=version, written=_now(before), by=by, parts=tuple(parts)
+                settle(changes, folders, before), version=version, written=_now(before), by=by
             )
             changed = not _same(before, asked)
             if changed:
@@ -174,9 +201,14 @@ def adapt(host: Host, id: str, facets: Sequence[AnyFacet], kind: type[Part]) -> 
             msgspec.structs.replace(d, parts=tuple(part for part in d.parts if not isinstance(part, kind)))
             for d in (running, now)
         ]
-        if version != now.version and _same(*alike) and running.image_id == now.image_id:
-            _note_version(folders, now.version)
+        note_running(folders, *alike)
     return True
+
+
+def note_running(folders: Folders, running: Definition, now: Definition) -> None:
+    """`running` is what runs, but for what it has just taken on. Where that is what is installed, say so."""
+    if running.version != now.version and _same(running, now) and running.image_id == now.image_id:
+        _note_version(folders, now.version)
 
 
 def _note_version(folders: Folders, version: str) -> None:

@@ -144,6 +144,8 @@ async def _started(work: Work, id: str, definition: Definition, *, restart: bool
             work.conclude("started", f"{id} is running{older}", id)
             return ""
         restart = True
+    if found.active == "activating" and found.sub != "auto-restart" and renew:
+        restart = True  # what is being started may be what was installed before: such a start would end with it
     if found.active == "failed" or found.sub == "auto-restart":
         await host.systemd.reset_failed(unit)
     if not folders.wanted.is_symlink():

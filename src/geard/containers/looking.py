@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
 
-from geard.containers import lifecycle, versions
+from geard.containers import bounding, lifecycle, versions
 from geard.containers.definition import Definition
 from geard.containers.folders import Folders, unit_name
 from geard.containers.host_files import trouble
+from geard.containers.limits import shown
 from geard.containers.requests import ContainerStatus, Fact
 from geard.containers.sizes import show_size
 from geard.containers.units import gear_of, mounts, run_spec
@@ -86,6 +87,7 @@ def _facts(work: Work, definition: Definition, folders: Folders) -> tuple[Fact, 
     found.append(("Address", f"{definition.ipv4} {definition.ipv6}".strip() + f", {definition.mac}"))
     found += work.host.engine_named(definition.engine).facts(run_spec(definition, folders, work.facets))
     found.append(("Limits", _limits(definition)))
+    found += _in_force(work.host, definition, folders)
     for mount in mounts(definition, folders):
         how = "kept volume" if mount.managed else "host files"
         found.append(
@@ -98,11 +100,22 @@ def _facts(work: Work, definition: Definition, folders: Folders) -> tuple[Fact, 
     return tuple(Fact(label=label, text=text) for label, text in found)
 
 
+def _in_force(host: Host, definition: Definition, folders: Folders) -> Iterator[tuple[str, str]]:
+    """What one that runs uses; and the limits that hold it, where these are not what is installed."""
+    use = bounding.use_of(host, folders)
+    if use is None:
+        return
+    different = bounding.differences(use.bounds, definition.limits, swap=host.groups.counts_swap)
+    if different:
+        yield "In force", "; ".join(different)
+    memory = show_size(use.memory) + (f" of {show_size(use.bounds.memory)}" if use.bounds.memory else "")
+    yield "Use", f"memory {memory}, pids {use.pids}" + (f" of {use.bounds.pids}" if use.bounds.pids else "")
+
+
 def _limits(definition: Definition) -> str:
-    limits = definition.limits
-    words = [f"memory {show_size(limits.memory)}" if limits.memory else "memory as the slice has it"]
-    words.append(f"cpus {limits.cpus:g}" if limits.cpus else "cpus as the slice has it")
-    words.append(f"pids {limits.pids}" if limits.pids else "pids as the slice has it")
+    said_always = ("memory", "cpus", "pids")
+    limits = {name: text for name, text in shown(definition.limits).items() if text or name in said_always}
+    words = [f"{name} {text or 'as the slice has it'}" for name, text in limits.items()]
     return ", ".join(words) + f"; slice {definition.slice}"
 
 
@@ -129,8 +142,8 @@ def advice(
         found += [f"it is down: {reason}"] if reason != not_whole else []
     if record.get("oom") == "yes":
         found.append(
-            "its last run was killed for memory; raise the limit: gear install … --memory SIZE"
-            f" ({_limits(definition)})"
+            "its last run was killed for memory; raise the limit:"
+            f" gear limit {definition.id} --memory SIZE ({_limits(definition)})"
         )
     found += troubles
     restarts = int(state.get("NRestarts", 0))
@@ -172,15 +185,15 @@ def files(host: Host, folders: Folders, facets: Sequence[AnyFacet]) -> tuple[Fac
 
 
 def _values(definition: Definition) -> str:
-    limits = definition.limits
+    limits = shown(definition.limits)
+    if not limits["memory-swap"]:
+        limits["memory-swap"] = "twice the memory" if limits["memory"] else "0"
     values = {
         "engine": definition.engine,
         "slice": definition.slice,
         "restart": definition.restart,
         "stop-timeout": f"{definition.stop_timeout} s",
-        "memory": show_size(limits.memory or 0),
-        "cpus": f"{limits.cpus or 0:g}",
-        "pids": str(limits.pids or 0),
+        **{name: text or "0" for name, text in limits.items()},
     }
     return "".join(
         f"{name:<12} {value:<16} {definition.origins.get(name, '')}\n" for name, value in values.items()

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import msgspec
 
-from geard.containers import deleting, hooks, installing, lifecycle, listing, looking, versions
+from geard.containers import bounding, deleting, hooks, installing, lifecycle, listing, looking, versions
 from geard.containers.defaults import decide
 from geard.containers.definition import Definition
 from geard.containers.folders import Folders, unit_name
@@ -158,6 +158,7 @@ def _check(wish: Wish, work: Work) -> None:
     allowed = work.host.settings.section(Allowances)
     check_wish(wish, work.asker, allowed)
     engine, default = work.host.engine_named(wish.engine), work.host.engine
+    bounding.check_host(work.host, engine, decide(wish, work.host.settings).limits)
     if not (engine.maps_users or engine is default or allowed.simple or work.asker.may("admin")):
         raise Denied(
             f"on {engine.name} a gear shares the host's users: to choose that takes the scope admin",

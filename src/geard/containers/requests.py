@@ -38,8 +38,15 @@ class Limits(Word):
 
     memory: int | None = None
     """bytes"""
+    memory_swap: int | None = None
+    """bytes of memory and swap together; nothing said: twice the memory"""
     cpus: float | None = None
     pids: int | None = None
+    """processes and threads"""
+    io_read: int | None = None
+    """bytes a second from the disk that /var/lib/containers is on"""
+    io_write: int | None = None
+    """bytes a second to it; only with control groups of version 2"""
 
 
 class InstalledContainer(Answer):

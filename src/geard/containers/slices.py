@@ -1,4 +1,4 @@
-"""The slices gears run in: how much one gear of a slice gets by default, and what all of them share.
+"""The slices gears run in: how much one gear of a slice gets by default, and what all of them share at most.
 
 `gear setup` writes the units once; an admin's changes are kept. `container-small` and `container-large` are
 inside `container` by systemd's naming (systemd.slice(5)).
@@ -23,14 +23,16 @@ class Slice:
     """of one gear, in bytes, where nothing else is asked"""
     share: int
     """of the machine's memory, for all gears in the slice together, in percent"""
+    tasks: int
+    """of the processes that the machine can have, the same"""
 
 
 SLICES = {
     slice.name: slice
     for slice in (
-        Slice("container", "Gears", 1_024 * MEBIBYTE, 90),
-        Slice("container-small", "Small gears", 512 * MEBIBYTE, 75),
-        Slice("container-large", "Large gears", 4_096 * MEBIBYTE, 85),
+        Slice("container", "Gears", 1_024 * MEBIBYTE, 90, 80),
+        Slice("container-small", "Small gears", 512 * MEBIBYTE, 75, 60),
+        Slice("container-large", "Large gears", 4_096 * MEBIBYTE, 85, 60),
     )
 }
 
@@ -45,7 +47,8 @@ def check_slice(name: str) -> str:
 
 def render_slice(slice: Slice) -> str:
     return f"""\
-# Written once by 'gear setup'; yours to change.
+# Written once by 'gear setup'; yours to change, and never written again: then systemctl daemon-reload.
+# What all gears in it may use together. Shares are of the machine; man systemd.resource-control has more settings.
 [Unit]
 Description={slice.about} (geard)
 Before=slices.target
@@ -55,4 +58,5 @@ MemoryAccounting=yes
 CPUAccounting=yes
 TasksAccounting=yes
 MemoryMax={slice.share}%
+TasksMax={slice.tasks}%
 """

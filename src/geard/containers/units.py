@@ -46,6 +46,7 @@ def run_spec(definition: Definition, folders: Folders, facets: Sequence[AnyFacet
         network=Network(NETWORK, definition.ipv4, definition.ipv6, definition.mac),
         uid_base=definition.uid,
         memory=limits.memory or 0,
+        memory_swap=-1 if limits.memory and limits.memory_swap == 0 else limits.memory_swap or 0,
         cpus=limits.cpus or 0,
         pids=limits.pids or 0,
         stop_seconds=definition.stop_timeout,
@@ -76,6 +77,9 @@ def render_run(definition: Definition, folders: Folders, facets: Sequence[AnyFac
     ]
     if definition.uid is not None:
         lines.append(f'GEAR_UID="{definition.uid}"\n')
+    if definition.limits.io_read or definition.limits.io_write:
+        # Which disk that is, is seen at each start: the engine wants it by a device of /dev.
+        lines.append(f'GEAR_IO="{definition.limits.io_read or 0} {definition.limits.io_write or 0}"\n')
     for facet in facets:
         for name, value in facet.lines(gear, part_of(facet.part, definition.parts)):
             lines.append(f'{name}="{escape(value)}"\n')

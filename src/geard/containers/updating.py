@@ -6,14 +6,14 @@ import msgspec
 
 from geard.containers.defaults import ASKED
 from geard.containers.definition import Definition
-from geard.containers.requests import Limits, UpdateContainer, Wish
+from geard.containers.limits import merged, only
+from geard.containers.requests import UpdateContainer, Wish
 from geard.words import Part
 
 
 def wish_of(definition: Definition) -> Wish:
     """What would have to be asked to have this gear again; what was left to the machine's settings still is."""
     asked = {name for name, origin in definition.origins.items() if origin == ASKED}
-    limits = definition.limits
     return Wish(
         id=definition.id,
         image=definition.image,
@@ -24,11 +24,7 @@ def wish_of(definition: Definition) -> Wish:
         volume_config=definition.volume_config,
         systemd_slice=definition.slice if "slice" in asked else "",
         restart=definition.restart if "restart" in asked else None,
-        limits=Limits(
-            memory=limits.memory if "memory" in asked else None,
-            cpus=limits.cpus if "cpus" in asked else None,
-            pids=limits.pids if "pids" in asked else None,
-        ),
+        limits=only(definition.limits, asked),
         labels=definition.labels,
         stop_timeout=definition.stop_timeout if "stop-timeout" in asked else None,
         parts=definition.parts,
@@ -37,7 +33,7 @@ def wish_of(definition: Definition) -> Wish:
 
 def updated(before: Wish, change: UpdateContainer, parts: tuple[Part, ...]) -> Wish:
     """`before` with what is said in `change`; `parts` replace those of their kinds."""
-    said, limits = {type(part) for part in parts}, change.limits
+    said = {type(part) for part in parts}
     labels = {name: value for name, value in (before.labels | change.labels).items() if value}
     return msgspec.structs.replace(
         before,
@@ -48,11 +44,7 @@ def updated(before: Wish, change: UpdateContainer, parts: tuple[Part, ...]) -> W
         volume_config=change.volume_config or before.volume_config,
         systemd_slice=change.systemd_slice or before.systemd_slice,
         restart=change.restart or before.restart,
-        limits=Limits(
-            memory=before.limits.memory if limits.memory is None else limits.memory,
-            cpus=before.limits.cpus if limits.cpus is None else limits.cpus,
-            pids=before.limits.pids if limits.pids is None else limits.pids,
-        ),
+        limits=merged(change.limits, before.limits),
         labels=labels,
         stop_timeout=before.stop_timeout if change.stop_timeout is None else change.stop_timeout,
         parts=(*(part for part in before.parts if type(part) not in said), *parts),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 
+from geard.containers.limits import check_limits
 from geard.containers.quoting import check_text
 from geard.containers.requests import VolumeMount, Wish
 from geard.containers.settings import Allowances
@@ -15,8 +16,6 @@ from geard.identifiers import check_absolute, check_id
 from geard.images.names import check_image
 from geard.request import Asker
 
-LEAST_MEMORY = 6 * 1_024 * 1_024
-MOST_MEMORY = 1 << 60
 STOP_LIMIT = 3_600
 USERS = 65_536
 _ALLOW = "an admin may permit it for others: [allow] in /etc/geard/geard.toml"
@@ -37,7 +36,7 @@ def check_wish(wish: Wish, asker: Asker, allowed: Allowances | None = None) -> N
     check_slice(wish.systemd_slice)
     if wish.stop_timeout is not None and not 0 <= wish.stop_timeout <= STOP_LIMIT:
         raise Invalid(f"a stop timeout of {wish.stop_timeout} s", hint=f"0 to {STOP_LIMIT}")
-    _check_limits(wish)
+    check_limits(wish.limits)
     for word in (*wish.command, *(wish.entrypoint or ())):
         check_text(word, "a word of the command")
     for name, value in wish.labels.items():
@@ -63,18 +62,6 @@ def _within(mount: VolumeMount, allowed: str) -> bool:
     folder, read_only = allowed.removesuffix(":ro").rstrip("/"), allowed.endswith(":ro")
     real = os.path.realpath(mount.path)
     return (real == folder or real.startswith(folder + "/")) and (mount.read_only or not read_only)
-
-
-def _check_limits(wish: Wish) -> None:
-    limits = wish.limits
-    if (limits.memory is not None and 0 < limits.memory < LEAST_MEMORY) or (limits.memory or 0) < 0:
-        raise Invalid(f"{limits.memory} bytes of memory", hint="6m at least, or 0 for no limit of its own")
-    if (limits.memory or 0) > MOST_MEMORY:
-        raise Invalid(f"{limits.memory} bytes of memory", hint="0 for no limit of its own")
-    if limits.cpus is not None and not 0 <= limits.cpus <= 4_096:
-        raise Invalid(f"{limits.cpus:g} CPUs", hint="such as 0.5 or 2; 0 for no limit")
-    if limits.pids is not None and not 0 <= limits.pids <= 4_194_304:
-        raise Invalid(f"{limits.pids} processes", hint="a number such as 512; 0 for no limit")
 
 
 def _check_volumes(wish: Wish) -> None:

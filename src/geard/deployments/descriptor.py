@@ -51,6 +51,8 @@ class Link(Word, omit_defaults=True):
 class ContainerLimits(Word, omit_defaults=True):
     memory: int | str | None = None
     """bytes, or as 256m"""
+    memory_swap: int | str | None = None
+    """memory and swap together"""
     cpus: float | None = None
     pids: int | None = None
 

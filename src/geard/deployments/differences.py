@@ -62,7 +62,9 @@ def _flat(value: object, place: str) -> Iterable[tuple[str, str]]:
         else:
             for number, item in enumerate(items):
                 yield from _flat(item, f"{place}[{number}]")
-    elif isinstance(value, int) and not isinstance(value, bool) and place == "Limits.Memory":
+    elif (
+        isinstance(value, int) and not isinstance(value, bool) and place in ("Limits.Memory", "Limits.MemorySwap")
+    ):
         yield place, show_size(value)
     elif value is not None and value is not False and value != "":
         yield place, f"{value:g}" if isinstance(value, float) else str(value)

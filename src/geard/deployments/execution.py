@@ -3,7 +3,7 @@
     1  what has a host port that another needs is removed
     2  new gears, and those that do not run, are installed, which settles their host ports
     3  … are linked
-    4  … are started
+    4  … are started, and awaited where something that runs is led to them next, or makes way for them
     5  gears that are there are linked anew, while they run: only now is there somebody at the far ends
     6  gears that are to be another are installed again, a few of each container at a time
     7  what is not wanted any more is removed: nobody is linked to it by now
@@ -33,8 +33,9 @@ from geard.containers.requests import (
     StartContainer,
     StopContainer,
 )
+from geard.deployments.answering import await_answers
 from geard.deployments.descriptor import Descriptor, Instance, Leaving
-from geard.deployments.plan import Plan, Planned, Removal, There, links_of, own_links
+from geard.deployments.plan import Plan, Planned, Removal, There, address_of, links_of, own_links
 from geard.deployments.progress import Key, Lines
 from geard.deployments.requests import DeployedGear
 from geard.deployments.survey import survey
@@ -101,6 +102,10 @@ class Run:
         plan, began = self.plan, time.monotonic()
         self._note(unfinished=self.id)
         new = [gear for gear in plan.gears if gear.comes_up]
+        relinked = [gear for gear in plan.gears if gear.relinked and not gear.comes_up]
+        changed = [gear for gear in plan.gears if gear.changed and not gear.comes_up]
+        going = [gone for gone in plan.removed if not gone.first]
+        await_new = bool(relinked or changed or going)
         self._all((g.on, (g.id, g.on), self._remove(g)) for g in plan.removed if g.first)
         self._all((gear.on, (gear.id, gear.on), self._install(gear)) for gear in new)
         self._note(unfinished=self.id)
@@ -108,11 +113,8 @@ class Run:
             self._learn_addresses(new)
         links = links_of(plan.descriptor, self._instances(), self.there)
         self._link([gear for gear in new if gear.links or gear.relinked], links, "linked")
-        self._all((gear.on, (gear.id, gear.on), self._start(gear)) for gear in new)
-        relinked = [gear for gear in plan.gears if gear.relinked and not gear.comes_up]
+        self._all((gear.on, (gear.id, gear.on), self._start(gear, wait=await_new)) for gear in new)
         self._link(relinked, links, "links changed")
-        changed = [gear for gear in plan.gears if gear.changed and not gear.comes_up]
-        going = [gone for gone in plan.removed if not gone.first]
         if not self.outcome.failures:
             self._all(
                 ((gear.instance.container, (gear.id, gear.on), self._change(gear)) for gear in changed),
@@ -163,15 +165,17 @@ class Run:
 
         return install
 
-    def _start(self, gear: Planned) -> Callable[[], None]:
+    def _start(self, gear: Planned, *, wait: bool) -> Callable[[], None]:
         def start() -> None:
             key = (gear.id, gear.on)
             if key in self.outcome.failures:
                 return
-            with self.lines.phase(key, "starting", "started", last=True):
+            places = self._places(gear) if wait else []
+            with self.lines.phase(key, "starting", "started", last=not places):
                 # One that is taken over may run already, as something else.
                 request = gear.install if gear.adopted else StartContainer(id=gear.id)
                 self._follow(gear.on, key, "start", request, _version(gear))
+            self._await(key, places)
             self._did(key, "moved" if gear.moved_from else "added" if gear.added else "started")
 
         return start
@@ -180,14 +184,33 @@ class Run:
         def change() -> None:
             key, before = (gear.id, gear.on), gear.before
             assert before is not None
-            with self.lines.phase(key, "changing", "changed", last=True):
+            places = self._places(gear)
+            with self.lines.phase(key, "changing", "changed", last=not places):
                 self._did(key, "changing")
                 if part_of(EnvironmentPart, gear.install.parts) is None and before.variables:
                     self._send(gear.on, "environment", SetEnvironment(id=gear.id), before.version)
                 self._follow(gear.on, key, "change", gear.install, before.version)
+            self._await(key, places)
             self._did(key, "changed")
 
         return change
+
+    def _await(self, key: Key, places: Sequence[tuple[str, int]]) -> None:
+        if places:
+            with self.lines.phase(key, "to answer", "answers", last=True) as line:
+                if not await_answers(places):
+                    line.done_as = "does not answer"
+
+    def _places(self, gear: Planned) -> list[tuple[str, int]]:
+        """Where others, and so this machine too, reach those of its ports that are linked to."""
+        key, host = (gear.id, gear.on), address_of(gear.on, self.there)
+        given = {(p.internal, p.protocol): p.external for p in self._ports.get(key, ())}
+        return [
+            (host, external)
+            for port in gear.instance.ports
+            if port.target is not None and port.protocol == "tcp"
+            if (external := given.get((port.internal, port.protocol), port.external))
+        ]
 
     def _remove(self, gone: Removal) -> Callable[[], None]:
         def remove() -> None:

@@ -302,7 +302,10 @@ def _room(found: Deployed | None) -> Room:
 
 
 def _memory(container: Container) -> int | None:
-    said = container.limits.memory
+    return _size(container.limits.memory)
+
+
+def _size(said: int | str | None) -> int | None:
     return parse_size(said) if isinstance(said, str) else said
 
 
@@ -339,6 +342,13 @@ def reached_as(on: str) -> str:
     return "localhost" if on == THIS_MACHINE else parse_place(on).host
 
 
+def address_of(on: str, there: There) -> str:
+    """The same, or where that is a loopback's the address that the host itself says it has."""
+    host = reached_as(on)
+    local = on == THIS_MACHINE or host in _LOOPBACK
+    return (there.hosts.get(on, Deployed()).address or host) if local else host
+
+
 def links_of(
     descriptor: Descriptor, instances: Sequence[Instance], there: There
 ) -> dict[str, tuple[NetworkLink, ...]]:
@@ -352,10 +362,8 @@ def links_of(
         wanted = {(alias.internal, alias.protocol) for alias in ports}
         for instance in by_container[target.name]:
             on = instance.on or THIS_MACHINE
-            host = reached_as(on)
-            if many and (on == THIS_MACHINE or host in _LOOPBACK):
-                # There is more than one machine, and to each of them that name is its own.
-                host = there.hosts.get(on, Deployed()).address or host
+            # There is more than one machine, and to each of them a loopback's name is its own.
+            host = address_of(on, there) if many else reached_as(on)
             for port in instance.ports:
                 if (port.internal, port.protocol) in wanted and port.target is not None:
                     link = NetworkLink(
@@ -436,7 +444,12 @@ def install_of(
         parts.append(EnvironmentPart(value=Environment(id=id, variables=given)))
     if container.secrets:
         parts.append(SecretsPart(value=container.secrets))
-    limits = Limits(memory=_memory(container), cpus=container.limits.cpus, pids=container.limits.pids)
+    limits = Limits(
+        memory=_memory(container),
+        memory_swap=_size(container.limits.memory_swap),
+        cpus=container.limits.cpus,
+        pids=container.limits.pids,
+    )
     wish = InstallContainer(
         id=id,
         image=container.image,

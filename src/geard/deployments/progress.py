@@ -25,6 +25,8 @@ class Line:
     step: str = ""
     done: list[str] = field(default_factory=list[str])
     """phases that have ended, with their times"""
+    done_as: str = ""
+    """what has been of the phase, where it is not what was expected"""
     settled: bool = False
     failed: str = ""
 
@@ -52,16 +54,16 @@ class Lines:
         self._width = max((len(self._name(key)) for key in keys), default=0)
 
     @contextmanager
-    def phase(self, key: Key, phase: str, done: str, *, last: bool = False) -> Generator[None]:
+    def phase(self, key: Key, phase: str, done: str, *, last: bool = False) -> Generator[Line]:
         """`phase` is what is being done, `done` what then has been; `last` where nothing more comes."""
         line, began = self._lines[key], time.monotonic()
         with self._lock:
-            line.phase, line.began, line.step = phase, began, ""
+            line.phase, line.began, line.step, line.done_as = phase, began, "", ""
             self._draw()
-        yield
+        yield line
         took = time.monotonic() - began
         with self._lock:
-            line.done.append(f"{done} {took:.1f} s")
+            line.done.append(f"{line.done_as or done} {took:.1f} s")
             line.settled = last
             self._draw()
             if last:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from geard.failures import Invalid
+from geard.host.control_groups import ControlGroups
 from geard.host.engine import Engine
 from geard.host.journal import Journal
 from geard.host.paths import Paths
@@ -26,6 +27,7 @@ class Host:
     engines: Mapping[str, Engine]
     journal: Journal
     rules: Rules = field(default_factory=Rules)
+    groups: ControlGroups = field(default_factory=ControlGroups)
 
     @cached_property
     def settings(self) -> Settings:

@@ -29,6 +29,8 @@ SOCKET = "/run/docker.sock"
 DOCKER = ("/usr/bin/docker", "--config", "/etc/geard/docker")
 RUN = "/run/geard/gears"
 LINK = "/usr/lib/geard/gear-link"
+# What Docker gives and podman does not: with the first a gear makes frames with another's address.
+LESS = ("--cap-drop=NET_RAW", "--cap-drop=MKNOD", "--cap-drop=AUDIT_WRITE")
 BACK_SECONDS = 90.0
 """how long a dockerd that went away may take to come back, before its gears count as lost"""
 ENGINE_FAILED = 125
@@ -61,7 +63,7 @@ def _run(name: str, words: list[str]) -> int:
     if _ask("GET", "/networks/geard") is None:
         return _failed(name, "Docker Engine has no network for gears; gear setup makes it")
     create = [*DOCKER, "create", "--pull=never", "--log-driver=none", "--restart=no",
-        "--security-opt=no-new-privileges", f"--cgroup-parent={_cgroup_parent()}", *words]  # fmt: skip
+        "--security-opt=no-new-privileges", *LESS, f"--cgroup-parent={_cgroup_parent()}", *words]  # fmt: skip
     reader, writer = os.pipe()
     files = [(os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0), (os.POSIX_SPAWN_DUP2, writer, 2)]
     child = os.posix_spawn(create[0], create, os.environ, file_actions=files)

@@ -16,6 +16,7 @@ import sys
 
 BASE = "/var/lib/containers"
 RUN = "/run/geard/gears"
+DEVICES = "/dev"
 IMAGES = f"{BASE}/storage/overlay-images"
 DOCKER = "/run/docker.sock"
 REMAPPED = "/run/geard/ports"
@@ -40,7 +41,7 @@ def main(name: str) -> int:
         if status:
             _write(f"{state}/failure", words)
             if status in PERMANENT:
-                _write(f"{state}/permanent", words)
+                _write(f"{state}/permanent", facts.get("GEAR_VERSION", ""))
             return 1
         facts = _facts(run)
     secret: dict[str, str] = {}
@@ -55,6 +56,8 @@ def main(name: str) -> int:
     plain, others = _laid_out(path, state, secret) if secret or os.path.exists(path) else ("", "")
     _write(f"{state}/env", plain)
     _write(f"{state}/environment", others or f'GEAR_ENV="--env-file={state}/env"\n')
+    if "GEAR_IO" in facts:
+        _bound_disk(facts["GEAR_IO"], f"{state}/environment")
     if os.path.exists(f"{BASE}/ports/links/{id[:2]}/{id}") or os.path.exists(f"{state}/links"):
         words = _links(id, state, facts.get("GEAR_ENGINE", "podman"))
         if words:
@@ -177,6 +180,33 @@ def _forgive(name: str, state: str) -> None:
     if lasted >= GOOD_RUN:
         argv = ["/usr/bin/systemctl", "--no-block", "reset-failed", f"{name}.service"]
         os.waitpid(os.posix_spawn(argv[0], argv, os.environ), 0)
+
+
+def _bound_disk(most: str, path: str) -> None:
+    """The engine is told how many bytes a second from and to the disk that BASE is on, by a device of that disk.
+    One of our own: not every /dev has the disks, and no name of one stays for ever.
+    """
+    import stat
+
+    _find_geard()
+    from geard.host.control_groups import disk_of
+
+    disk = disk_of(BASE)
+    if not disk:
+        sys.stderr.write(f"{BASE} is on no disk whose use could be bounded\n")  # and status says: not in force
+        return
+    major, minor = map(int, disk.split(":"))
+    device = f"{DEVICES}/geard-disk-{major}-{minor}"
+    if not os.path.exists(device):
+        os.mknod(device, stat.S_IFBLK | 0o600, os.makedev(major, minor))
+    options = "".join(
+        f"--device-{way}-bps={device}:{size} "
+        for way, size in zip(("read", "write"), most.split(), strict=True)
+        if size != "0"
+    )
+    with open(path, encoding="utf-8", newline="") as file:
+        environment = file.read()
+    _write(path, environment.replace('GEAR_ENV="', f'GEAR_ENV="{options}', 1))
 
 
 def _image_is_here(facts: dict[str, str]) -> bool:

@@ -55,12 +55,12 @@ def main(name: str) -> int:
         pass
     if os.path.exists(f"{REMAPPED}/{name}"):
         _run([REMAP, name])
-    hopeless = os.path.exists(f"{state}/permanent")
+    hopeless = os.path.exists(f"{state}/permanent") and _is_in_force(f"{state}/permanent", name)
     if code == "exited" and status in NOT_STARTED and not os.path.exists(f"{state}/pid"):
         taken = _taken_port(name)
         words = "" if taken else _words_of_engine(name)
         _write(f"{state}/failure", taken or f"{NOT_STARTED[status]} (status {status}){words and f': {words}'}\n")
-        hopeless = hopeless or (status != "125" and not taken)  # who holds a port may end
+        hopeless = hopeless or (status != "125" and not taken and _is_in_force(f"{state}/version", name))
     _note(name, code, status, oom, _why(state))
     if hopeless:
         # --no-block: systemd is waiting for this very process.
@@ -72,6 +72,20 @@ def main(name: str) -> int:
     remove = [*PODMAN, "rm", "--force", "--volumes", "--ignore", "--time=0", name]
     # Where conmon was killed the first rm ends with 125, and the second does it.
     return _run(remove) and _run(remove)
+
+
+def _is_in_force(noted: str, name: str) -> bool:
+    """Whether the version that is noted in that file is still what would be started: a newer one is told to start
+    at this moment, perhaps, and a stop would undo that.
+    """
+    id = name.removeprefix("ctr-")
+    try:
+        with open(noted, encoding="utf-8") as file:
+            version = file.read().strip()
+        with open(f"{BASE}/units/{id[:2]}/{name}.run", encoding="utf-8") as file:
+            return any(line == f'GEAR_VERSION="{version}"\n' for line in file)
+    except FileNotFoundError:
+        return True
 
 
 def _count(result: str) -> None:

@@ -73,6 +73,8 @@ class RunSpec:
     """first host uid and gid of the gear's 65,536; None for no user namespace (--simple)"""
     memory: int = 0
     """bytes; 0 for no limit"""
+    memory_swap: int = 0
+    """bytes of memory and swap together; 0: the engine's way, twice the memory; -1 for no limit"""
     cpus: float = 0
     pids: int = 0
     stop_seconds: int = 10
@@ -103,6 +105,8 @@ class Engine(Protocol):
     """the interface of its network for gears: two engines cannot share one"""
     maps_users: bool
     """whether a gear can have a range of the host's ids to itself"""
+    bounds_io: bool
+    """whether it takes limits of reading and writing"""
 
     async def image(self, reference: str) -> Image | None:
         """The image of that name or id, if it is here; a name without a registry finds local ones first."""
@@ -124,6 +128,12 @@ class Engine(Protocol):
         """The lines of `[Service]` that start, stop and tidy up the container `%N`.
 
         `run_words` is what stands for the definition's arguments, to be split by systemd.
+        """
+        ...
+
+    async def note_limits(self, container: str, spec: RunSpec) -> None:
+        """The kernel is about to hold a container that runs to the limits in `spec`: an engine that would set its
+        own again some time is told. Raises Failure.
         """
         ...
 

@@ -28,6 +28,7 @@ SOCKET = "/run/docker.sock"
 HOOK = "/usr/lib/geard/gear-docker"
 STORE = Path("/var/lib/docker/image/overlay2")
 ANSWER_SECONDS = 60
+MOST = (1 << 62) - 4_096
 UNPACK = (
     *("/usr/bin/tar", "--extract", "--file=-", "--same-owner", "--numeric-owner", "--same-permissions"),
     *("--xattrs", "--xattrs-include=*", "--directory"),
@@ -39,6 +40,7 @@ class Docker:
     remedy = "apt install docker.io docker-cli; systemctl start docker"
     bridge = "geard1"
     maps_users = False
+    bounds_io = False  # 26.1 takes --device-read-bps, says nothing, and has none on record (cgroups v1)
 
     def __init__(self) -> None:
         self._images: dict[str, Image] = {}
@@ -82,6 +84,8 @@ class Docker:
                 words += ["--ip6", spec.network.ipv6]
         if spec.memory:
             words += ["--memory", str(spec.memory)]
+        if spec.memory and spec.memory_swap:
+            words += ["--memory-swap", str(spec.memory_swap)]
         if spec.cpus:
             words += ["--cpus", f"{spec.cpus:g}"]
         if spec.pids:
@@ -109,6 +113,21 @@ class Docker:
             f"ExecStop={HOOK} stop %N",
             "ExecStopPost=/usr/lib/geard/gear-record %N",
         ]
+
+    async def note_limits(self, container: str, spec: RunSpec) -> None:
+        """With its systemd driver the limits are properties of a scope, which systemd sets again when it reads its
+        units anew. What is to have no limit gets the most there is: 0 and -1 say nothing here.
+        """
+        here = os.cpu_count() or 1
+        limits = {
+            "Memory": spec.memory or MOST,
+            "MemorySwap": (spec.memory_swap or 2 * spec.memory)
+            if spec.memory and spec.memory_swap >= 0
+            else 2 * MOST,
+            "NanoCpus": int(min(spec.cpus or here, here) * 1e9),
+            "PidsLimit": spec.pids or -1,
+        }
+        await _ask(f"/containers/{quote(container)}/update", limits)
 
     def exec_argv(self, spec: ExecSpec) -> list[str]:
         facts: dict[str, object] = {
@@ -188,8 +207,9 @@ class Docker:
         ]
 
 
-async def _ask(path: str) -> dict[str, Any] | None:
-    """What the engine's API has at `path`; None where it has nothing. Raises Unavailable.
+async def _ask(path: str, told: Mapping[str, object] | None = None) -> dict[str, Any] | None:
+    """What the engine's API has at `path`, or says when it is `told` something there; None where it has nothing.
+    Raises Unavailable.
 
     Version 1.0 of HTTP, so that an answer ends with the connection.
     """
@@ -197,7 +217,10 @@ async def _ask(path: str) -> dict[str, Any] | None:
         async with asyncio.timeout(ANSWER_SECONDS):
             reader, writer = await asyncio.open_unix_connection(SOCKET)
             try:
-                writer.write(f"GET {path} HTTP/1.0\r\nHost: docker\r\n\r\n".encode())
+                body = json.dumps(told).encode() if told is not None else b""
+                more = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n" if body else ""
+                request = f"{'POST' if body else 'GET'} {path} HTTP/1.0\r\nHost: docker\r\n{more}\r\n"
+                writer.write(request.encode() + body)
                 head, _, body = (await reader.read()).partition(b"\r\n\r\n")
             finally:
                 writer.close()

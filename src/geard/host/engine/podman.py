@@ -38,6 +38,7 @@ class Podman:
     remedy = "apt install podman"
     bridge = "geard0"
     maps_users = True
+    bounds_io = True
 
     def __init__(self) -> None:
         self._images: dict[str, Image] = {}
@@ -96,6 +97,8 @@ class Podman:
                 words += ["--ip6", spec.network.ipv6]
         if spec.memory:
             words += ["--memory", str(spec.memory)]
+        if spec.memory and spec.memory_swap:
+            words += ["--memory-swap", str(spec.memory_swap)]
         if spec.cpus:
             words += ["--cpus", f"{spec.cpus:g}"]
         if spec.pids:
@@ -125,6 +128,9 @@ class Podman:
             "ExecStop=/usr/lib/geard/gear-stop %N",
             "ExecStopPost=/usr/lib/geard/gear-record %N",
         ]
+
+    async def note_limits(self, container: str, spec: RunSpec) -> None:
+        """What podman has on record of it acts at no time but its start."""
 
     def exec_argv(self, spec: ExecSpec) -> list[str]:
         options: list[str] = []
