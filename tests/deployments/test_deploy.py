@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ from tests.fakes.host import tree
 
 from geard.callbacks.outbox import Outbox
 from geard.cli import asking
-from geard.deployments import terminal
+from geard.deployments import execution, terminal
 from geard.deployments.descriptor import schema
 from geard.deployments.execution import Run
 from geard.deployments.requests import GetDeploymentSchema
@@ -180,6 +181,19 @@ def test_one_of_a_container_at_a_time_each_when_the_one_before_it_answers(machin
         for each in state()["Instances"]
     ]
     assert "answers 0.0 s" in out
+
+
+def test_as_many_at_once_as_are_told(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
+    machines.ok("deploy", write(3), "h1")
+    all_of_them = threading.Barrier(3, timeout=30)  # nobody gets further alone
+
+    def await_answers(places: list[tuple[str, int]]) -> bool:
+        all_of_them.wait()
+        return True
+
+    monkeypatch.setattr(execution, "await_answers", await_answers)
+    machines.ok("deploy", write(3, Command=["run", "otherwise"]), "--at-once", "3")
+    assert machines("deploy", "app.json", "--at-once", "0").code == 64
 
 
 def test_one_that_comes_is_awaited_before_anybody_is_led_to_it(machines: Machines) -> None:

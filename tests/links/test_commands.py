@@ -27,6 +27,13 @@ def test_the_readmes_command(gear: Terminal) -> None:
     assert "are as they were" in again
 
 
+def test_by_the_longer_word_too(gear: Terminal) -> None:
+    gear.ok("install", "geard/sample", "web", "--net-links", "81:192.0.2.1:80")
+    assert on_disk(gear, "web") == "81\t80\t192.0.2.1\n"
+    gear.ok("link", "--net-links", "82:192.0.2.1:80", "web")
+    assert on_disk(gear, "web") == "82\t80\t192.0.2.1\n"
+
+
 def test_several_gears_all_at_once_or_one_by_one(gear: Terminal) -> None:
     gear.ok("install", "geard/sample", "web-1", "web-2", "-n", "81:192.0.2.1:80")
     gear.ok("link", "--add", "-n", "82:192.0.2.1:80,53:192.0.2.1:53/udp", "web-1", "web-2")
