@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from geard.failures import Denied
-from geard.host.engine import Image, IpProtocol
+from geard.host.engine import Image, IpProtocol, RunSpec
 from geard.host.engine.podman import Podman
 from geard.images.names import complete_name
 
@@ -77,6 +77,9 @@ class FakeEngine(Podman):
                 file = Path(target) / Path(name).relative_to(path)
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_text(content)
+
+    async def note_limits(self, container: str, spec: RunSpec) -> None:
+        """As podman, which has nothing to be told."""
 
     async def login(self, registry: str, user: str, password: str, *, insecure: bool = False) -> None:
         if password == "wrong":
