@@ -232,6 +232,7 @@ BROKEN = {"gone": "", "fails": "echo broken >&2; exit 125", "hangs": "echo $$ >>
 def test_a_podman_that_is_broken(host: Shell, how: str) -> None:
     """Gears go on. What needs it says so, in its report at the latest, and works when it does."""
     host.gear("install", APP, "web", "--start", "-p", "8080:4000")
+    late = {"Image": "geard/envtest", "Command": ["sleep", "1000"], "StopTimeout": 0, "Started": True}
     with same_agent(host):
         host.sh("mv /usr/bin/podman /usr/bin/podman.whole; rm -f /run/hung")
         if BROKEN[how]:
@@ -240,12 +241,12 @@ def test_a_podman_that_is_broken(host: Shell, how: str) -> None:
         try:
             assert ask(host, "GET", "/container/web/status")[0] == 200
             assert ask(host, "GET", "/containers")[0] == 200
-            status, text = ask(host, "PUT", "/container/late", {"Image": "geard/envtest", "Started": True})
+            status, text = ask(host, "PUT", "/container/late", late)
             assert status in (200, 503), text
             assert answers(host, 4000)
         finally:
             host.sh("mv /usr/bin/podman.whole /usr/bin/podman; [ ! -e /run/hung ] || kill $(cat /run/hung); true")
-        assert ask(host, "PUT", "/container/late", {"Image": "geard/envtest", "Started": True})[0] == 200
+        assert ask(host, "PUT", "/container/late", late)[0] == 200
         eventually(lambda: host.status("late")["ActiveState"] == "active", 180)
 
 
