@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import socketserver
+import subprocess
 import threading
 from collections.abc import Generator
 from pathlib import Path
@@ -121,3 +123,22 @@ async def test_an_engine_that_is_not_there_or_says_nothing_is_told_with_its_sock
     monkeypatch.setattr(docker, "ANSWER_SECONDS", 0.05)
     with socketserver.UnixStreamServer(path, _Answering), pytest.raises(Unavailable, match=r"within 0\.05 s"):
         await Docker().image("cafe")
+
+
+def test_what_the_next_engine_would_say_of_a_programs_end_is_not_taken(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends what an engine before it left, and says 0 where a program ends well by that."""
+    engine.has["/containers/ctr-web/wait"] = b'{"StatusCode":0}'
+    with subprocess.Popen(["sleep", "100"]) as process:
+        dockerd = os.pidfd_open(process.pid)
+        try:
+            assert hook._wait("ctr-web", dockerd) == 0  # pyright: ignore[reportPrivateUsage]
+            path = str(tmp_path / "queue.sock")  # as that of a docker.socket, where no engine is at it
+            monkeypatch.setattr(hook, "SOCKET", path)
+            with socketserver.UnixStreamServer(path, _Answering):
+                threading.Timer(0.05, process.kill).start()
+                assert hook._wait("ctr-web", dockerd) is None  # pyright: ignore[reportPrivateUsage]
+        finally:
+            process.kill()
+            os.close(dockerd)

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import socket
 import sys
@@ -78,7 +79,7 @@ def _run(name: str, words: list[str]) -> int:
 
 def _follow(name: str) -> int:
     stop = _Stop(name)
-    output = _attach(name)
+    output, engine = _attach(name), _engine()
     linked = os.path.exists(f"{RUN}/{name}/links")
     linking = os.posix_spawn(LINK, [LINK, name, "early"], os.environ) if linked else 0
     try:
@@ -103,12 +104,12 @@ def _follow(name: str) -> int:
         # What dockerd ends on its own way out is to run again, whatever it ends with. Asked now: where there is a
         # docker.socket, the next question waits for the next dockerd.
         leaving = not stop.told and not _engine_stays()
-        status = _wait(name)
+        status = _wait(name, engine)
         if status is None:
             found = _when_back(name, stop)
             if found is None or not found["State"]["Running"]:
                 return _failed(name, "Docker Engine went away, and the container with it")
-            output = _attach(name)  # "live-restore": it has gone on meanwhile
+            output, engine = _attach(name), _engine()  # "live-restore": it has gone on meanwhile
             stop.repeat()
         elif leaving and status in (0, 143):
             return _failed(name, "Docker Engine was stopped, and the container with it")
@@ -213,10 +214,21 @@ def _failed(name: str, words: str, status: int = ENGINE_FAILED) -> int:
     return status
 
 
-def _wait(name: str) -> int | None:
-    """The program's exit status, once it has ended; None where the engine went away first."""
+def _engine() -> int:
+    """A descriptor of dockerd's process; -1 where it keeps no file of its number."""
     try:
-        found = _ask("POST", f"/containers/{name}/wait")
+        with open("/run/docker.pid", encoding="ascii") as file:
+            return os.pidfd_open(int(file.read()))
+    except (OSError, ValueError):
+        return -1
+
+
+def _wait(name: str, engine: int) -> int | None:
+    """The program's exit status, once it has ended; None where the engine went away first. The next one would say
+    0 of a program that it has ended itself, as it started.
+    """
+    try:
+        found = _ask("POST", f"/containers/{name}/wait", engine)
     except (OSError, ValueError):
         return None
     except Refused as refused:
@@ -304,12 +316,19 @@ def _print(fd: int, data: bytes) -> None:
         pass
 
 
-def _ask(method: str, path: str) -> Any:
-    """The engine's answer; None where there is no such thing. Raises OSError and Refused.
+def _ask(method: str, path: str, engine: int = -1) -> Any:
+    """The engine's answer; None where there is no such thing. Raises OSError, also where the process that is to
+    answer ends before (with a docker.socket, the question would wait for the next one), and Refused.
 
     Version 1.0 of HTTP, so that an answer ends with the connection.
     """
     with _send(method, path) as line, line.makefile("rb") as reader:
+        if engine >= 0:
+            waiting = select.poll()
+            for fd in (line.fileno(), engine):
+                waiting.register(fd, select.POLLIN)
+            if line.fileno() not in dict(waiting.poll()):
+                raise OSError("the engine has ended")
         status = _status(reader)
         body = reader.read()
     if status == 404:
