@@ -33,7 +33,9 @@ done
 @pytest.fixture(scope="module")
 def sshd(h1: Shell) -> Generator[None]:
     h1.sh("mkdir -p /root/ssh; cd /root/ssh; rm -f *; ssh-keygen -q -t ed25519 -N '' -C me -f key")
-    # Who is refused again and again has to wait (OpenSSH 9.8): here that is on purpose.
+    # Who is refused again and again has to wait (OpenSSH 9.8): here that is on purpose. sshd tells its settings
+    # when it has run once.
+    h1.run(["systemctl", "restart", "ssh.service"])
     h1.sh(
         f"sshd -T 2>/dev/null | grep -qi ^persourcepenalties && echo 'PerSourcePenalties no' >{PATIENT}",
         check=False,
