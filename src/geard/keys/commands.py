@@ -87,8 +87,9 @@ def remove_keys(names: tuple[str, ...], given: tuple[str, ...], key_file: str | 
     wanted = [*given, *(key.fingerprint for key in read)]
     if bool(wanted) == everything:
         raise click.UsageError("which keys? --key, --key-file, or --all")
+    targets = locators(names)
     for key in wanted or [""]:
-        _remove(locators(names), key)
+        _remove(targets, key)
 
 
 def _remove(targets: list[Locator], key: str) -> None:

@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from geard.failures import Denied, Unavailable
 from geard.host.engine import ExecSpec, Image, RunSpec, docker_exec
-from geard.host.engine.words import exposed, mount_word, publish_word
+from geard.host.engine.words import exposed, limit_words, mount_word, network_words, publish_words
 from geard.host.process import ProgramFailed, run
 
 SETTINGS = Path("/etc/geard/docker")
@@ -71,27 +71,7 @@ class Docker:
             "--hostname", spec.hostname or spec.name,
             "--stop-timeout", str(spec.stop_seconds),
         ]  # fmt: skip
-        if spec.network is not None:
-            words += [
-                "--network",
-                spec.network.name,
-                "--ip",
-                spec.network.ipv4,
-                "--mac-address",
-                spec.network.mac,
-            ]
-            if spec.network.ipv6:
-                words += ["--ip6", spec.network.ipv6]
-        if spec.memory:
-            words += ["--memory", str(spec.memory)]
-        if spec.memory and spec.memory_swap:
-            words += ["--memory-swap", str(spec.memory_swap)]
-        if spec.cpus:
-            words += ["--cpus", f"{spec.cpus:g}"]
-        if spec.pids:
-            words += ["--pids-limit", str(spec.pids)]
-        for port in spec.publish:
-            words += ["--publish", publish_word(port)]
+        words += [*network_words(spec), *limit_words(spec), *publish_words(spec)]
         for mount in spec.mounts:
             words += ["--mount", mount_word(mount)]
         for name, value in spec.labels:

@@ -18,7 +18,7 @@ from typing import Any, cast
 
 from geard.failures import Denied, Unavailable
 from geard.host.engine import ExecSpec, Image, RunSpec
-from geard.host.engine.words import exposed, mount_word, publish_word
+from geard.host.engine.words import exposed, limit_words, mount_word, network_words, publish_words
 from geard.host.process import ProgramFailed, run
 from geard.host.storage import Changes
 
@@ -84,27 +84,7 @@ class Podman:
         if spec.uid_base is not None:
             mapping = f"0:{spec.uid_base}:{RANGE}"
             words += ["--uidmap", mapping, "--gidmap", mapping]
-        if spec.network is not None:
-            words += [
-                "--network",
-                spec.network.name,
-                "--ip",
-                spec.network.ipv4,
-                "--mac-address",
-                spec.network.mac,
-            ]
-            if spec.network.ipv6:
-                words += ["--ip6", spec.network.ipv6]
-        if spec.memory:
-            words += ["--memory", str(spec.memory)]
-        if spec.memory and spec.memory_swap:
-            words += ["--memory-swap", str(spec.memory_swap)]
-        if spec.cpus:
-            words += ["--cpus", f"{spec.cpus:g}"]
-        if spec.pids:
-            words += ["--pids-limit", str(spec.pids)]
-        for port in spec.publish:
-            words += ["--publish", publish_word(port)]
+        words += [*network_words(spec), *limit_words(spec), *publish_words(spec)]
         for mount in spec.mounts:
             mapped = ["idmap"] if mount.managed and spec.uid_base is not None else []
             words += ["--mount", mount_word(mount, *mapped)]

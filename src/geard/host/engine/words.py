@@ -5,7 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from geard.host.engine import IpProtocol, Mount, Publish
+from geard.host.engine import IpProtocol, Mount, Publish, RunSpec
+
+
+def network_words(spec: RunSpec) -> list[str]:
+    """Which network it is on, at which addresses; nothing where the engine is to choose."""
+    network = spec.network
+    if network is None:
+        return []
+    words = ["--network", network.name, "--ip", network.ipv4, "--mac-address", network.mac]
+    return [*words, "--ip6", network.ipv6] if network.ipv6 else words
+
+
+def limit_words(spec: RunSpec) -> list[str]:
+    words: list[str] = []
+    if spec.memory:
+        words += ["--memory", str(spec.memory)]
+    if spec.memory and spec.memory_swap:
+        words += ["--memory-swap", str(spec.memory_swap)]
+    if spec.cpus:
+        words += ["--cpus", f"{spec.cpus:g}"]
+    if spec.pids:
+        words += ["--pids-limit", str(spec.pids)]
+    return words
+
+
+def publish_words(spec: RunSpec) -> list[str]:
+    return [word for port in spec.publish for word in ("--publish", publish_word(port))]
 
 
 def publish_word(port: Publish) -> str:
