@@ -162,6 +162,19 @@ def test_who_is_let_in(web: Shell) -> None:
     assert ssh(web, "true").returncode == 255
 
 
+def test_a_gear_that_shares_a_user_of_the_host(web: Shell) -> None:
+    """Its login is its own; what is done in there is that user's outside, and opens nothing else."""
+    web.sh("useradd --system --no-create-home alice; install -d -o alice -m 700 /srv/alice")
+    try:
+        web.gear("update", "web", "--host-user", "alice", "-v", "/srv/alice:/hers")
+        assert ssh(web, "touch /hers/new; id -u").stdout == "0\n"
+        assert web.run(["stat", "-c", "%U", "/srv/alice/new"]).stdout == "alice\n"
+        assert ssh(web, "true", to="alice").returncode == 255, "the key opens the gear and not her account"
+    finally:
+        web.gear("delete", "--purge", "web")
+        web.sh("rm -rf /srv/alice; userdel alice")
+
+
 def test_every_kind_of_key(web: Shell) -> None:
     """Certificates too: that very one, as long as it is valid, and no other of its authority."""
     web.sh(
