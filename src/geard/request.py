@@ -52,6 +52,8 @@ class Route:
     text: bool = True
     also: tuple[str, ...] = ()
     reach: Reach = "ids"
+    rest: bool = False
+    """The last field of `path` is all that is left of it, slashes too."""
     in_query: tuple[str, ...] = ()
     """fields of a change that may stand in the query too, as the original has them"""
 
@@ -96,6 +98,17 @@ class Progress(Answer):
 
 R = TypeVar("R", covariant=True)
 T = TypeVar("T", covariant=True)
+
+
+class Piece(Answer):
+    """A piece of a file. To plain clients the file is given as it is."""
+
+    data: bytes
+    """base64 in JSON"""
+    type: str = ""
+    """of the first: what the file is, as HTTP has it"""
+    name: str = ""
+    """of the first: what it may be called"""
 
 
 class Request(Word, Generic[R]):

@@ -300,3 +300,48 @@ def test_names(host: Shell) -> None:
         assert "refs/heads/é/ü/漢字\n" in refs and "refs/heads/master\n" in refs
     for bad in ("", "a", "..", "a/../b/c", ".x", "x" * 65, "a b", "-x"):
         assert host.gear("create-repo", "--", bad, check=False).returncode == 2, bad
+
+
+# --- archives
+
+
+def test_archives(shop: Shell) -> None:
+    """Of any ref, in each form, over HTTP as the README has it and at the terminal."""
+    for ref in ("heads/a/b", "heads/é/漢字", "tags/v1.0"):
+        git(shop, "-C", "w", "push", "-q", url("shop"), f"master:refs/{ref}")
+    head = shop.run(["git", "-C", f"{WORK}/w", "rev-parse", "HEAD"]).stdout.strip()
+
+    def fetched(path: str) -> str:
+        shop.sh(f"rm -rf {WORK}/x; mkdir {WORK}/x")
+        words = [
+            "curl",
+            "-sSf",
+            "-D",
+            f"{WORK}/head",
+            "-o",
+            f"{WORK}/a",
+            f"http://localhost:43273/repository/{path}",
+        ]
+        shop.run(words)
+        kind = shop.sh(f"sed -n 's/^Content-Type: //Ip' {WORK}/head").stdout.strip()
+        unpack = "python3 -m zipfile -e ../a ." if kind == "application/zip" else "tar xf ../a"
+        shop.sh(f"cd {WORK}/x && {unpack}")
+        return f"{kind} {served(shop, 'x')}"
+
+    assert fetched("shop/archive/master") == "application/zip first\n"
+    assert fetched("shop/archive/master?format=tar") == "application/x-tar first\n"
+    for ref in ("a/b", "a%2Fb", "refs/heads/a/b", "%C3%A9/%E6%BC%A2%E5%AD%97", "v1.0", head, head[:10], "HEAD"):
+        assert fetched(f"shop/archive/{ref}?format=tar.gz") == "application/gzip first\n", ref
+    for ref in ("nosuch", "--output=x", "-o", "master:file", "master..v1.0", "a/../../etc", "%00", "x" * 2_000):
+        done = shop.agent("GET", f"/repository/shop/archive/{ref}", None, "-w", " %{http_code}", "--path-as-is")
+        assert done.stdout.endswith(" 404") and "shop has no" in done.stdout, ref
+    assert "no repository nosuch" in shop.agent("GET", "/repository/nosuch/archive/master").stdout
+    shop.sh(
+        f"cd {WORK} && gear archive shop a/b -o t.tar && gear archive localhost/shop master --format tar >u.tar"
+    )
+    assert shop.sh(f"cd {WORK} && tar xOf t.tar file && tar xOf u.tar file").stdout == "first\nfirst\n"
+    refused = shop.run(["gear", "archive", "shop", "nosuch", "-o", f"{WORK}/no.zip"], check=False)
+    assert (
+        "shop has no 'nosuch'" in refused.stderr
+        and shop.run(["test", "-e", f"{WORK}/no.zip"], check=False).returncode
+    )

@@ -39,7 +39,7 @@ def find_host_user(text: str, *, mapped: bool) -> HostUser | None:
 
 def check_host_user(name: str, uid: int, gid: int) -> None:
     """Raises Invalid for a user whom no gear may share. Pure."""
-    gears = range(FIRST_UID, FIRST_UID + RANGE * SLOTS)
+    gears = range(FIRST_UID - RANGE, FIRST_UID + RANGE * SLOTS)
     if uid == 0:
         raise Invalid(
             f"{name} is the host's root", hint="--simple shares all of the host's users, and root with them"

@@ -26,9 +26,11 @@ from geard.daemon.entering import Entrances, until
 from geard.daemon.exposition import Exposition
 from geard.daemon.forms import (
     JSON_TYPE,
+    FileLines,
     Form,
     Lines,
     NdjsonLines,
+    TextLines,
     encode_json,
     failure_body,
     lines_of,
@@ -65,7 +67,7 @@ from geard.failures import (
 from geard.host import fields
 from geard.identifiers import new_request_id, parse_request_id
 from geard.measures import Measure, single
-from geard.request import Answer, Asker, Request, answer_type, stream_item
+from geard.request import Answer, Asker, Piece, Request, answer_type, stream_item
 from geard.transport.frames import PROTOCOL
 from geard.transport.wire import BODY_LIMIT, REQUEST_ID, parse
 
@@ -291,8 +293,9 @@ class Api:
         assert question.entry is not None
         if question.entry.route.mutates:
             return await self._perform(question, request, asker, follow)
-        if stream_item(answer_type(type(request))) is not None:
-            return await self._stream(question, self._dispatcher.stream(request, asker))
+        item = stream_item(answer_type(type(request)))
+        if item is not None:
+            return await self._stream(question, self._dispatcher.stream(request, asker), file=item is Piece)
         return self._whole(question, await self._dispatcher.ask(request, asker))
 
     async def _show(self, question: Question, page: PageEntry, asker: Asker) -> web.StreamResponse:
@@ -342,15 +345,18 @@ class Api:
             question, response, lines, _report(running, answer, lines, patience, question.seen)
         )
 
-    async def _stream(self, question: Question, items: AsyncIterator[Answer]) -> web.StreamResponse:
+    async def _stream(
+        self, question: Question, items: AsyncIterator[Answer], *, file: bool = False
+    ) -> web.StreamResponse:
         first = asyncio.ensure_future(_next(items))
         try:
-            await asyncio.wait({first}, timeout=FIRST_ITEM_SECONDS)
-            if first.done():
-                first.result()
+            await asyncio.wait({first}, timeout=None if file else FIRST_ITEM_SECONDS)
+            found = first.result() if first.done() else None
             status = 202 if question.form is Form.ORIGINAL else 200
-            lines = lines_of(question.form, question.id)
-            response = _begin(question, status, lines, {})
+            lines, further = lines_of(question.form, question.id), dict[str, str]()
+            if isinstance(found, Piece) and isinstance(lines, TextLines):
+                lines, further = FileLines(found), {"Content-Disposition": f'attachment; filename="{found.name}"'}
+            response = _begin(question, status, lines, further)
             parts = _items(first, items, lines, question.id)
             return await self._send(question, response, lines, parts, endless=True)
         finally:
@@ -447,6 +453,9 @@ class Api:
             await asyncio.wait({writing, *ends})
             await parts.aclose()
         error = None if writing.cancelled() else writing.exception()
+        if isinstance(error, ConnectionAbortedError) and question.http.transport is not None:
+            log.warning("request %s was cut off: %s", question.id, error)
+            question.http.transport.abort()
         if error is not None and not isinstance(error, ConnectionError):
             log.error("request %s met a bug while it was answered", question.id, exc_info=error)
             response.force_close()

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import msgspec
 
 from geard.failures import Failure, NotAcceptable
-from geard.request import Answer, Nothing, Progress, Route
+from geard.request import Answer, Nothing, Piece, Progress, Route
 from geard.transport.wire import NDJSON
 from geard.words import builtins_of
 
@@ -155,6 +155,21 @@ class TextLines:
 
     def beat(self) -> bytes:
         return b""
+
+
+class FileLines(TextLines):
+    """A file, as it is."""
+
+    def __init__(self, first: Piece) -> None:
+        self.type = first.type
+
+    def item(self, item: Answer) -> bytes:
+        assert isinstance(item, Piece)
+        return item.data
+
+    def failure(self, failure: Failure) -> bytes:
+        """Nothing in there could say so: it is cut off, so that nobody takes it for whole."""
+        raise ConnectionAbortedError(failure.message)
 
 
 class NdjsonLines:

@@ -22,7 +22,7 @@ from geard.daemon.forms import JSON_TYPE, TEXT_TYPE
 from geard.daemon.table import Entry, PageEntry
 from geard.exchange import Session
 from geard.failures import KINDS, Failure
-from geard.request import Answer, Nothing, Progress, Request, answer_type, stream_item
+from geard.request import Answer, Nothing, Piece, Progress, Request, answer_type, stream_item
 from geard.transport.frames import PROTOCOL
 from geard.transport.wire import NDJSON, REQUEST_ID, path_fields
 from geard.words import Part, Word
@@ -244,6 +244,8 @@ def _answers(entry: Entry, answer: Any) -> dict[str, Document]:
     content: Document = {}
     if route.mutates or word.text is not Answer.text:
         content[TEXT_TYPE] = {"schema": {"type": "string"}}
+    if item is Piece:
+        content["application/octet-stream"] = {"schema": {"type": "string", "format": "binary"}}
     if item is None:
         one = {"example": dict(word.example)} if word.example else {}
         content[JSON_TYPE] = {"schema": {"$ref": REF.format(name=word.__name__)}, **one}

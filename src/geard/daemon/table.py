@@ -102,6 +102,10 @@ class Table:
         """
         given = path.split("/")[1:]
         fitting = [entry for entry in self._by_length.get(len(given), ()) if _fits(entry.segments, given)]
+        for entry in self.entries if not fitting else ():
+            last = len(entry.segments) - 1
+            if entry.route.rest and len(given) > last and _fits(entry.segments[:last], given[:last]):
+                given, fitting = [*given[:last], "/".join(given[last:])], [entry]
         for entry in fitting:
             if entry.method == method:
                 return entry, _values(entry.segments, given)

@@ -20,6 +20,7 @@ from geard.exchange import WINDOW, Errors, Input, InputEnd, Line, Output, Signal
 from geard.failures import Invalid, Unavailable
 from geard.host import joined as joined_
 from geard.host import keeper
+from geard.host.process import ERROR_LIMIT, ProgramFailed
 
 CHUNK = 64 * 1024
 _END_OF_INPUT = b"\x04"  # what a terminal understands as that
@@ -174,6 +175,25 @@ class _Relay:
     async def pump(self, fd: int, kind: Callable[[bytes], Output | Errors]) -> None:
         while data := await _read(fd):
             await self._line.say(kind(data))
+
+
+async def output_of(argv: Sequence[str], environment: Mapping[str, str]) -> AsyncGenerator[bytes]:
+    """What a program writes, as it comes and no faster than it is taken; left early, the program is ended.
+
+    Raises ProgramFailed behind it, where that ended badly.
+    """
+    with ExitStack() as closing:
+        ends = _Pipes(closing, stdin=False)
+        said = os.memfd_create("errors")
+        closing.callback(_close, said)
+        given, out, _ = ends.theirs
+        async with _started(argv, environment, (given, out, said)) as child:
+            ends.close_theirs()
+            while data := await _read(ends.outputs[0][0]):
+                yield data
+            status = await child.wait()
+        if status:
+            raise ProgramFailed(argv, status, os.pread(said, ERROR_LIMIT, 0).decode(errors="replace"))
 
 
 @asynccontextmanager

@@ -1,6 +1,8 @@
-"""`gear create-repo`, `list-repos`, `rename-repo`, `gc-repo`, `delete-repo`."""
+"""`gear create-repo`, `archive`, `list-repos`, `rename-repo`, `gc-repo`, `delete-repo`."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import click
 
@@ -11,12 +13,15 @@ from geard.cli.output import output_option, structured, table, with_place
 from geard.failures import Invalid
 from geard.identifiers import Place, parse_place
 from geard.repositories.requests import (
+    ArchiveRepository,
     CreateRepository,
     DeleteRepository,
     ListRepositories,
     RenameRepository,
     TidyRepository,
 )
+
+Form = Literal["zip", "tar", "tar.gz"]
 
 
 def _names(host: str) -> list[str]:
@@ -77,6 +82,40 @@ def list_repos(hosts: tuple[str, ...], form: str) -> None:
             for place, each in found
         ]
         click.echo(table(("ID", "SERVER", "LOGIN", "SIZE", "REFS", "HEAD", "CHANGED"), rows))
+
+
+@verb("archive", group="Repositories")
+@click.argument("name", metavar="NAME", type=RepositoryName())
+@click.argument("ref", default="HEAD", metavar="[REF]")
+@click.option("-o", "--output", "file", default="-", metavar="FILE", help="Else standard output.")
+@click.option(
+    "--format", "form", type=click.Choice(["zip", "tar", "tar.gz"]), help="[default: as FILE ends, else zip]"
+)
+def archive(name: str, ref: str, file: str, form: Form | None) -> None:
+    """Write the files of a git repository at a branch, a tag or a commit into an archive.
+
+    \b
+    gear archive shop master -o shop.zip
+    gear archive h1/shop v1.0 --format tar | tar x
+    """
+    found: Form = form or _format_of(file)
+    for _, pieces in ask(
+        locators([name], "repo", "repository"), lambda at: ArchiveRepository(id=at.id, ref=ref, format=found)
+    ):
+        first = next(pieces)  # before the file: where there is no such thing, it stays as it is
+        try:
+            with click.open_file(file, "wb", atomic=file != "-") as target:
+                target.write(first.data)
+                for piece in pieces:
+                    target.write(piece.data)
+        except OSError as error:
+            raise Invalid(f"cannot write {file}: {error.strerror}") from None
+
+
+def _format_of(file: str) -> Form:
+    if file.endswith((".tar.gz", ".tgz")):
+        return "tar.gz"
+    return "tar" if file.endswith(".tar") else "zip"
 
 
 @verb("delete-repo", group="Repositories")

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from geard.dispatch.operation import operation
 from geard.dispatch.work import Work
-from geard.failures import Failure, Invalid
+from geard.failures import Failure, Invalid, NotFound
+from geard.host.attached import output_of
 from geard.host.paths import Paths
+from geard.host.process import ProgramFailed
 from geard.identifiers import check_id, repository_login
 from geard.keys import store as keys
 from geard.repositories import filling, folders, githost
 from geard.repositories.githost import Program
+from geard.repositories.refs import TYPES, file_name, is_ref
 from geard.repositories.requests import (
+    ArchiveRepository,
     CreatedRepository,
     CreateRepository,
     DeletedRepository,
@@ -32,6 +37,7 @@ from geard.repositories.requests import (
 )
 from geard.repositories.settings import RepositorySettings
 from geard.repositories.sources import parse_source
+from geard.request import Piece
 
 TIDY_SECONDS = 3_600
 
@@ -152,6 +158,35 @@ async def rename_repository(request: RenameRepository, work: Work) -> RenamedRep
         raise Invalid(f"{id} has that name")
     await work.on_disk(folders.rename, work.host, id, name)
     return RenamedRepository(id=id, name=name, login=repository_login(name))
+
+
+@operation
+async def archive_repository(request: ArchiveRepository, work: Work) -> AsyncIterator[Piece]:
+    id, host = check_id(request.id, "repository"), work.host
+    number = await work.on_disk(folders.number, host.paths, id)
+    missing = NotFound(
+        f"{id} has no {request.ref[:200]!r}", hint="a branch, a tag or a commit; its branches: git ls-remote"
+    )
+    if not is_ref(request.ref):
+        raise missing
+    await githost.ready(host)
+    git = ("git", "-C", githost.repository(id))
+    find = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{request.ref}^{{commit}}")
+    try:
+        commit = (await githost.done(host, Program(number, (*git, *find)))).strip()
+    except ProgramFailed as failed:
+        if failed.status != 1 and "unknown revision" not in failed.errors:
+            raise
+        raise missing from None
+    make = Program(number, (*git, "archive", f"--format={request.format}", commit))
+    first = True
+    async with aclosing(output_of(*githost.command_line(host, make, stdin=False))) as output:
+        async for data in output:
+            if first:
+                yield Piece(data=data, type=TYPES[request.format], name=file_name(id, request.ref, request.format))
+            else:
+                yield Piece(data=data)
+            first = False
 
 
 @operation

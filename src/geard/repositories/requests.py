@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from geard.request import Answer, Request, Route
+from typing import Literal
+
+from geard.request import Answer, Piece, Request, Route, Stream
 from geard.words import Word
 
 
@@ -109,6 +111,16 @@ class RenameRepository(Request[RenamedRepository]):
 
     def names(self) -> tuple[str, ...]:
         return (self.id, self.name)
+
+
+class ArchiveRepository(Request[Stream[Piece]]):
+    """The files of a repository at a branch, a tag or a commit, in one archive."""
+
+    route = Route("GET", "/repository/{id}/archive/{ref}", scope="read", rest=True)
+
+    id: str
+    ref: str
+    format: Literal["zip", "tar", "tar.gz"] = "zip"
 
 
 class TidiedRepository(Answer):
