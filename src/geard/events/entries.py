@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from geard.host.fields import ASKER, EVENT, GEAR, REASON, REQUEST_ID
+from geard.host.fields import ASKER, EVENT, GEAR, REASON, REPOSITORY, REQUEST_ID
 from geard.host.journal import Journal, Messages
 from geard.host.journal_writing import IDENTIFIER
 
@@ -32,7 +32,7 @@ MESSAGES = Messages(
     fields=(
         "MESSAGE_ID", "UNIT", "JOB_TYPE", "JOB_RESULT", "UNIT_RESULT", "EXIT_CODE", "EXIT_STATUS", "COMMAND",
         "N_RESTARTS", "_HOSTNAME", "_SYSTEMD_UNIT",
-        EVENT, GEAR, REQUEST_ID, ASKER, REASON,
+        EVENT, GEAR, REPOSITORY, REQUEST_ID, ASKER, REASON,
         "GEARD_TEXT", "GEARD_VERSION", "GEARD_IMAGE", "GEARD_JOB",
         "GEARD_EXIT_CODE", "GEARD_EXIT_STATUS", "GEARD_OOM",
         "PODMAN_EVENT", "PODMAN_NAME", "PODMAN_HEALTH_STATUS", "PODMAN_HEALTH_FAILING_STREAK",
@@ -50,21 +50,23 @@ def note(
     kind: str,
     message: str = "",
     *,
-    gear: str,
+    gear: str = "",
+    repository: str = "",
     request: str = "",
     by: str = "",
     version: str = "",
     image: str = "",
     job: str = "",
 ) -> None:
-    """Write down what has just become true of a gear."""
+    """Write down what has just become true of a gear, or of a repository."""
     fields = {
-        "MESSAGE": f"{gear} {kind}" + (f": {message}" if message else ""),
+        "MESSAGE": f"{gear or repository} {kind}" + (f": {message}" if message else ""),
         "MESSAGE_ID": OURS,
         "PRIORITY": "6",
         "SYSLOG_IDENTIFIER": IDENTIFIER,
         EVENT: kind,
         GEAR: gear,
+        REPOSITORY: repository,
         "GEARD_TEXT": message,
         REQUEST_ID: request,
         ASKER: by,

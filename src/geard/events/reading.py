@@ -15,7 +15,7 @@ from typing import Any
 
 from geard.events import entries
 from geard.events.requests import Event
-from geard.host.fields import ASKER, EVENT, GEAR, REASON, REQUEST_ID
+from geard.host.fields import ASKER, EVENT, GEAR, REASON, REPOSITORY, REQUEST_ID
 from geard.host.journal import Entry
 from geard.logs.lines import render_time
 
@@ -115,6 +115,7 @@ class Reading:
             version=fields.get("GEARD_VERSION", ""),
             image=fields.get("GEARD_IMAGE", ""),
             reason=fields.get(REASON, ""),
+            repository=fields.get(REPOSITORY, ""),
         )
 
     def _podmans(self, entry: Entry) -> Event | None:

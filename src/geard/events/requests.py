@@ -13,7 +13,7 @@ class Event(Answer):
     """RFC 3339 with microseconds, UTC"""
     kind: str
     """installed, updated, ports, limits, deleted; starting, started, stopping, stopped, failed, restarting;
-    healthy, unhealthy; pulling, pulled, pull-failed; missed: of the events before this one some are gone. There
+    healthy, unhealthy; pulling, pulled, pull-failed; pushed; missed: of the events before this one some are gone. There
     will be more: pass over what is not known.
     """
     id: str = ""
@@ -36,12 +36,16 @@ class Event(Answer):
     restarts: int = 0
     """how often systemd has started it again by itself since it was last told to start"""
     image: str = ""
+    repository: str = ""
+    """the git repository that it is about"""
     version: str = ""
     cursor: str = ""
     """asking with it gives what followed"""
 
     def text(self) -> str:
-        words = f"{self.kind} {self.id or self.image}" + (f": {self.message}" if self.message else "")
+        words = f"{self.kind} {self.id or self.repository or self.image}" + (
+            f": {self.message}" if self.message else ""
+        )
         return f"{self.time} {calm(words)}" + (f" ({self.by})" if self.by else "")
 
 

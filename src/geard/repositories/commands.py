@@ -17,6 +17,7 @@ from geard.repositories.requests import (
     CreateRepository,
     DeleteRepository,
     ListRepositories,
+    NotePushes,
     RenameRepository,
     TidyRepository,
 )
@@ -82,6 +83,13 @@ def list_repos(hosts: tuple[str, ...], form: str) -> None:
             for place, each in found
         ]
         click.echo(table(("ID", "SERVER", "LOGIN", "SIZE", "REFS", "HEAD", "CHANGED"), rows))
+
+
+@verb("pushed", group="This host", hidden=True)
+def pushed() -> None:
+    """Asked by geard-pushed.service, when a push has left word of what it changed."""
+    for _ in ask_places([Place()], lambda at: NotePushes()):
+        pass
 
 
 @verb("archive", group="Repositories")

@@ -63,7 +63,12 @@ async def _from_elsewhere(host: Host, id: str, number: int, url: str) -> None:
     finished = await run(argv, stdin=json.dumps(order).encode(), timeout=SECONDS, check=False)
     if finished.status != 0:
         said = [line for line in finished.errors.splitlines() if line.strip()]
-        why = said[-1].removeprefix("fatal: ")[:300] if said else f"git ended with {finished.status}"
+        said = [line for line in said if line.startswith("refused: ")] or said  # git knows the number alone
+        why = (
+            said[-1].removeprefix("fatal: ").removeprefix("refused: ")[:300]
+            if said
+            else f"git ended with {finished.status}"
+        )
         hint = (
             "[repositories] allow in /etc/geard/geard.toml may permit it" if "not a public address" in why else ""
         )

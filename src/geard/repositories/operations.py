@@ -10,13 +10,14 @@ from pathlib import Path
 
 from geard.dispatch.operation import operation
 from geard.dispatch.work import Work
+from geard.events.entries import note
 from geard.failures import Failure, Invalid, NotFound
 from geard.host.attached import output_of
 from geard.host.paths import Paths
 from geard.host.process import ProgramFailed
 from geard.identifiers import check_id, repository_login
 from geard.keys import store as keys
-from geard.repositories import filling, folders, githost
+from geard.repositories import filling, folders, githost, pushes
 from geard.repositories.githost import Program
 from geard.repositories.refs import TYPES, file_name, is_ref
 from geard.repositories.requests import (
@@ -29,6 +30,7 @@ from geard.repositories.requests import (
     FillRepository,
     ListedRepository,
     ListRepositories,
+    NotePushes,
     RenamedRepository,
     RenameRepository,
     RepositoryList,
@@ -37,7 +39,7 @@ from geard.repositories.requests import (
 )
 from geard.repositories.settings import RepositorySettings
 from geard.repositories.sources import parse_source
-from geard.request import Piece
+from geard.request import Nothing, Piece
 
 TIDY_SECONDS = 3_600
 
@@ -158,6 +160,14 @@ async def rename_repository(request: RenameRepository, work: Work) -> RenamedRep
         raise Invalid(f"{id} has that name")
     await work.on_disk(folders.rename, work.host, id, name)
     return RenamedRepository(id=id, name=name, login=repository_login(name))
+
+
+@operation
+async def note_pushes(request: NotePushes, work: Work) -> Nothing:
+    """What is to follow a push begins here: who waits for its event, or reads `Push` in this room."""
+    for push in await work.on_disk(pushes.taken, work.host.paths):
+        note(work.host.journal, "pushed", push.shown(), repository=push.repository, by=push.key)
+    return Nothing()
 
 
 @operation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from geard.request import Answer, Piece, Request, Route, Stream
+from geard.request import Answer, Nothing, Piece, Request, Route, Stream
 from geard.words import Word
 
 
@@ -111,6 +111,10 @@ class RenameRepository(Request[RenamedRepository]):
 
     def names(self) -> tuple[str, ...]:
         return (self.id, self.name)
+
+
+class NotePushes(Request[Nothing]):
+    """Tell of the pushes that repositories' hooks have left word of."""
 
 
 class ArchiveRepository(Request[Stream[Piece]]):

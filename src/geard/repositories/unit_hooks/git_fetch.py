@@ -94,7 +94,7 @@ class _Door:
                 else:
                     far, first = self._asked(line)
             except ValueError as error:
-                print(f"fatal: {error}", file=sys.stderr, flush=True)
+                print(f"refused: {error}", file=sys.stderr, flush=True)
                 line.sendall(b"HTTP/1.1 403 Refused\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
                 return
             with far:
