@@ -108,11 +108,32 @@ def test_a_gear_that_is_not_there_and_no_other_is_opened(web: Terminal) -> None:
     assert said.err.startswith("Error: there is no gear nosuch here")
 
 
-@pytest.mark.parametrize("words", [["--repo", "web"], ["--write", "web"], ["repo://web"]])
-def test_repositories_are_refused(web: Terminal, words: list[str]) -> None:
+@pytest.mark.parametrize("words", [["--repo", "web"], ["repo://web"]])
+def test_a_repository_that_is_not_there_is_opened_by_none(web: Terminal, words: list[str]) -> None:
     said = web("keys", *words, stdin=ED25519)
-    assert (said.code, kept(web)) == (64, {})
-    assert said.err.startswith("Error: there are no repositories yet")
+    assert (said.code, kept(web)) == (5, {})
+    assert said.err.startswith("Error: there is no repository web here")
+
+
+def test_a_repository_is_opened_to_read_or_to_write(web: Terminal) -> None:
+    """Never both; the word given last counts. Gears' keys are others'."""
+
+    def links() -> list[str]:
+        return sorted(name for name in kept(web) if name.startswith("access/git"))
+
+    (base(web) / "git/shop").mkdir(parents=True)
+    assert web.ok("keys", "--repo", "shop", stdin=ED25519) == "1 key opens the repository shop\n"
+    assert links() == [f"access/git/read/sh/shop/{KEY.id}"]
+    web.ok("keys", "--repo", "--write", "shop", stdin=ED25519)
+    assert links() == [f"access/git/write/sh/shop/{KEY.id}"]
+    assert (base(web) / links()[0]).read_text() == KEY.text
+    web.ok("keys", "web", stdin=ED25519)
+    assert web.ok("list-keys", "--repo", "shop").split()[5:] == ["shop", "write", "ssh-ed25519", KEY.fingerprint]
+    assert web("keys", "--write", "web", stdin=ED25519).code == 64
+    web.ok("remove-keys", "web", "--all")
+    assert links() and f"keys/{KEY.id[:2]}/{KEY.id}" in kept(web), "it opens shop still"
+    said = web.ok("remove-keys", "--repo", "shop", "--key", KEY.fingerprint)
+    assert said == f"{KEY.fingerprint} does not open shop any more\n" and kept(web) == {}
 
 
 def test_removing(web: Terminal, tmp_path: Path) -> None:
@@ -197,8 +218,9 @@ def test_both_bodies(asked: Any, request_: AddKeys) -> None:
         AddKeys(keys=TEXTS),
         AddKeys(keys=(KeyText(value=ED25519, type="pem"),), containers=TO_WEB),
         AddKeys(keys=(KeyText(value=f"{ED25519}\n{README}"),), containers=TO_WEB),
-        AddKeys(keys=TEXTS, containers=TO_WEB, repositories=(KeyedRepository(id="web"),)),
-        AddKeys(keys=TEXTS, permissions=(Permission(type="repository", with_=KeyedRepository(id="web")),)),
+        AddKeys(keys=TEXTS, containers=TO_WEB, repositories=(KeyedRepository(id="../web"),)),
+        AddKeys(keys=TEXTS, permissions=(Permission(type="repository", with_="web"),)),
+        AddKeys(keys=TEXTS, permissions=(Permission(with_=KeyedRepository(id="web")),)),
         AddKeys(keys=TEXTS, permissions=(Permission(type="router", with_="web"),)),
         AddKeys(keys=TEXTS, permissions=(Permission(),)),
         AddKeys(keys=TEXTS, containers=(KeyedContainer(id="../web"),)),

@@ -22,6 +22,16 @@ def have_fixtures(host: Shell) -> None:
         host.run(["tee", f"deployment/fixtures/{file.name}"], stdin=file.read_text())
 
 
+def have_a_commit(host: Shell) -> None:
+    """In the repository that was empty until now."""
+    folder = "/var/lib/containers/git/my-sample-repo"
+    host.sh(
+        "rm -rf w && git init -q w && cd w"
+        " && git -c user.name=me -c user.email=me@x commit -q --allow-empty -m one"
+        f" && git -c safe.directory='*' push -q {folder} HEAD:master && chown -R git-my-sample-repo: {folder}"
+    )
+
+
 def curl(host: Shell, line: str) -> str:
     return host.sh(f"curl -sS --fail-with-body {line}").stdout
 
@@ -34,10 +44,14 @@ def lines_that_work() -> list[str]:
 
 def test_every_line_of_the_page_runs_as_it_stands(host: Shell) -> None:
     have_fixtures(host)
+    host.lab_does("images", "githost")
+    host.gear("delete-repo", "my-sample-repo")
     as_root = 'sudo() { "$@"; }; curl() { command curl -sS --fail-with-body "$@"; }'
     lines = lines_that_work()
-    assert len([line for line in lines if line.startswith("curl ")]) == 9
+    assert len([line for line in lines if line.startswith("curl ")]) == 11
     for line in lines:
+        if "/archive/" in line:
+            have_a_commit(host)
         done = host.run(["sh", "-c", f"{as_root}; {line}"], check=False)
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
 

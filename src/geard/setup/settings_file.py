@@ -46,6 +46,13 @@ TEXT = """\
 # listen = []                      # ADDRESS[:PORT] for TLS: ["0.0.0.0:43273"]; then systemctl enable --now geard
 # names = []                       # further names and addresses of this machine, for its certificate
 
+[repositories]                     # docs/GIT.md
+# image = "geard/githost"          # what they are hosted in: with git and sh
+# branch = "master"                # of a new one's HEAD
+# push-limit = "1g"                # of one push; "0": none
+# limit = "10g"                    # of one repository; "0": none
+# allow = []                       # private networks that they may be cloned from: ["10.0.0.0/8"]
+
 [callbacks]
 # allow = []                       # private networks that callbacks may tell: ["10.0.0.0/8"]
 
