@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from geard.containers import selinux
 from geard.containers.slots import FIRST_UID, RANGE, SLOTS
 from geard.doctor.requests import Finding, State
 from geard.host.storage import read_text
@@ -75,15 +76,27 @@ def subordinate_ids(root: Path) -> Finding:
 
 
 def mandatory_access(root: Path) -> Finding:
-    what = "SELinux, AppArmor"
-    if enforcing := read_text(root / "sys/fs/selinux/enforce"):
-        word = "enforcing" if enforcing.strip() == "1" else "permissive"
-        return Finding(what=what, state="ok", detail=f"SELinux, {word}")
-    if (read_text(root / "sys/module/apparmor/parameters/enabled") or "").strip() == "Y":
-        return Finding(what=what, state="ok", detail="AppArmor")
+    what, mode = "SELinux, AppArmor", selinux.mode(str(root).rstrip("/"))
+    armed = (read_text(root / "sys/module/apparmor/parameters/enabled") or "").strip() == "Y"
+    on = [*([f"SELinux, {mode}"] if mode else []), *(["AppArmor"] if armed else [])]
+    if mode == "enforcing" or armed:
+        return Finding(what=what, state="ok", detail="; ".join(on))
     costs = "gears are held by users of their own, seccomp and capabilities alone"
+    if mode:
+        return Finding(what=what, state="advice", detail=on[0], costs=costs, remedy="setenforce 1; see audit2why")
     remedy = "boot with apparmor=1 security=apparmor"
     return Finding(what=what, state="advice", detail="neither is on", costs=costs, remedy=remedy)
+
+
+def seccomp(root: Path) -> Finding:
+    what = "seccomp"
+    actions = (read_text(root / "proc/sys/kernel/seccomp/actions_avail") or "").split()
+    if "errno" in actions:
+        return Finding(what=what, state="ok", detail="filters")
+    costs = "gears may make every system call"
+    return Finding(
+        what=what, state="broken", detail="the kernel has no filters", costs=costs, remedy="another kernel"
+    )
 
 
 def quota(root: Path, base: Path) -> Finding:

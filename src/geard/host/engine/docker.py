@@ -181,11 +181,7 @@ class Docker:
                 "Users",
                 "the host's own: Docker Engine has no range for each container; root inside is root outside",
             ),
-            (
-                "Protections",
-                "no new privileges, seccomp, default capabilities, apart from other gears and the host; no users"
-                " of its own, and Docker's name service tells it the names and addresses of other gears",
-            ),
+            ("Neighbours", "Docker's name service tells it the names and addresses of the others on Docker"),
         ]
 
 

@@ -208,13 +208,7 @@ class Podman:
             users = _shared_users(spec.uid_base, spec.host_user)
         else:
             users = f"host ids from {spec.uid_base}, {RANGE} of them; root inside is nobody outside"
-        return [
-            ("Users", users),
-            (
-                "Protections",
-                "no new privileges, seccomp, default capabilities, apart from other gears and the host",
-            ),
-        ]
+        return [("Users", users)]
 
 
 def _shared_users(base: int, shared: SharedUser) -> str:
