@@ -148,7 +148,7 @@ def disk(path: Path) -> list[Finding]:
 
 def space(path: Path, free: int, total: int) -> Finding:
     detail = f"{free / GIB:.1f} of {total / GIB:.1f} GiB free at {path}"
-    remedy = "podman image prune -a removes images that nothing runs; df -h; a larger disk"
+    remedy = "gear prune --days 0 removes images that no gear needs; df -h; a larger disk"
     if free < 200 * MIB:
         costs = "installs and pulls fail, and programs that write"
         return Finding(what="disk", state="broken", detail=detail, costs=costs, remedy=remedy)
@@ -166,7 +166,7 @@ def inodes(path: Path, free: int, total: int) -> list[Finding]:
         return [Finding(what="inodes", state="ok", detail=detail)]
     state: State = "broken" if free < 1_000 else "advice"
     costs = "no file can be made, however much room there is" if state == "broken" else "they are used up soon"
-    return [Finding(what="inodes", state=state, detail=detail, costs=costs, remedy="podman image prune -a; df -i")]
+    return [Finding(what="inodes", state=state, detail=detail, costs=costs, remedy="gear prune --days 0; df -i")]
 
 
 def journal(root: Path) -> list[Finding]:

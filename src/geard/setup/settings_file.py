@@ -24,6 +24,12 @@ TEXT = """\
 # insecure = []                    # spoken to without TLS, or with any certificate: ["mirror.example:5000"]
 # allow = []                       # what may be pulled, all if empty: ["docker.io/library/*"]
 
+[images]
+# keep-days = 14                   # how long an image stays that nothing needs, when gear prune or the agent looks
+# prune = false                    # the agent removes such images by itself, looking every hour
+# keep = []                        # names that are never removed so: ["docker.io/acme/*"]
+# peers = []                       # machines of gear host list, asked for an image before its registry: ["h2"]
+
 [ports]
 # publish = ""                     # the host's address that ports are published on; empty: all
 # range = "4000-59999"             # where free ports are taken from
