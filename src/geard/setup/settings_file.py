@@ -39,6 +39,16 @@ TEXT = """\
 # changed = []                     # before a gear runs that was changed
 # deleted = []                     # when nothing of a deleted gear runs any more
 
+[jobs]                             # containers that run once: docs/JOBS.md
+# keep-hours = 168                 # output, result and files of those that have ended
+# keep-jobs = 1000                 # of so many at most; the oldest go first
+# keep-output = "16m"              # of what one job writes: its beginning and its end
+# artifacts = "1g"                 # the most that one job may hand back
+# time-limit = 0                   # seconds; 0: none
+# memory = "512m"
+# cpus = 0                         # 0: no limit of its own
+# pids = 1024                      # processes and threads
+
 [requests]
 # at-once = 0                      # how many start, pull, build at a time; 0: 2 for each processor, 4 at least
 # keep-hours = 24                  # for how long what came of a request is kept: 1 at least

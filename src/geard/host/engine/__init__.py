@@ -137,6 +137,8 @@ class OnceSpec:
     env_file: str = ""
     env_names: tuple[str, ...] = ()
     """as with ExecSpec"""
+    links: str = ""
+    """what gear-link knows it by, where it has links"""
 
 
 @dataclass(frozen=True)

@@ -136,6 +136,7 @@ class Podman:
             # The program has our very input and output, and nobody copies: no podman stays, 50 MB each.
             words += ["--log-driver=passthrough", "--detach", "--cidfile", f"{how.state}/cid",
                 "--conmon-pidfile", f"{how.state}/conmon"]  # fmt: skip
+        words += [f"--annotation=geard.links={how.links}"] if how.links else []
         inspect = (*QUIET, "container", "inspect", "--format")
         return OnceLine(
             argv=(*words, *once_words(how), *self.run_words(spec)),
