@@ -334,7 +334,7 @@ def test_archives(shop: Shell) -> None:
 
 
 def events(host: Shell) -> list[dict[str, str]]:
-    found = host.gear("events", "--since", "5m", "--kind", "pushed", "--timeout", "0", "-o", "json").stdout
+    found = host.gear("events", "--since", "5m", "--kind", "pushed", "-o", "json").stdout
     return [json.loads(line) for line in found.splitlines()]
 
 

@@ -64,11 +64,11 @@ from geard.failures import (
     Unauthenticated,
     Unavailable,
 )
+from geard.frames import PROTOCOL
 from geard.host import fields
 from geard.identifiers import new_request_id, parse_request_id
 from geard.measures import Measure, single
 from geard.request import Answer, Asker, Piece, Request, answer_type, stream_item
-from geard.transport.frames import PROTOCOL
 from geard.transport.wire import BODY_LIMIT, REQUEST_ID, parse
 
 log = logging.getLogger(__name__)
@@ -345,9 +345,7 @@ class Api:
             question, response, lines, _report(running, answer, lines, patience, question.seen)
         )
 
-    async def _stream(
-        self, question: Question, items: AsyncIterator[Answer], *, file: bool = False
-    ) -> web.StreamResponse:
+    async def _stream(self, question: Question, items: AsyncIterator[Answer], *, file: bool) -> web.StreamResponse:
         first = asyncio.ensure_future(_next(items))
         try:
             await asyncio.wait({first}, timeout=None if file else FIRST_ITEM_SECONDS)
@@ -355,7 +353,9 @@ class Api:
             status = 202 if question.form is Form.ORIGINAL else 200
             lines, further = lines_of(question.form, question.id), dict[str, str]()
             if isinstance(found, Piece) and isinstance(lines, TextLines):
-                lines, further = FileLines(found), {"Content-Disposition": f'attachment; filename="{found.name}"'}
+                lines = FileLines(found)
+                if found.name:
+                    further = {"Content-Disposition": f'attachment; filename="{found.name}"'}
             response = _begin(question, status, lines, further)
             parts = _items(first, items, lines, question.id)
             return await self._send(question, response, lines, parts, endless=True)

@@ -161,7 +161,7 @@ class FileLines(TextLines):
     """A file, as it is."""
 
     def __init__(self, first: Piece) -> None:
-        self.type = first.type
+        self.type = first.type or "application/octet-stream"
 
     def item(self, item: Answer) -> bytes:
         assert isinstance(item, Piece)

@@ -6,6 +6,7 @@ another container whose hexadecimal id began with d.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -26,6 +27,19 @@ class Image:
     user: str
     command: tuple[str, ...]
     """entry point and command together; empty where the image names no program"""
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """One of all images that are here."""
+
+    id: str
+    digest: str
+    """of its manifest; empty where the engine knows none"""
+    names: tuple[str, ...]
+    size: int
+    created: str
+    """RFC 3339"""
 
 
 @dataclass(frozen=True)
@@ -109,6 +123,39 @@ class ExecSpec:
     """further variables, whose values stand in the engine's own environment"""
 
 
+@dataclass(frozen=True)
+class OnceSpec:
+    """What is said of a container that runs once, with somebody's input and output, beside its RunSpec."""
+
+    state: str
+    """a folder in which the engine notes which processes it has started"""
+    slice: str
+    tty: bool = False
+    stdin: bool = False
+    user: str = ""
+    folder: str = ""
+    env_file: str = ""
+    env_names: tuple[str, ...] = ()
+    """as with ExecSpec"""
+    links: str = ""
+    """what gear-link knows it by, where it has links"""
+
+
+@dataclass(frozen=True)
+class OnceLine:
+    """The command lines of a container that runs once, as the main process of its unit needs them."""
+
+    argv: tuple[str, ...]
+    leaves: bool
+    """it ends when the program has begun, which `state` then tells of: `pid`, and `conmon`, whose status counts"""
+    kill: tuple[str, ...]
+    """followed by a signal's number and the container's name; empty where `pid` is there to be told"""
+    remove: tuple[str, ...]
+    ask_image: tuple[str, ...]
+    ask_oom: tuple[str, ...]
+    """followed by the container's name each; the id of its image, and `true` where it was killed for memory"""
+
+
 class Engine(Protocol):
     name: str
     remedy: str
@@ -154,8 +201,36 @@ class Engine(Protocol):
         executed, 127 where there is no such program, 125 where the engine fails."""
         ...
 
+    async def once(self, spec: RunSpec, how: OnceSpec) -> OnceLine:
+        """How a container is run once, attached to what the process has that runs it."""
+        ...
+
     def pull_argv(self, reference: str, *, insecure: bool = False) -> list[str]:
         """`insecure`: the registry is spoken to without TLS, where the engine can be told so here."""
+        ...
+
+    async def images(self) -> list[StoredImage]:
+        """All that have names, or could have; not the layers that others are built on."""
+        ...
+
+    async def containers_of_images(self) -> dict[str, list[str]]:
+        """image id -> containers made of it, running or not."""
+        ...
+
+    async def tag(self, id: str, name: str) -> None:
+        """Give an image a further name, in place of another image that has it."""
+        ...
+
+    async def remove_image(self, names: Sequence[str]) -> None:
+        """Take these names away, and with the last the image; a container's own stays. Raises ProgramFailed."""
+        ...
+
+    def save_argv(self, image: str) -> list[str]:
+        """The command line that writes an image to its standard output."""
+        ...
+
+    def load_argv(self) -> list[str]:
+        """The command line that takes in images from its standard input."""
         ...
 
     def rename_argvs(self, old: str, new: str) -> list[list[str]]:
