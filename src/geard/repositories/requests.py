@@ -31,10 +31,9 @@ class CreateRepository(Request[CreatedRepository]):
     """a URL (https, http, git), or another repository of this machine"""
 
     def names(self) -> tuple[str, ...]:
-        return (self.id, *((self.source.removeprefix("repo://"),) if self.hosted_source() else ()))
-
-    def hosted_source(self) -> bool:
-        return bool(self.source) and ("://" not in self.source or self.source.startswith("repo://"))
+        """Who may ask about some only may copy from no other either."""
+        here = self.source and ("://" not in self.source or self.source.startswith("repo://"))
+        return (self.id, *((self.source.rpartition("/")[2],) if here else ()))
 
 
 class FilledRepository(Answer):
