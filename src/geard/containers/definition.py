@@ -6,6 +6,16 @@ from geard.containers.requests import Limits, Restart, VolumeConfig
 from geard.words import Part, Word
 
 
+class HostUser(Word):
+    """A user of the host that one of the gear's own users is outside."""
+
+    name: str
+    uid: int
+    gid: int
+    inside: int = 0
+    """which of the gear's users"""
+
+
 class Definition(Word):
     id: str
     version: str
@@ -29,6 +39,7 @@ class Definition(Word):
     mac: str = ""
     uid: int | None = None
     """first host uid and gid of its 65,536; None with `simple`"""
+    host_user: HostUser | None = None
     command: tuple[str, ...] = ()
     entrypoint: tuple[str, ...] | None = None
     volume_config: VolumeConfig = VolumeConfig()

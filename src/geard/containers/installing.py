@@ -20,6 +20,7 @@ from geard.containers.definition import Definition
 from geard.containers.folders import Folders
 from geard.containers.limits import NAMES, check_together, merged
 from geard.containers.requests import Limits, Preview, Wish
+from geard.containers.shared_users import find_host_user
 from geard.containers.units import gear_of, render_run, render_unit
 from geard.containers.volumes import volume_folder
 from geard.containers.wishes import check_user
@@ -479,6 +480,7 @@ def _definition(
         ipv6=ipv6,
         mac=mac,
         uid=None if wish.simple or not engine.maps_users else slots.uid_base(slot),
+        host_user=find_host_user(decided.host_user, mapped=engine.maps_users),
         command=wish.command,
         entrypoint=wish.entrypoint,
         volume_config=wish.volume_config,

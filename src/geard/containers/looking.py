@@ -11,6 +11,7 @@ from geard.containers import bounding, lifecycle, versions
 from geard.containers.definition import Definition
 from geard.containers.folders import Folders, unit_name
 from geard.containers.host_files import trouble
+from geard.containers.host_users import show_host_user
 from geard.containers.limits import shown
 from geard.containers.requests import ContainerStatus, Fact
 from geard.containers.sizes import show_size
@@ -192,6 +193,7 @@ def _values(definition: Definition) -> str:
         "engine": definition.engine,
         "slice": definition.slice,
         "restart": definition.restart,
+        "host-user": show_host_user(definition.host_user) or "none",
         "stop-timeout": f"{definition.stop_timeout} s",
         **{name: text or "0" for name, text in limits.items()},
     }

@@ -16,6 +16,7 @@ TEXT = """\
 # memory = {}                      # of one gear, by slice: { container-small = "1G" }; else 512M, 1G, 4G
 # cpus = 0                         # 0: no limit of its own
 # pids = 1024                      # processes and threads; 0: no limit of its own
+# host-user = ""                   # a user of the host that its root is; "apps:33": its user 33. Empty: none
 
 [registries]
 # default = "docker.io"            # completes names without a registry
@@ -51,4 +52,5 @@ TEXT = """\
 [allow]                            # what askers without the scope admin may do all the same
 # mounts = []                      # host folders they may mount, with all below: ["/srv/data", "/srv/logs:ro"]
 # simple = false                   # gears that share the host's users (--simple)
+# host-users = []                  # users of the host that gears may share (--host-user): ["www-data"]
 """

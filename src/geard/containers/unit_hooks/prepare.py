@@ -44,9 +44,14 @@ def main(name: str) -> int:
                 _write(f"{state}/permanent", facts.get("GEAR_VERSION", ""))
             return 1
         facts = _facts(run)
+    words = _changed_user(facts)
+    if words:
+        sys.stderr.write(f"{words}\n")
+        _write(f"{state}/failure", words)
+        return 1
     secret: dict[str, str] = {}
     if "GEAR_SECRETS" in facts:
-        secret, words = _secrets(facts["GEAR_SECRETS"], int(facts.get("GEAR_UID", "0")), state)
+        secret, words = _secrets(facts, state)
         if words:
             sys.stderr.write(f"{words}\n")
             _write(f"{state}/failure", words)
@@ -111,14 +116,37 @@ def _laid_out(path: str, state: str, secret: dict[str, str]) -> tuple[str, str]:
     return plain, render_for_systemd(others, options)
 
 
-def _secrets(orders: str, first_id: int, state: str) -> tuple[dict[str, str], str]:
+def _changed_user(facts: dict[str, str]) -> str:
+    """What stands against a start as the host's user that is shared: its ids may be somebody else's by now."""
+    if "GEAR_HOST_USER" not in facts:
+        return ""
+    import pwd
+
+    name, uid, gid, _ = facts["GEAR_HOST_USER"].split()
+    try:
+        found = pwd.getpwnam(name)
+    except KeyError:
+        return f"this host has no user {name} any more, whom it is to share"
+    if (found.pw_uid, found.pw_gid) == (int(uid), int(gid)):
+        return ""
+    now = f"{found.pw_uid}:{found.pw_gid}"
+    return (
+        f"the host's user {name} is {now} now, and was {uid}:{gid}; gear update NAME --host-user {name} takes it"
+    )
+
+
+def _secrets(facts: dict[str, str], state: str) -> tuple[dict[str, str], str]:
     """Lay out the gear's secrets; those that are variables, and what stands against it."""
     _find_geard()
     from geard.failures import Failure
     from geard.secrets.file import lay_out, reason
 
+    first, shared = int(facts.get("GEAR_UID", "0")), {}
+    if first and "GEAR_HOST_USER" in facts:
+        _, uid, gid, inside = facts["GEAR_HOST_USER"].split()
+        shared = {int(inside): (int(uid), int(gid))}
     try:
-        variables = lay_out(orders, first_id, f"{BASE}/secrets", f"{state}/secrets")
+        variables = lay_out(facts["GEAR_SECRETS"], first, f"{BASE}/secrets", f"{state}/secrets", shared)
         if variables:
             from geard.environments.file import check_variables
 

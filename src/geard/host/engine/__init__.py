@@ -57,6 +57,16 @@ class Network:
 
 
 @dataclass(frozen=True)
+class SharedUser:
+    """A user of the host, and which user of the container it is."""
+
+    name: str
+    uid: int
+    gid: int
+    inside: int = 0
+
+
+@dataclass(frozen=True)
 class RunSpec:
     """A container in the words all engines share. Rooms fill it in; an engine turns it into arguments."""
 
@@ -71,6 +81,8 @@ class RunSpec:
     network: Network | None = None
     uid_base: int | None = None
     """first host uid and gid of the gear's 65,536; None for no user namespace (--simple)"""
+    host_user: SharedUser | None = None
+    """who one of its users is outside; on an engine that maps none, who its program is"""
     memory: int = 0
     """bytes; 0 for no limit"""
     memory_swap: int = 0

@@ -71,6 +71,8 @@ class Docker:
             "--hostname", spec.hostname or spec.name,
             "--stop-timeout", str(spec.stop_seconds),
         ]  # fmt: skip
+        if spec.host_user is not None:
+            words += ["--user", f"{spec.host_user.uid}:{spec.host_user.gid}"]
         words += [*network_words(spec), *limit_words(spec), *publish_words(spec)]
         for mount in spec.mounts:
             words += ["--mount", mount_word(mount)]

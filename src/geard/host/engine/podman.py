@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from geard.failures import Denied, Unavailable
-from geard.host.engine import ExecSpec, Image, RunSpec
+from geard.host.engine import ExecSpec, Image, RunSpec, SharedUser
 from geard.host.engine.words import exposed, limit_words, mount_word, network_words, publish_words
 from geard.host.process import ProgramFailed, run
 from geard.host.storage import Changes
@@ -82,8 +82,7 @@ class Podman:
             "--stop-timeout", str(spec.stop_seconds),
         ]  # fmt: skip
         if spec.uid_base is not None:
-            mapping = f"0:{spec.uid_base}:{RANGE}"
-            words += ["--uidmap", mapping, "--gidmap", mapping]
+            words += _mapping_words(spec.uid_base, spec.host_user)
         words += [*network_words(spec), *limit_words(spec), *publish_words(spec)]
         for mount in spec.mounts:
             mapped = ["idmap"] if mount.managed and spec.uid_base is not None else []
@@ -205,6 +204,8 @@ class Podman:
     def facts(self, spec: RunSpec) -> list[tuple[str, str]]:
         if spec.uid_base is None:
             users = "the host's own (simple)"
+        elif spec.host_user is not None:
+            users = _shared_users(spec.uid_base, spec.host_user)
         else:
             users = f"host ids from {spec.uid_base}, {RANGE} of them; root inside is nobody outside"
         return [
@@ -214,6 +215,24 @@ class Podman:
                 "no new privileges, seccomp, default capabilities, apart from other gears and the host",
             ),
         ]
+
+
+def _shared_users(base: int, shared: SharedUser) -> str:
+    who = f"user {shared.inside}" if shared.inside else "root"
+    return f"{who} inside is {shared.name} (uid {shared.uid}) outside; the others host ids from {base}"
+
+
+def _mapping_words(base: int, shared: SharedUser | None) -> list[str]:
+    """Which ids inside are which outside: all those from `base` on, but for the one that is shared."""
+    if shared is None:
+        return ["--uidmap", f"0:{base}:{RANGE}", "--gidmap", f"0:{base}:{RANGE}"]
+    ids = (("--uidmap", shared.uid), ("--gidmap", shared.gid))
+    return [word for option, id in ids for each in _ranges(base, shared.inside, id) for word in (option, each)]
+
+
+def _ranges(base: int, inside: int, outside: int) -> list[str]:
+    parts = [(0, base, inside), (inside, outside, 1), (inside + 1, base + inside + 1, RANGE - inside - 1)]
+    return [f"{first}:{there}:{count}" for first, there, count in parts if count]
 
 
 def _store_signature() -> tuple[int, int] | None:
