@@ -79,6 +79,12 @@ class Nothing(Answer):
     """Success says it all."""
 
 
+class Piece(Answer):
+    """A piece of something that is no text: an archive. Plain curl is given the bytes alone."""
+
+    data: bytes
+
+
 class Progress(Answer):
     """One step of the report that follows a mutating request's answer."""
 

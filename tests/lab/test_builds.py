@@ -185,7 +185,7 @@ def test_a_containerfile_is_found_and_its_owners_are_right(builder: Shell) -> No
 def test_git_with_branches_and_folders(builder: Shell) -> None:
     put(builder, {"web/index.html": "one\n"}, "repo")
     builder.sh(
-        f"cd {WORK}/repo && git init -q -b main && git config user.email a@b && git config user.name a && git add ."
+        f"cd {WORK}/repo && git init -q -b main && git config user.email a@b; git config user.name a; git add ."
         " &&"
         " git commit -qm one && git checkout -qb other && echo two >web/index.html && git commit -qam two &&"
         " git checkout -q main"
@@ -214,7 +214,8 @@ def test_archives(builder: Shell) -> None:
 
 
 def test_over_http_as_the_readme_has_it(builder: Shell) -> None:
-    body = {"BaseImage": "geard/build-static", "Source": put(builder, SITE), "Tag": "t-http", "Name": "http"}
+    body: dict[str, object] = {"BaseImage": "geard/build-static", "Source": put(builder, SITE), "Tag": "t-http"}
+    body["Name"] = "http"
     said = builder.agent("POST", "/build-image?follow=true", body).stdout
     assert "artifacts are made anew" in said and "t-http is " in said
     listed = json.loads(builder.agent("GET", "/builds").stdout)["Builds"]

@@ -10,8 +10,8 @@ import time
 from collections.abc import Generator, Sequence
 
 import pytest
-from tests.lab.conftest import BOTH, Shell, eventually
-from tests.lab.test_sessions import drive, inside
+from tests.lab.conftest import BOTH, Shell, drive, eventually
+from tests.lab.test_sessions import inside
 
 pytestmark = pytest.mark.lab
 

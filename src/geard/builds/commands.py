@@ -31,7 +31,8 @@ from geard.cli.main import verb, verbs
 from geard.cli.output import output_option, structured, table, with_place
 from geard.cli.resuming import resumed
 from geard.environments.file import parse_argument
-from geard.environments.reading import as_variables, read_file
+from geard.environments.given import read_file
+from geard.environments.requests import Variable
 from geard.failures import Failure, Invalid, failure_of_kind
 from geard.identifiers import Place
 from geard.logs.lines import calm
@@ -106,7 +107,7 @@ def build(arguments: tuple[str, ...], **given: Any) -> None:
             artifacts=";".join(given["artifacts"]),
             scripts=given["scripts"],
             strategy=given["strategy"] or "",
-            environment=as_variables(variables),
+            environment=tuple(Variable(name=name, value=value) for name, value in variables.items()),
             clean=given["clean"],
             remove_previous=given["remove_previous"],
             network=given["network"],

@@ -13,7 +13,7 @@ from geard.cli.main import verb
 from geard.cli.output import output_option, structured, with_place
 from geard.cli.parts import adds_to_install
 from geard.environments.file import parse_argument
-from geard.environments.reading import as_variables, read_file
+from geard.environments.given import read_file
 from geard.environments.requests import (
     DeleteEnvironment,
     Environment,
@@ -21,9 +21,14 @@ from geard.environments.requests import (
     GetEnvironment,
     PatchEnvironment,
     SetEnvironment,
+    Variable,
 )
 from geard.failures import Invalid
 from geard.words import Part
+
+
+def as_variables(found: dict[str, str]) -> tuple[Variable, ...]:
+    return tuple(Variable(name=name, value=value) for name, value in found.items())
 
 
 def _part(given: Mapping[str, Any], variables: Mapping[str, str]) -> Part | None:

@@ -109,6 +109,37 @@ class ExecSpec:
     """further variables, whose values stand in the engine's own environment"""
 
 
+@dataclass(frozen=True)
+class OnceSpec:
+    """What is said of a container that runs once, with somebody's input and output, beside its RunSpec."""
+
+    state: str
+    """a folder in which the engine notes which processes it has started"""
+    slice: str
+    tty: bool = False
+    stdin: bool = False
+    user: str = ""
+    folder: str = ""
+    env_file: str = ""
+    env_names: tuple[str, ...] = ()
+    """as with ExecSpec"""
+
+
+@dataclass(frozen=True)
+class OnceLine:
+    """The command lines of a container that runs once, as the main process of its unit needs them."""
+
+    argv: tuple[str, ...]
+    leaves: bool
+    """it ends when the program has begun, which `state` then tells of: `pid`, and `conmon`, whose status counts"""
+    kill: tuple[str, ...]
+    """followed by a signal's number and the container's name; empty where `pid` is there to be told"""
+    remove: tuple[str, ...]
+    ask_image: tuple[str, ...]
+    ask_oom: tuple[str, ...]
+    """followed by the container's name each; the id of its image, and `true` where it was killed for memory"""
+
+
 class Engine(Protocol):
     name: str
     remedy: str
@@ -152,6 +183,10 @@ class Engine(Protocol):
     def exec_argv(self, spec: ExecSpec) -> list[str]:
         """The command line that runs a program inside a container, with its exit status; 126 where it cannot be
         executed, 127 where there is no such program, 125 where the engine fails."""
+        ...
+
+    async def once(self, spec: RunSpec, how: OnceSpec) -> OnceLine:
+        """How a container is run once, attached to what the process has that runs it."""
         ...
 
     def pull_argv(self, reference: str, *, insecure: bool = False) -> list[str]:

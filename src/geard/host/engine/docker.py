@@ -18,8 +18,8 @@ from typing import Any, cast
 from urllib.parse import quote
 
 from geard.failures import Denied, Unavailable
-from geard.host.engine import ExecSpec, Image, RunSpec, docker_exec
-from geard.host.engine.words import exposed, limit_words, mount_word, network_words, publish_words
+from geard.host.engine import ExecSpec, Image, OnceLine, OnceSpec, RunSpec, docker_exec
+from geard.host.engine.words import exposed, limit_words, mount_word, network_words, once_words, publish_words
 from geard.host.process import ProgramFailed, run
 
 SETTINGS = Path("/etc/geard/docker")
@@ -27,6 +27,8 @@ DOCKER = ("/usr/bin/docker", "--config", str(SETTINGS))
 SOCKET = "/run/docker.sock"
 HOOK = "/usr/lib/geard/gear-docker"
 STORE = Path("/var/lib/docker/image/overlay2")
+# What Docker gives and podman does not: with the first a gear makes frames with another's address.
+LESS = ("--cap-drop=NET_RAW", "--cap-drop=MKNOD", "--cap-drop=AUDIT_WRITE")
 ANSWER_SECONDS = 60
 MOST = (1 << 62) - 4_096
 UNPACK = (
@@ -126,6 +128,24 @@ class Docker:
         program = str(Path(docker_exec.__file__))
         return [sys.executable, "-IS", program, spec.container, json.dumps(facts), spec.env_file, *spec.env_names]
 
+    async def once(self, spec: RunSpec, how: OnceSpec) -> OnceLine:
+        info = await _ask("/info") or {}
+        parent = f"{how.slice}.slice" if info.get("CgroupDriver") == "systemd" else _slice_path(how.slice)
+        words = [*DOCKER, "run", "--pull=never", "--log-driver=none", "--restart=no",
+            "--security-opt=no-new-privileges", *LESS, f"--cgroup-parent={parent}",
+            f"--detach-keys={','.join(['ctrl-^'] * 8)}"]  # fmt: skip
+        words += ["--interactive"] if how.stdin or how.tty else []
+        words += ["--tty"] if how.tty else []
+        inspect = (*DOCKER, "container", "inspect", "--format")
+        return OnceLine(
+            argv=(*words, *once_words(how), *self.run_words(spec)),
+            leaves=False,
+            kill=(*DOCKER, "kill", "--signal"),
+            remove=(*DOCKER, "rm", "--force", "--volumes"),
+            ask_image=(*inspect, "{{.Image}}"),
+            ask_oom=(*inspect, "{{.State.OOMKilled}}"),
+        )
+
     def pull_argv(self, reference: str, *, insecure: bool = False) -> list[str]:
         # dockerd alone says which registries it speaks to without TLS: "insecure-registries" of its daemon.json.
         return [*DOCKER, "pull", "--quiet", "--", reference]
@@ -187,6 +207,12 @@ class Docker:
                 " of its own, and Docker's name service tells it the names and addresses of other gears",
             ),
         ]
+
+
+def _slice_path(slice: str) -> str:
+    """/container.slice/container-job.slice (systemd.slice(5))."""
+    parts = slice.split("-")
+    return "".join(f"/{'-'.join(parts[:count])}.slice" for count in range(1, len(parts) + 1))
 
 
 async def _ask(path: str, told: Mapping[str, object] | None = None) -> dict[str, Any] | None:

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from geard.failures import Denied, Unavailable
-from geard.host.engine import ExecSpec, Image, RunSpec, SharedUser
-from geard.host.engine.words import exposed, limit_words, mount_word, network_words, publish_words
+from geard.host.engine import ExecSpec, Image, OnceLine, OnceSpec, RunSpec, SharedUser
+from geard.host.engine.words import exposed, limit_words, mount_word, network_words, once_words, publish_words
 from geard.host.process import ProgramFailed, run
 from geard.host.storage import Changes
 
@@ -126,6 +126,25 @@ class Podman:
         for name in spec.env_names:
             options += ["--env", name]
         return [*QUIET, "exec", *options, "--", spec.container, *spec.command]
+
+    async def once(self, spec: RunSpec, how: OnceSpec) -> OnceLine:
+        words = [*QUIET, "run", "--pull=never", "--cgroups=split", "--sdnotify=ignore", "--http-proxy=false",
+            "--security-opt=no-new-privileges", "--pidfile", f"{how.state}/pid"]  # fmt: skip
+        if how.tty:
+            words += ["--log-driver=none", "--interactive", "--tty", "--detach-keys="]
+        else:
+            # The program has our very input and output, and nobody copies: no podman stays, 50 MB each.
+            words += ["--log-driver=passthrough", "--detach", "--cidfile", f"{how.state}/cid",
+                "--conmon-pidfile", f"{how.state}/conmon"]  # fmt: skip
+        inspect = (*QUIET, "container", "inspect", "--format")
+        return OnceLine(
+            argv=(*words, *once_words(how), *self.run_words(spec)),
+            leaves=not how.tty,
+            kill=(),
+            remove=(*QUIET, "--noout", "rm", "--force", "--volumes", "--ignore", "--time=0"),
+            ask_image=(*inspect, "{{.Image}}"),
+            ask_oom=(*inspect, "{{.State.OOMKilled}}"),
+        )
 
     def pull_argv(self, reference: str, *, insecure: bool = False) -> list[str]:
         auth = ["--authfile", AUTH_FILE] if Path(AUTH_FILE).exists() else []

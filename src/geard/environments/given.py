@@ -1,4 +1,4 @@
-"""Variables from a file of the asker's."""
+"""Variables as somebody at a terminal gives them: files of NAME=VALUE lines."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 import click
 
 from geard.environments.file import check_variable, parse_lines
-from geard.environments.requests import Variable
 from geard.failures import Invalid
 
 
@@ -35,7 +34,3 @@ def read_file(path: str) -> dict[str, str]:
 def _standard_input() -> str:
     buffer: io.BufferedIOBase | None = getattr(sys.stdin, "buffer", None)
     return sys.stdin.read() if buffer is None else buffer.read().decode()  # as bytes: a \r in a value stays one
-
-
-def as_variables(found: dict[str, str]) -> tuple[Variable, ...]:
-    return tuple(Variable(name=name, value=value) for name, value in found.items())
