@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -87,7 +88,8 @@ def test_a_site_becomes_an_image_and_a_gear(builder: Shell) -> None:
     # Owners are those inside, and nothing is left of what it took.
     assert inside(builder, "t-site", "stat", "-c", "%u:%g", "/srv/site/index.html") == "0:0\n"
     eventually(lambda: builder.status("site")["ActiveState"] == "active")
-    eventually(lambda: "built" in builder.page(builder.port("site")), 30)
+    ask = f"curl -s localhost:{builder.port('site')}/"
+    eventually(lambda: "built" in builder.sh(ask, check=False).stdout, 30)
     eventually(lambda: not units(builder), 30)
     assert "build-" not in builder.sh("podman ps -a --external --format '{{.Names}}'").stdout
     (build,) = json.loads(builder.gear("builds", "list", "-o", "json").stdout)
@@ -304,3 +306,68 @@ def test_killed_in_the_middle(builder: Shell) -> None:
     assert "build-" not in builder.sh("podman ps -a --format '{{.Names}}'").stdout
     builder.gear("builds", "remove", "killed")
     assert builder.gear("builds", "show", "killed", check=False).returncode == 5
+
+
+def test_the_readmes_curl_line(builder: Shell) -> None:
+    """Where github.com is a git daemon in a gear, and the base image one that was made here."""
+    builder.sh("podman tag geard/build-static docker.io/pmorie/fedora-mock")
+    put(builder, {"index.html": "simple\n"}, "html")
+    builder.sh(
+        f"cd {WORK}/html && git init -q -b master && git config user.email a@b; git config user.name a; git add ."
+        " && git commit -qm one"
+    )
+    serve = "git daemon --reuseaddr --export-all --base-path=/srv --port=9418"
+    builder.sh(f"cd {WORK} && mkdir -p ctx && git clone -q --bare html ctx/simple-html")
+    text = "FROM geard/githost\nCOPY simple-html /srv/pmorie/simple-html\n"
+    put(builder, {"Containerfile": text}, "ctx")
+    builder.gear("build", f"{WORK}/ctx", "t-github")
+    builder.gear(
+        "install", "t-github", "github", "-p", "9418:9418", "--start", "--", "sh", "-c",
+        f"git config --global safe.directory '*'; exec {serve}",
+    )  # fmt: skip
+    builder.sh(f"echo '{builder.address} github.com' >>/etc/hosts")
+    try:
+        page = (Path(__file__).parents[2] / "docs/README-2014.md").read_text()
+        (line,) = [line for line in page.splitlines() if "build-image" in line and line.startswith("curl")]
+        eventually(lambda: builder.status("github")["ActiveState"] == "active", 60)
+        said = builder.sh(line.replace("curl", "curl -sS --fail-with-body", 1)).stdout
+        id = said.split()[1]
+        builder.gear("builds", "log", id)
+        assert shown(builder, id)["State"] == "done", builder.gear("builds", "log", id).stdout
+        assert inside(builder, "mybuild-1", "cat", "/srv/site/index.html") == "simple\n"
+    finally:
+        builder.sh("sed '/ github.com$/d' /etc/hosts >/tmp/hosts; cat /tmp/hosts >/etc/hosts")
+        builder.sh("podman rmi -f mybuild-1 docker.io/pmorie/fedora-mock", check=False)
+
+
+def test_a_push_is_built_and_run(builder: Shell) -> None:
+    builder.gear("create-repo", "pushed")
+    try:
+        put(builder, {"index.html": "first\n"}, "push")
+        git = f"git -C {WORK}/push -c safe.directory='*' -c user.email=a@b -c user.name=a"
+        there = "/var/lib/containers/git/pushed"
+        builder.sh("git config --global --add safe.directory '*'")
+        builder.sh(f"cd {WORK}/push && git init -q -b master; {git} add . && {git} commit -qm one")
+        builder.sh("systemctl start geard.service")
+        builder.gear("builds", "on-push", "pushed", "geard/build-static", "t-pushed", "--start", "pushed-web")
+        builder.sh(f"{git} push -q {there} master")
+        eventually(lambda: "pushed-web" in builder.gear("list", "-a", "-q").stdout, 90)
+
+        def page() -> str:
+            return builder.sh(f"curl -s localhost:{builder.port('pushed-web')}/", check=False).stdout
+
+        eventually(lambda: page() == "first\n", 60)
+        put(builder, {"index.html": "second\n"}, "push")
+        builder.sh(f"{git} commit -qam two && {git} push -q {there} master")
+        eventually(lambda: page() == "second\n", 90)
+        put(builder, {".s2i/bin/assemble": "#!/bin/sh\nexit 3\n"}, "push")
+        builder.sh(f"cd {WORK}/push && {git} add . && {git} commit -qm three && {git} push -q {there} master")
+
+        def failed() -> int:
+            return builder.gear("builds", "list", "-o", "json").stdout.count('"failed"')
+
+        eventually(lambda: failed() == 1, 60)
+        assert page() == "second\n"
+    finally:
+        builder.gear("builds", "off-push", "pushed")
+        builder.gear("delete-repo", "pushed")

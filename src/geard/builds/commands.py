@@ -15,12 +15,15 @@ import click
 from geard.builds.requests import (
     Build,
     BuildImage,
+    BuildOnPush,
     CancelBuild,
     CarryOutBuild,
     ConcludeBuild,
     FollowBuild,
+    ForgetOnPush,
     GetBuild,
     ListBuilds,
+    ListOnPush,
     RemoveBuild,
     ShowUsage,
     StartedBuild,
@@ -278,3 +281,69 @@ def remove(ids: tuple[str, ...], at: str) -> None:
 def usage(image: str, scripts: str, at: str) -> None:
     """Have a base image say how it is used: its usage script, or assemble -h."""
     _started(_place(at), ShowUsage(base_image=image, scripts=scripts), wait=True)
+
+
+@builds.command("on-push")
+@click.argument("repository")
+@click.argument("images", nargs=-1, required=True, metavar="[BASE-IMAGE] TAG [VARIABLE=VALUE]...")
+@click.option("-r", "--ref", default="", metavar="BRANCH", help="Else the one that a clone checks out.")
+@click.option("--start", default="", metavar="GEAR", help="Then update that gear to it, or install and start it.")
+@click.option("--clean", is_flag=True, help="Take nothing over from the image of that tag.")
+@click.option("--network/--no-network", default=None, help="Whether builds reach the network.")
+@_at_option
+def on_push(
+    repository: str,
+    images: tuple[str, ...],
+    ref: str,
+    start: str,
+    clean: bool,
+    network: bool | None,
+    at: str,
+) -> None:
+    """Build what is pushed to a repository of the machine, what it has now too.
+
+    \b
+    gear create-repo shop
+    gear builds on-push shop acme/python shop --start shop
+    """
+    words = [word for word in images if "=" not in word]
+    if len(words) not in (1, 2):
+        raise Invalid("gear builds on-push takes REPOSITORY, BASE-IMAGE and TAG")
+    variables = dict(parse_argument(word) for word in images if "=" in word)
+    wish = BuildOnPush(
+        id=repository,
+        base_image=words[0] if len(words) == 2 else "",
+        tag=words[-1],
+        ref=ref,
+        start=start,
+        clean=clean,
+        network=network,
+        environment=tuple(Variable(name=name, value=value) for name, value in variables.items()),
+    )
+    for _, found in ask_places([_place(at)], lambda _: wish):
+        click.echo(found.text())
+
+
+@builds.command("list-on-push")
+@_at_option
+@output_option
+def list_on_push(at: str, form: str) -> None:
+    """List the repositories whose pushes are built."""
+    for place, found in ask_places([_place(at)], lambda _: ListOnPush()):
+        if form in ("json", "yaml"):
+            structured([with_place(each, str(place)) for each in found.repositories], form)
+        elif form == "name":
+            click.echo("".join(f"{each.id}\n" for each in found.repositories), nl=False)
+        else:
+            rows = [[e.id, e.ref, e.base_image, e.tag, e.start, e.built[:10]] for e in found.repositories]
+            click.echo(table(["REPOSITORY", "BRANCH", "BASE", "TAG", "GEAR", "BUILT"], rows))
+
+
+@builds.command("off-push")
+@click.argument("repository")
+@_at_option
+def off_push(repository: str, at: str) -> None:
+    """Build no more what is pushed to a repository; what was built stays."""
+    wish = ForgetOnPush(id=repository)
+    for _, found in ask_places([_place(at)], lambda _: wish):
+        click.echo(found.text())

@@ -6,8 +6,9 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 
-from geard.builds import records
+from geard.builds import records, watching
 from geard.builds.carrying import carry_out, conclude
+from geard.builds.keeping import seen, tidy
 from geard.builds.records import ENDED, Folders, Order
 from geard.builds.requests import (
     AwaitBuild,
@@ -15,21 +16,26 @@ from geard.builds.requests import (
     BuildImage,
     BuildLine,
     BuildList,
+    BuildOnPush,
+    BuildsOnPush,
     CancelBuild,
     CancelledBuild,
     CarryOutBuild,
     ConcludeBuild,
     FollowBuild,
+    ForgetOnPush,
+    ForgotOnPush,
     GetBuild,
     ListBuilds,
+    ListOnPush,
+    OnPush,
     RemoveBuild,
     RemovedBuild,
     ShowUsage,
     StartedBuild,
 )
 from geard.builds.scripts import parse_artifacts, parse_scripts_url
-from geard.builds.settings import BuildSettings
-from geard.builds.sources import parse_source
+from geard.builds.sources import check_ref, parse_source
 from geard.containers.sizes import parse_size
 from geard.dispatch.operation import operation
 from geard.dispatch.work import Work
@@ -93,7 +99,7 @@ async def await_build(request: AwaitBuild, work: Work) -> Nothing:
         told += len(line.message)
         work.say("building", line.message, request.id)
     build = records.check_there(folders)
-    build = (await _seen(host, [build]))[0]
+    build = (await seen(host, [build]))[0]
     if build.state != "done":
         raise failure_of(build)
     work.conclude("built", f"{build.tag} is {build.image}" if build.image else "done", request.id)
@@ -137,25 +143,14 @@ async def list_builds(request: ListBuilds, work: Work) -> BuildList:
         found = [records.read_build(Folders(work.host.paths, id)) for id in records.listed(work.host.paths)]
         return [build for build in found if build is not None and request.tag in ("", build.tag)]
 
-    builds = await _seen(work.host, await work.on_disk(read))
+    builds = await seen(work.host, await work.on_disk(read))
     return BuildList(builds=tuple(sorted(builds, key=lambda build: build.asked, reverse=True)))
 
 
 @operation
 async def get_build(request: GetBuild, work: Work) -> Build:
     folders = Folders.of(work.host.paths, request.id)
-    return (await _seen(work.host, [await work.on_disk(records.check_there, folders)]))[0]
-
-
-async def _seen(host: Host, builds: list[Build]) -> list[Build]:
-    """With what systemd says; a state that was read before its unit ended is read again."""
-    units = await host.systemd.units("build-*.service")
-    found: list[Build] = []
-    for build in builds:
-        folders = Folders(host.paths, build.id)
-        again = build if build.state in ENDED else records.read_build(folders) or build
-        found.append(records.seen(again, units, begun=folders.begun.exists()))
-    return found
+    return (await seen(work.host, [await work.on_disk(records.check_there, folders)]))[0]
 
 
 @operation
@@ -209,13 +204,13 @@ def _state_says_ended(folders: Folders) -> bool:
 
 async def _has_ended(host: Host, folders: Folders) -> bool:
     build = records.read_build(folders)
-    return build is None or (await _seen(host, [build]))[0].state in ENDED
+    return build is None or (await seen(host, [build]))[0].state in ENDED
 
 
 @operation
 async def cancel_build(request: CancelBuild, work: Work) -> CancelledBuild:
     folders = Folders.of(work.host.paths, request.id)
-    build = (await _seen(work.host, [await work.on_disk(records.check_there, folders)]))[0]
+    build = (await seen(work.host, [await work.on_disk(records.check_there, folders)]))[0]
     if build.state in ENDED:
         return CancelledBuild(id=request.id, was=build.state)
     await work.on_disk(folders.cancelled.touch)
@@ -229,7 +224,7 @@ async def cancel_build(request: CancelBuild, work: Work) -> CancelledBuild:
 async def remove_build(request: RemoveBuild, work: Work) -> RemovedBuild:
     folders = Folders.of(work.host.paths, request.id)
     build = records.read_build(folders)
-    if build is not None and (await _seen(work.host, [build]))[0].state not in ENDED:
+    if build is not None and (await seen(work.host, [build]))[0].state not in ENDED:
         raise Conflict(f"build {request.id} has not ended", hint=f"gear builds cancel {request.id} ends it")
     return RemovedBuild(id=request.id, removed=await work.on_disk(records.remove, folders))
 
@@ -247,20 +242,46 @@ async def conclude_build(request: ConcludeBuild, work: Work) -> Nothing:
     return Nothing()
 
 
-async def tidy(host: Host) -> None:
-    """Settle what was cut, and forget what is kept no longer."""
-    settings = host.settings.section(BuildSettings)
+@operation
+async def build_on_push(request: BuildOnPush, work: Work) -> OnPush:
+    check_id(request.id, "repository")
+    if request.ref:
+        check_ref(request.ref)
+    wish = BuildImage(
+        source=f"repo://{request.id}",
+        base_image=request.base_image,
+        tag=request.tag,
+        start=request.start,
+        clean=request.clean,
+        environment=request.environment,
+        network=request.network,
+    )
+    _check(wish, work)
+    await work.on_disk(watching.check_repository, work.host.paths, request.id)
+    watch = watching.Watch(repository=request.id, wish=wish, ref=request.ref)
+    await work.on_disk(watching.write, work.host.paths, watch)
+    return _on_push(watch)
 
-    def read() -> list[Build]:
-        found = [records.read_build(Folders(host.paths, id)) for id in records.listed(host.paths)]
-        return [build for build in found if build is not None]
 
-    builds = await asyncio.to_thread(read)
-    for id in records.surplus(builds, settings.keep, settings.keep_days * 86_400, time.time()):
-        await asyncio.to_thread(records.remove, Folders(host.paths, id))
-    for build in await _seen(host, builds):
-        if build.reason == records.CUT and not build.ended:
-            await conclude(host, build.id)
+@operation
+async def list_on_push(request: ListOnPush, work: Work) -> BuildsOnPush:
+    found = await work.on_disk(watching.watches, work.host.paths)
+    return BuildsOnPush(repositories=tuple(map(_on_push, found)))
+
+
+@operation
+async def forget_on_push(request: ForgetOnPush, work: Work) -> ForgotOnPush:
+    check_id(request.id, "repository")
+    removed = await work.on_disk(watching.remove, work.host.paths, request.id)
+    return ForgotOnPush(id=request.id, removed=removed)
+
+
+def _on_push(watch: watching.Watch) -> OnPush:
+    wish = watch.wish
+    return OnPush(
+        id=watch.repository, ref=watch.ref, base_image=wish.base_image, tag=wish.tag, start=wish.start,
+        built=watch.built,
+    )  # fmt: skip
 
 
 def _check(request: BuildImage, work: Work) -> None:

@@ -252,6 +252,68 @@ class RemoveBuild(Request[RemovedBuild]):
     id: str
 
 
+class OnPush(Answer):
+    """What is built of pushes to a repository of this machine."""
+
+    id: str
+    tag: str
+    base_image: str = ""
+    ref: str = ""
+    start: str = ""
+    built: str = ""
+    """the commit that was built last, or tried"""
+
+    def text(self) -> str:
+        then = f", and run by {self.start}" if self.start else ""
+        return f"What is pushed to {self.id} is built as {self.tag}{then}"
+
+
+class BuildOnPush(Request[OnPush]):
+    """Build what is pushed to a repository of this machine, what it has now too, and have a gear run it."""
+
+    route = Route("PUT", "/repository/{id}/build", reach="machine")
+    example = {"Id": "shop", "BaseImage": "acme/python", "Tag": "shop", "Start": "shop"}
+
+    id: str
+    tag: str
+    base_image: str = ""
+    ref: str = ""
+    """the branch; else the one that a clone checks out"""
+    start: str = ""
+    clean: bool = False
+    network: bool | None = None
+    environment: tuple[Variable, ...] = ()
+
+    def names(self) -> Iterable[str]:
+        return (self.id, *((self.start,) if self.start else ()))
+
+
+class BuildsOnPush(Answer):
+    repositories: tuple[OnPush, ...]
+
+
+class ListOnPush(Request[BuildsOnPush]):
+    """The repositories whose pushes are built."""
+
+    route = Route("GET", "/repositories/builds", scope="read", text=False, reach="machine")
+
+
+class ForgotOnPush(Answer):
+    id: str
+    removed: bool
+
+    def text(self) -> str:
+        return f"What is pushed to {self.id} is built no more" if self.removed else f"{self.id} was not built"
+
+
+class ForgetOnPush(Request[ForgotOnPush]):
+    """Build no more what is pushed to a repository; what was built stays."""
+
+    route = Route("DELETE", "/repository/{id}/build", reach="machine")
+
+    id: str
+
+
 class AwaitBuild(Request[Nothing], omit_defaults=True):
     """What is left to do behind the answer to a build: begin it where nobody has, and tell what comes of it."""
 
