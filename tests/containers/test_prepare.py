@@ -18,7 +18,7 @@ from tests.containers.test_units import PLAIN
 from tests.fakes.host import FakeHost
 
 from geard import catalog
-from geard.containers import versions
+from geard.containers import selinux, versions
 from geard.containers.definition import HostUser
 from geard.containers.folders import Folders
 from geard.containers.requests import Limits
@@ -111,6 +111,31 @@ def test_a_word_of_the_command_is_no_line_of_the_definition(
     assert version == PLAIN.version
 
 
+def test_selinux_where_it_is_on(
+    fake_host: FakeHost, folders: Folders, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    labelled = list[tuple[str, str]]()
+
+    def label(path: str, context: str) -> None:
+        labelled.append((path, context))
+
+    monkeypatch.setattr(selinux, "label", label)
+    monkeypatch.setattr(prepare, "SELINUX", str(tmp_path / "enforce"))
+    (folders.data / "srv").mkdir(parents=True)
+    definition = msgspec.structs.replace(PLAIN, level="s0:c3,c7")
+    with Changes() as changes:
+        versions.write(folders, changes, definition, catalog.load(), fake_host.engine)
+    assert prepare.main("ctr-web") == 0
+    assert "label" not in (folders.state / "environment").read_text() and not labelled, (
+        "nothing of it where it is off"
+    )
+    (tmp_path / "enforce").write_text("1")
+    assert prepare.main("ctr-web") == 0
+    options = f'GEAR_ENV="--security-opt=label=level:s0:c3,c7 --env-file={folders.state}/env"\n'
+    assert (folders.state / "environment").read_text() == options
+    assert labelled == [(f"{folders.data}/srv", "system_u:object_r:container_file_t:s0:c3,c7")]
+
+
 class ShortCut:
     """gear-prepare of a shell, on the folders of a test; what it calls for the rest says so and does nothing."""
 
@@ -122,6 +147,7 @@ class ShortCut:
         for name, path in (
             ("base=/var/lib/containers", f"base={host.paths.base}"),
             ("run=/run/geard", f"run={host.paths.run}"),
+            ("selinux=/sys/fs/selinux/enforce", f"selinux={folder}/enforce"),
             ("prepare=/usr/lib/geard/gear-prepare.py", f"prepare={self.rest}"),
         ):
             assert name in text

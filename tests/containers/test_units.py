@@ -41,6 +41,7 @@ PLAIN = Definition(
     image_id="0" * 64,
     digest="sha256:" + "1" * 64,
     slot=1,
+    level="s0:c0,c2",
     ipv4="10.183.0.11",
     ipv6="fd67:6561:7264:1::b",
     mac="02:67:65:00:00:0b",

@@ -34,6 +34,8 @@ class Definition(Word):
     simple: bool = False
     slot: int = 0
     """which range of users and which address on the bridge (slots.py); the gear's for good"""
+    level: str = ""
+    """of SELinux, where that is on: s0 with two categories that no other gear has together"""
     ipv4: str = ""
     ipv6: str = ""
     mac: str = ""

@@ -18,7 +18,7 @@ from geard.words import builtins_of, part_of
 
 _NOT_TOLD = {
     *("Version", "Written", "Created", "By", "Origins", "Id", "ImageId", "Digest"),
-    *("Limits", "Labels", "VolumeConfig", "HostUser"),
+    *("Limits", "Labels", "VolumeConfig", "HostUser", "Level"),
 }
 _LENGTH = 60
 

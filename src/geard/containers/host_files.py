@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 
+from geard.containers import selinux
 from geard.containers.definition import Definition, HostUser
 from geard.containers.requests import VolumeMount
 
@@ -30,6 +31,11 @@ def _look(definition: Definition, mount: VolumeMount) -> str:
         return f"{mount.path} is not on this host, and {definition.id} cannot start without it: make it"
     except OSError as error:
         return f"{mount.path} cannot be looked at: {error.strerror}"
+    if selinux.mode() == "enforcing" and not (kind := selinux.type_of(mount.path)).startswith("container_"):
+        return (
+            f"SELinux keeps containers from {mount.path} ({kind or 'no label'}):"
+            f" chcon -R -t container_file_t -l s0 {mount.path} opens it to all gears that it is mounted into"
+        )
     if (definition.uid is None and definition.host_user is None) or _has_acl(mount.path):
         return ""
     return judge(definition.uid, found, mount, definition.host_user)

@@ -78,6 +78,8 @@ def render_run(definition: Definition, folders: Folders, facets: Sequence[AnyFac
     ]
     if definition.uid is not None:
         lines.append(f'GEAR_UID="{definition.uid}"\n')
+    if definition.level:
+        lines.append(f'GEAR_LEVEL="{definition.level}"\n')
     if (shared := definition.host_user) is not None:
         lines.append(f'GEAR_HOST_USER="{shared.name} {shared.uid} {shared.gid} {shared.inside}"\n')
     if definition.limits.io_read or definition.limits.io_write:

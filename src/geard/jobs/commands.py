@@ -80,7 +80,8 @@ def run(arguments: tuple[str, ...], **given: Any) -> int:
         raise Invalid("an image is needed", hint="gear run IMAGE [--] COMMAND...; or --in GEAR")
     if given["artifacts_to"] and (not given["artifacts"] or given["detach"]):
         raise Invalid("--artifacts-to goes with --artifacts DIR, without --detach")
-    wish = RunJob(id=target, image=image, gear=gear, command=command, **wanted(given))
+    report = bool(session.callback)
+    wish = RunJob(id=target, image=image, gear=gear, command=command, report=report, **wanted(given))
     job = _started(wish, place)
     if given["detach"]:
         click.echo(job if place.local else f"{place}/{job}")

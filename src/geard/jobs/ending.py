@@ -38,6 +38,8 @@ def main(id: str) -> int:
     if usage_now := usage():
         result |= {name: max(value, result.get(name, 0)) for name, value in usage_now.items()}
     os.close(write(path, json.dumps(result)))
+    if os.path.exists(f"{state}/links"):
+        _give_links_back(state)
     release_slot(order)
     note(
         order,
@@ -50,6 +52,17 @@ def main(id: str) -> int:
     if not failed:
         shutil.rmtree(state, ignore_errors=True)
     return 0
+
+
+def _give_links_back(state: str) -> None:
+    """Before its address is another's."""
+    from geard.links.live import give_back  # noqa: PLC0415 - few have any
+    from geard.links.starting import load  # noqa: PLC0415
+
+    try:
+        give_back(state, os.path.dirname(RUN), load)
+    except OSError as error:
+        print(f"what its links let it reach is not closed: {error}")
 
 
 def _told_by_systemd(state: str) -> Facts:

@@ -31,6 +31,7 @@ from geard.jobs.output import Reader
 from geard.jobs.records import JobFolders, JobRecord, unit_name
 from geard.jobs.requests import (
     AttachToJob,
+    AwaitJob,
     CanceledJob,
     CancelJob,
     FollowJobLog,
@@ -54,6 +55,7 @@ from geard.jobs.wishes import as_gear, check_job, definition_of
 from geard.request import Piece
 
 FOLLOW_SECONDS = 0.1
+AWAIT_SECONDS = 0.5
 
 
 def id_of(request: str) -> str:
@@ -75,14 +77,24 @@ async def run_job(request: RunJob, work: Work) -> StartedJob:
     settings = host.settings.section(JobSettings)
     variables = await work.on_disk(starting.variables_of, host, request, gear)
     record, fresh = await work.on_disk(_record, request, work, id, engine, gear, tuple(variables))
+    links = ""
     if fresh:
         folders = JobFolders.of(host.paths, id)
-        plan = starting.plan(host, request, record, folders, gear, work.facets, variables)
-        line = await engine.once(plan.spec, plan.how)
-        order = starting.order(host, record, folders, plan, line, settings)
-        order |= {"Rows": request.rows, "Columns": request.columns}
-        await work.on_disk(starting.lay_out, folders, order, plan.env_lines)
-    work.owe(StartJob(id=id))
+        try:
+            if gear is not None:
+                variables |= await work.on_disk(starting.secrets_of, host, gear, folders, work.facets)
+                variables |= request.environment
+                led, links = await work.on_disk(starting.links_of, host, gear, record, folders, variables)
+                variables |= led
+            plan = starting.plan(host, request, record, folders, gear, work.facets, variables, links)
+            line = await engine.once(plan.spec, plan.how)
+            order = starting.order(host, record, folders, plan, line, settings)
+            order |= {"Rows": request.rows, "Columns": request.columns}
+            await work.on_disk(starting.lay_out, folders, order, plan.env_lines)
+        except BaseException:
+            await work.on_disk(_forget, folders)  # nothing has begun, and the name is free again
+            raise
+    work.owe(StartJob(id=id), *([AwaitJob(id=id)] if request.report else []))
     return StartedJob(id=id, unit=unit_name(id))
 
 
@@ -138,6 +150,12 @@ def _record(
     return record, True
 
 
+def _forget(folders: JobFolders) -> None:
+    shutil.rmtree(folders.state, ignore_errors=True)
+    with Changes() as changes:
+        records.remove(folders, changes)
+
+
 @operation
 async def start_job(request: StartJob, work: Work) -> StartedJob:
     """The unit is made once: what has begun has left a `phase`, what has ended a `result`."""
@@ -154,6 +172,18 @@ async def start_job(request: StartJob, work: Work) -> StartedJob:
     if work.lasting:
         work.say("starting", f"job {request.id} is starting", request.id)
     return StartedJob(id=request.id, unit=unit)
+
+
+@operation
+async def await_job(request: AwaitJob, work: Work) -> StartedJob:
+    folders = JobFolders.of(work.host.paths, request.id)
+    record = await work.on_disk(records.read, folders)
+    while record is not None and not _has_ended(folders, record):  # noqa: ASYNC110 - the disk says so, no event
+        await asyncio.sleep(AWAIT_SECONDS)
+    result = await work.on_disk(records.result, folders) or records.lost()
+    how = f": {result.message}" if result.message else ""
+    work.conclude("ended", f"job {request.id} ended with {result.status}{how}", request.id)
+    return StartedJob(id=request.id, unit=unit_name(request.id))
 
 
 def _not_started(folders: JobFolders, record: JobRecord, failure: Failure) -> None:

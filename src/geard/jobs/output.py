@@ -42,6 +42,8 @@ class Kept:
         self._most = max(most, LEAST)
         self._fd = os.open(f"{folder}/{FIRST}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         self._size, self._room = 0, self._most // 2
+        self.tail = self._most // (2 * TAILS)
+        """bytes at the end that are there for sure"""
         self._tails: list[tuple[str, int]] = []
         self._said = 0
         """bytes of the program's in the file being written"""
@@ -77,7 +79,7 @@ class Kept:
         if self._tails:
             self._tails[-1] = (self._tails[-1][0], self._said)
         os.close(self._fd)
-        self._fd, self._size, self._said, self._room = fd, 0, 0, self._most // (2 * TAILS)
+        self._fd, self._size, self._said, self._room = fd, 0, 0, self.tail
         self._tails.append((path, 0))
         if len(self._tails) > TAILS:
             gone, said = self._tails.pop(0)

@@ -68,6 +68,8 @@ class RunJob(JobWish, Request[StartedJob]):
 
     timer: str = ""
     """which timer it belongs to"""
+    report: bool = False
+    """the request's report, and so a callback, tells of the job's end; else of its start"""
 
     def names(self) -> tuple[str, ...]:
         return tuple(name for name in (self.id, self.gear, self.environment_id) if name)
@@ -82,6 +84,12 @@ class RunJob(JobWish, Request[StartedJob]):
 
 class StartJob(Request[StartedJob]):
     """What follows the answer; done again, it does nothing more."""
+
+    id: str
+
+
+class AwaitJob(Request[StartedJob]):
+    """What follows then, for who wants to be told of the end."""
 
     id: str
 

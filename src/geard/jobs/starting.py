@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,11 +16,12 @@ from geard.containers.limits import check_together, merged
 from geard.containers.requests import Limits
 from geard.containers.sizes import parse_size
 from geard.containers.slices import JOBS
-from geard.containers.units import NETWORK, run_spec
+from geard.containers.units import NETWORK, gear_of, run_spec
 from geard.environments import store
 from geard.environments.file import check_variables, split_for_podman
 from geard.environments.requests import EnvironmentPart
 from geard.facet import AnyFacet
+from geard.failures import Invalid, Unavailable
 from geard.host import Host
 from geard.host.engine import Mount, Network, OnceLine, OnceSpec, RunSpec
 from geard.host.paths import Paths
@@ -27,6 +29,9 @@ from geard.host.storage import Changes
 from geard.jobs.records import JobFolders, JobRecord, engine_name, unit_name
 from geard.jobs.requests import JobWish
 from geard.jobs.settings import JobSettings
+from geard.links import live
+from geard.links import store as store_of_links
+from geard.secrets import file as secret_files
 from geard.words import part_of
 
 PROGRAM = "/usr/lib/geard/gear-job"
@@ -66,6 +71,48 @@ def variables_of(host: Host, wish: JobWish, gear: Definition | None) -> dict[str
     return found
 
 
+def secrets_of(host: Host, gear: Definition, folders: JobFolders, facets: Sequence[AnyFacet]) -> dict[str, str]:
+    """Lay out the gear's secrets for the job; those that are variables. Raises Failure where one is missing."""
+    inside = _as_if_run_by(folders, gear)
+    orders = [
+        value
+        for facet in facets
+        for name, value in facet.lines(gear_of(inside), part_of(facet.part, gear.parts))
+        if name == "GEAR_SECRETS"
+    ]
+    place = inside.state / "secrets"
+    shutil.rmtree(place, ignore_errors=True)
+    with Changes() as changes:
+        for folder in (folders.state.parent, folders.state, inside.state.parent, inside.state):
+            changes.folder(folder, 0o700)
+    found: dict[str, str] = {}
+    for each in orders:
+        found |= secret_files.lay_out(each, gear.uid or 0, str(host.paths.base / "secrets"), str(place))
+    return found
+
+
+def links_of(
+    host: Host, gear: Definition, record: JobRecord, folders: JobFolders, taken: Mapping[str, str]
+) -> tuple[dict[str, str], str]:
+    """Have the job led as the gear is: the variables that tell of it, and what gear-link knows it by."""
+    if not store_of_links.load(host.paths, gear.id):
+        return {}, ""
+    if gear.engine != "podman":
+        raise Invalid(
+            f"{gear.id} has links, and on {gear.engine} a job cannot have them", hint=f"gear exec {gear.id}"
+        )
+    address, _, _ = slots.addresses(slots.bridge(host.paths, gear.engine), record.slot)
+    place = store_of_links.place(host.paths, gear.id)
+    with Changes() as changes:
+        changes.folder(folders.state.parent, 0o700)
+        changes.folder(folders.state, 0o700)
+    try:
+        found = live.lend(place, str(folders.state), address, gear.engine, host.rules.load)
+    except OSError as error:
+        raise Unavailable(f"the links of {gear.id} cannot be made for the job: {error}") from None
+    return {name: value for name, value in found.items() if name not in taken}, engine_name(record.id)
+
+
 def plan(
     host: Host,
     wish: JobWish,
@@ -74,6 +121,7 @@ def plan(
     gear: Definition | None,
     facets: Sequence[AnyFacet],
     variables: Mapping[str, str],
+    links: str = "",
 ) -> Plan:
     engine = host.engine_named(record.engine)
     spec = _of_gear(gear, folders, facets) if gear is not None else RunSpec(name="", image=record.image)
@@ -110,13 +158,19 @@ def plan(
         folder=wish.working_dir,
         env_file=str(folders.state / "env") if lines else "",
         env_names=tuple(several),
+        links=links,
     )
     return Plan(spec, how, variables, lines, several)
 
 
 def _of_gear(gear: Definition, folders: JobFolders, facets: Sequence[AnyFacet]) -> RunSpec:
     """The gear's container, its secrets laid out in the job's own folder instead of the gear's."""
-    return run_spec(gear, Folders.of(Paths(base=folders.paths.base, run=folders.state), gear.id), facets)
+    return run_spec(gear, _as_if_run_by(folders, gear), facets)
+
+
+def _as_if_run_by(folders: JobFolders, gear: Definition) -> Folders:
+    """The gear's paths, but for what is laid out for a run: that is the job's own."""
+    return Folders.of(Paths(base=folders.paths.base, run=folders.state), gear.id)
 
 
 def order(

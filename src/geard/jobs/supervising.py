@@ -36,7 +36,7 @@ PLACE = struct.Struct(">Q")
 COUNT = struct.Struct(">I")
 SIZE = struct.Struct(">HH")
 AHEAD = 1024 * 1024
-"""bytes of output that a program may be ahead of who drives it"""
+"""bytes of output that a program may be ahead of who drives it, at most"""
 FRAME_LIMIT = 64 * 1024
 CLIENTS = 64
 SIGNALS = ("INT", "QUIT", "TERM", "USR1", "USR2", "HUP")
@@ -75,6 +75,7 @@ class _Job:
     def __init__(self, order: Facts, state: str) -> None:
         self.order, self.state = order, state
         self.kept = Kept(order["Folder"], order["Keep"])
+        self.ahead = min(AHEAD, self.kept.tail // 2)
         self.selector = selectors.DefaultSelector()
         self.clients: list[_Client] = []
         self.ended_children: dict[int, int] = {}
@@ -242,7 +243,7 @@ class _Job:
                 return
 
     def _killed_for_memory(self) -> bool:
-        return out_of_memory() or output(self.order["AskOom"]).strip() == "true"
+        return out_of_memory() or output([*self.order["AskOom"], self.order["Container"]]).strip() == "true"
 
     # --- telling it to end
 
@@ -390,7 +391,7 @@ class _Job:
     def _hold_back(self) -> None:
         """Read no more for as long as somebody who drives it has not."""
         slowest = min((client.place for client in self.clients if client.driver), default=self.kept.end)
-        pause = self.kept.end - slowest > AHEAD
+        pause = self.kept.end - slowest > self.ahead
         if pause == self.paused:
             return
         self.paused = pause
@@ -501,7 +502,10 @@ class _Job:
                 return
             body = bytes(client.heard[FRAME.size : FRAME.size + length])
             del client.heard[: FRAME.size + length]
-            self._hear(client, chr(kind), body)
+            try:
+                self._hear(client, chr(kind), body)
+            except (struct.error, ValueError, AttributeError):  # it does not keep to the rules
+                self._leave(client)
 
     def _hear(self, client: _Client, kind: str, body: bytes) -> None:
         if kind == "h":

@@ -24,6 +24,12 @@ TEXT = """\
 # insecure = []                    # spoken to without TLS, or with any certificate: ["mirror.example:5000"]
 # allow = []                       # what may be pulled, all if empty: ["docker.io/library/*"]
 
+[images]
+# keep-days = 14                   # how long an image stays that nothing needs, when gear prune or the agent looks
+# prune = false                    # the agent removes such images by itself, looking every hour
+# keep = []                        # names that are never removed so: ["docker.io/acme/*"]
+# peers = []                       # machines of gear host list, asked for an image before its registry: ["h2"]
+
 [ports]
 # publish = ""                     # the host's address that ports are published on; empty: all
 # range = "4000-59999"             # where free ports are taken from
@@ -32,6 +38,16 @@ TEXT = """\
 # added = []                       # before a new gear is started first: ["/usr/local/sbin/gear-added"]
 # changed = []                     # before a gear runs that was changed
 # deleted = []                     # when nothing of a deleted gear runs any more
+
+[jobs]                             # containers that run once: docs/JOBS.md
+# keep-hours = 168                 # output, result and files of those that have ended
+# keep-jobs = 1000                 # of so many at most; the oldest go first
+# keep-output = "16m"              # of what one job writes: its beginning and its end
+# artifacts = "1g"                 # the most that one job may hand back
+# time-limit = 0                   # seconds; 0: none
+# memory = "512m"
+# cpus = 0                         # 0: no limit of its own
+# pids = 1024                      # processes and threads
 
 [requests]
 # at-once = 0                      # how many start, pull, build at a time; 0: 2 for each processor, 4 at least

@@ -17,6 +17,7 @@ import sys
 BASE = "/var/lib/containers"
 RUN = "/run/geard/gears"
 DEVICES = "/dev"
+SELINUX = "/sys/fs/selinux/enforce"
 IMAGES = f"{BASE}/storage/overlay-images"
 DOCKER = "/run/docker.sock"
 REMAPPED = "/run/geard/ports"
@@ -63,6 +64,8 @@ def main(name: str) -> int:
     _write(f"{state}/environment", others or f'GEAR_ENV="--env-file={state}/env"\n')
     if "GEAR_IO" in facts:
         _bound_disk(facts["GEAR_IO"], f"{state}/environment")
+    if "GEAR_LEVEL" in facts and os.path.exists(SELINUX):
+        _confine(id, facts["GEAR_LEVEL"], state)
     if os.path.exists(f"{BASE}/ports/links/{id[:2]}/{id}") or os.path.exists(f"{state}/links"):
         words = _links(id, state, facts.get("GEAR_ENGINE", "podman"))
         if words:
@@ -232,6 +235,28 @@ def _bound_disk(most: str, path: str) -> None:
         for way, size in zip(("read", "write"), most.split(), strict=True)
         if size != "0"
     )
+    _tell_engine(path, options)
+
+
+def _confine(id: str, level: str, state: str) -> None:
+    """SELinux: the engine is told the gear's level, and what geard mounts into it has that level too. The host's
+    files that it was given are left as they are.
+    """
+    _find_geard()
+    from geard.containers.selinux import file_context, label
+
+    _tell_engine(f"{state}/environment", f"--security-opt=label=level:{level} ")
+    context = file_context(level)
+    for folder in (f"{BASE}/data/{id[:2]}/{id}", f"{state}/secrets"):
+        for name in os.listdir(folder) if os.path.isdir(folder) else ():
+            try:
+                label(f"{folder}/{name}", context)
+            except OSError as error:  # a file system without labels: it shows in what the program is refused
+                sys.stderr.write(f"{folder}/{name} cannot be labelled {context}: {error.strerror}\n")
+
+
+def _tell_engine(path: str, options: str) -> None:
+    """Options come before what stands in the environment file for the engine, each with a blank behind it."""
     with open(path, encoding="utf-8", newline="") as file:
         environment = file.read()
     _write(path, environment.replace('GEAR_ENV="', f'GEAR_ENV="{options}', 1))

@@ -6,6 +6,7 @@ another container whose hexadecimal id began with d.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -26,6 +27,19 @@ class Image:
     user: str
     command: tuple[str, ...]
     """entry point and command together; empty where the image names no program"""
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """One of all images that are here."""
+
+    id: str
+    digest: str
+    """of its manifest; empty where the engine knows none"""
+    names: tuple[str, ...]
+    size: int
+    created: str
+    """RFC 3339"""
 
 
 @dataclass(frozen=True)
@@ -123,6 +137,8 @@ class OnceSpec:
     env_file: str = ""
     env_names: tuple[str, ...] = ()
     """as with ExecSpec"""
+    links: str = ""
+    """what gear-link knows it by, where it has links"""
 
 
 @dataclass(frozen=True)
@@ -191,6 +207,30 @@ class Engine(Protocol):
 
     def pull_argv(self, reference: str, *, insecure: bool = False) -> list[str]:
         """`insecure`: the registry is spoken to without TLS, where the engine can be told so here."""
+        ...
+
+    async def images(self) -> list[StoredImage]:
+        """All that have names, or could have; not the layers that others are built on."""
+        ...
+
+    async def containers_of_images(self) -> dict[str, list[str]]:
+        """image id -> containers made of it, running or not."""
+        ...
+
+    async def tag(self, id: str, name: str) -> None:
+        """Give an image a further name, in place of another image that has it."""
+        ...
+
+    async def remove_image(self, names: Sequence[str]) -> None:
+        """Take these names away, and with the last the image; a container's own stays. Raises ProgramFailed."""
+        ...
+
+    def save_argv(self, image: str) -> list[str]:
+        """The command line that writes an image to its standard output."""
+        ...
+
+    def load_argv(self) -> list[str]:
+        """The command line that takes in images from its standard input."""
         ...
 
     def rename_argvs(self, old: str, new: str) -> list[list[str]]:
