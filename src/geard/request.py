@@ -52,6 +52,8 @@ class Route:
     text: bool = True
     also: tuple[str, ...] = ()
     reach: Reach = "ids"
+    in_query: tuple[str, ...] = ()
+    """fields of a change that may stand in the query too, as the original has them"""
 
     @property
     def mutates(self) -> bool:

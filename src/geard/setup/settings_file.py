@@ -16,12 +16,19 @@ TEXT = """\
 # memory = {}                      # of one gear, by slice: { container-small = "1G" }; else 512M, 1G, 4G
 # cpus = 0                         # 0: no limit of its own
 # pids = 1024                      # processes and threads; 0: no limit of its own
+# host-user = ""                   # a user of the host that its root is; "apps:33": its user 33. Empty: none
 
 [registries]
 # default = "docker.io"            # completes names without a registry
 # mirrors = {}                     # tried first, in order: { "docker.io" = ["mirror.example:5000"] }
 # insecure = []                    # spoken to without TLS, or with any certificate: ["mirror.example:5000"]
 # allow = []                       # what may be pulled, all if empty: ["docker.io/library/*"]
+
+[images]
+# keep-days = 14                   # how long an image stays that nothing needs, when gear prune or the agent looks
+# prune = false                    # the agent removes such images by itself, looking every hour
+# keep = []                        # names that are never removed so: ["docker.io/acme/*"]
+# peers = []                       # machines of gear host list, asked for an image before its registry: ["h2"]
 
 [ports]
 # publish = ""                     # the host's address that ports are published on; empty: all
@@ -61,4 +68,5 @@ TEXT = """\
 [allow]                            # what askers without the scope admin may do all the same
 # mounts = []                      # host folders they may mount, with all below: ["/srv/data", "/srv/logs:ro"]
 # simple = false                   # gears that share the host's users (--simple)
+# host-users = []                  # users of the host that gears may share (--host-user): ["www-data"]
 """

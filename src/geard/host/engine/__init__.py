@@ -6,6 +6,7 @@ another container whose hexadecimal id began with d.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -26,6 +27,19 @@ class Image:
     user: str
     command: tuple[str, ...]
     """entry point and command together; empty where the image names no program"""
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """One of all images that are here."""
+
+    id: str
+    digest: str
+    """of its manifest; empty where the engine knows none"""
+    names: tuple[str, ...]
+    size: int
+    created: str
+    """RFC 3339"""
 
 
 @dataclass(frozen=True)
@@ -57,6 +71,16 @@ class Network:
 
 
 @dataclass(frozen=True)
+class SharedUser:
+    """A user of the host, and which user of the container it is."""
+
+    name: str
+    uid: int
+    gid: int
+    inside: int = 0
+
+
+@dataclass(frozen=True)
 class RunSpec:
     """A container in the words all engines share. Rooms fill it in; an engine turns it into arguments."""
 
@@ -71,6 +95,8 @@ class RunSpec:
     network: Network | None = None
     uid_base: int | None = None
     """first host uid and gid of the gear's 65,536; None for no user namespace (--simple)"""
+    host_user: SharedUser | None = None
+    """who one of its users is outside; on an engine that maps none, who its program is"""
     memory: int = 0
     """bytes; 0 for no limit"""
     memory_swap: int = 0
@@ -181,6 +207,30 @@ class Engine(Protocol):
 
     def pull_argv(self, reference: str, *, insecure: bool = False) -> list[str]:
         """`insecure`: the registry is spoken to without TLS, where the engine can be told so here."""
+        ...
+
+    async def images(self) -> list[StoredImage]:
+        """All that have names, or could have; not the layers that others are built on."""
+        ...
+
+    async def containers_of_images(self) -> dict[str, list[str]]:
+        """image id -> containers made of it, running or not."""
+        ...
+
+    async def tag(self, id: str, name: str) -> None:
+        """Give an image a further name, in place of another image that has it."""
+        ...
+
+    async def remove_image(self, names: Sequence[str]) -> None:
+        """Take these names away, and with the last the image; a container's own stays. Raises ProgramFailed."""
+        ...
+
+    def save_argv(self, image: str) -> list[str]:
+        """The command line that writes an image to its standard output."""
+        ...
+
+    def load_argv(self) -> list[str]:
+        """The command line that takes in images from its standard input."""
         ...
 
     def rename_argvs(self, old: str, new: str) -> list[list[str]]:
