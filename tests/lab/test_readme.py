@@ -48,7 +48,7 @@ def test_every_line_of_the_page_runs_as_it_stands(host: Shell) -> None:
     host.gear("delete-repo", "my-sample-repo")
     as_root = 'sudo() { "$@"; }; curl() { command curl -sS --fail-with-body "$@"; }'
     lines = lines_that_work()
-    assert len([line for line in lines if line.startswith("curl ")]) == 11
+    assert len([line for line in lines if line.startswith("curl ")]) == 12
     for line in lines:
         if "/archive/" in line:
             have_a_commit(host)
