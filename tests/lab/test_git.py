@@ -406,7 +406,7 @@ def test_several_at_once_one_killed_and_a_large_one(shop: Shell) -> None:
         f"cd {WORK}/large && {{ setsid env {push} master:refs/heads/large & echo $! >../pid; }} >/dev/null 2>&1"
     )
     eventually(lambda: "tmp_objdir-" in shop.sh(f"ls {GIT}/shop/objects").stdout, 60)
-    shop.sh(f"kill -9 -- -$(cat {WORK}/pid)")
+    shop.run(["bash", "-c", f"kill -9 -- -$(cat {WORK}/pid)"])
     eventually(lambda: shop.gear("sessions", "-o", "name").stdout == "", 60)
     assert "large" not in git(shop, "ls-remote", url("shop")).stdout
     git(shop, "-C", "large", "push", "-q", url("shop"), "master:refs/heads/large")
