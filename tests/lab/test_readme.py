@@ -28,7 +28,7 @@ def have_a_commit(host: Shell) -> None:
     host.sh(
         "rm -rf w && git init -q w && cd w"
         " && git -c user.name=me -c user.email=me@x commit -q --allow-empty -m one"
-        f" && git -c safe.directory='*' push -q {folder} HEAD:master && chown -R git-my-sample-repo: {folder}"
+        f" && chown -R root: {folder} && git push -q {folder} HEAD:master && chown -R git-my-sample-repo: {folder}"
     )
 
 
