@@ -23,6 +23,8 @@ class ContainerSettings(Section):
     """of one gear, by slice: `memory = { container-small = "1G" }`"""
     cpus: float = 0
     pids: int = PIDS
+    quota: str = ""
+    """of the volumes of one gear: `quota = "10G"`"""
 
     def check(self) -> None:
         check_slice(self.slice)
@@ -30,6 +32,8 @@ class ContainerSettings(Section):
             if name not in SLICES:
                 raise Invalid(f"memory: there is no slice {name!r}", hint=f"one of {', '.join(SLICES)}")
             parse_size(size)
+        if self.quota:
+            parse_size(self.quota)
         if self.stop_timeout < 0 or self.cpus < 0 or self.pids < 0:
             raise Invalid("stop-timeout, cpus and pids cannot be negative")
 
