@@ -8,6 +8,7 @@ images' busybox. Whatever Debian a host has, they are of the newest.
     haproxy    a proxy in front of up to eight applications
     shop-app   an application in Python that counts its visitors in redis
     redis      a store
+    githost    git, for repositories that a host is to have (docs/GIT.md)
 """
 
 import os
@@ -32,13 +33,14 @@ class Application:
     programs: tuple[str, ...]
     """paths; the libraries that they load come with them"""
     folders: tuple[str, ...] = ()
-    """taken whole"""
+    """taken whole; files too"""
 
 
 def _image(name: str, port: int, *files: str, command: tuple[str, ...], stop_signal: str = "") -> Image:
     """An image with files: PATH=FILE_OF_EXAMPLES."""
     texts = {path: (FILES / source).read_text() for path, _, source in (file.partition("=") for file in files)}
-    return Image(name, (f"docker.io/geard/{name}",), command, texts, f"{port}/tcp", stop_signal)
+    exposed = f"{port}/tcp" if port else None
+    return Image(name, (f"docker.io/geard/{name}",), command, texts, exposed, stop_signal)
 
 
 def applications() -> tuple[Application, ...]:
@@ -79,6 +81,12 @@ def applications() -> tuple[Application, ...]:
             ("redis-server", "redis-tools"),
             ("usr/bin/redis-server", "usr/bin/redis-cli"),
         ),
+        Application(
+            _image("githost", 0, command=("/bin/sh",)),
+            ("git", "ca-certificates"),
+            ("usr/bin/git", "usr/lib/git-core/git-remote-http"),
+            ("usr/lib/git-core", "usr/share/git-core/templates"),
+        ),
     )
 
 
@@ -86,18 +94,17 @@ def names() -> tuple[str, ...]:
     return tuple(application.image.name for application in applications())
 
 
-def ready() -> Path:
-    """The folder with all archives, made if it is not there."""
+def ready(wanted: Sequence[Application]) -> Path:
+    """The folder with the archives of these, all made together if they are not there."""
     debian = base.ready(base.DEFAULT_SUITE).layers[-1]
     ways = [Path(__file__).read_text(), Path(images.__file__).read_text()]
-    made_of = base.digest(debian.name, ways, [asdict(application) for application in applications()])
+    made_of = base.digest(debian.name, ways, [asdict(application) for application in wanted])
     directory = CACHE / "applications" / made_of
-    base.once(directory, lambda new: build(debian, new))
+    base.once(directory, lambda new: build(debian, new, wanted))
     return directory
 
 
-def build(debian: Path, new: Path) -> None:
-    wanted = applications()
+def build(debian: Path, new: Path, wanted: Sequence[Application]) -> None:
     say(f"making images of {', '.join(application.image.name for application in wanted)}")
     unpacked = new.with_name(new.name + ".packages")
     remove(unpacked)
@@ -132,7 +139,7 @@ def programs_layer(root: Path, application: Application) -> bytes:
     """The programs of an application and all they need, as packages in `root` have them."""
     files = {path for program in application.programs for path in needed(root, program)}
     for pattern in application.folders:
-        files |= {str(path.relative_to(root)) for folder in root.glob(pattern) for path in folder.rglob("*")}
+        files |= {str(path.relative_to(root)) for folder in root.glob(pattern) for path in _all_of(folder)}
     layer = Layer()
     layer.link("lib", "usr/lib")
     layer.link("lib64", "usr/lib64")
@@ -145,6 +152,10 @@ def programs_layer(root: Path, application: Application) -> bytes:
         elif path.is_file():
             layer.file(file, path.read_bytes(), path.stat().st_mode & 0o777)
     return layer.done()
+
+
+def _all_of(path: Path) -> Iterable[Path]:
+    return path.rglob("*") if path.is_dir() else [path]
 
 
 def needed(root: Path, program: str) -> set[str]:

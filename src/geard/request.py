@@ -52,6 +52,8 @@ class Route:
     text: bool = True
     also: tuple[str, ...] = ()
     reach: Reach = "ids"
+    in_query: tuple[str, ...] = ()
+    """fields of a change that may stand in the query too, as the original has them"""
 
     @property
     def mutates(self) -> bool:
@@ -75,6 +77,12 @@ class Answer(Word):
 
 class Nothing(Answer):
     """Success says it all."""
+
+
+class Piece(Answer):
+    """A piece of something that is no text: an archive. Plain curl is given the bytes alone."""
+
+    data: bytes
 
 
 class Progress(Answer):
@@ -113,6 +121,10 @@ class Request(Word, Generic[R]):
 
     def told(self) -> str:
         """What the journal is told of it beside its path: nothing that may be secret."""
+        return ""
+
+    def callback(self) -> str:
+        """A URL in its own words that is to be told when it has ended, as the original's bodies have one."""
         return ""
 
     def line(self) -> str:

@@ -39,6 +39,8 @@ PURE = {
     "exec_argv",
     "pull_argv",
     "rename_argvs",
+    "once",
+    "load_argv",
 }
 
 

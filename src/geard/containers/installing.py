@@ -14,12 +14,14 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from geard.containers import hooks, slots, versions
+from geard.containers import asleep, hooks, slots, versions
 from geard.containers.defaults import ASKED, decide
 from geard.containers.definition import Definition
 from geard.containers.folders import Folders
 from geard.containers.limits import NAMES, check_together, merged
 from geard.containers.requests import Limits, Preview, Wish
+from geard.containers.selinux import level_of
+from geard.containers.shared_users import find_host_user
 from geard.containers.units import gear_of, render_run, render_unit
 from geard.containers.volumes import volume_folder
 from geard.containers.wishes import check_user
@@ -93,6 +95,8 @@ def settle_planned(
         if wish.started:
             changes.folder(folders.wanted.parent)
             changes.point(folders.wanted, folders.unit)
+            asleep.forget(folders, changes)
+        _hold_if_idle(folders, definition)
     reload = before is not None and _of_unit(before) != _of_unit(definition)
     return Settled(definition, changed, reload, new=before is None)
 
@@ -119,7 +123,14 @@ def complete(
             if full != versions.current(folders):
                 versions.write(folders, changes, full, facets, host.engine_named(full.engine))
             _forget_old(host, folders, changes, full.version, facets)
+        _hold_if_idle(folders, full)
     return full
+
+
+def _hold_if_idle(folders: Folders, definition: Definition) -> None:
+    """An idle gear is woken by the ports that it has now."""
+    if asleep.read(folders) is not None:
+        asleep.hold(folders, definition)
 
 
 def revise(
@@ -179,6 +190,7 @@ def _revised(
                 hooks.owe(host, folders, changes, "changed")
                 versions.write(folders, changes, asked, facets, host.engine_named(asked.engine))
                 _forget_old(host, folders, changes, asked.version, facets)
+        _hold_if_idle(folders, asked if changed else before)
     return Settled(asked if changed else before, changed, reload=False)
 
 
@@ -286,6 +298,7 @@ def roll_back(host: Host, id: str, version: str, facets: Sequence[AnyFacet]) -> 
                 versions.enforce(folders, changes, target.version)
         changes.remove(folders.owed_update)
         _tell_facets(host, folders, target, facets)
+        _hold_if_idle(folders, target)
     return Settled(target, target.version != before.version, _of_unit(before) != _of_unit(target))
 
 
@@ -478,10 +491,12 @@ def _definition(
         image=wish.image,
         simple=wish.simple,
         slot=slot,
+        level=level_of(slot),
         ipv4=ipv4,
         ipv6=ipv6,
         mac=mac,
         uid=None if wish.simple or not engine.maps_users else slots.uid_base(slot),
+        host_user=find_host_user(decided.host_user, mapped=engine.maps_users),
         command=wish.command,
         entrypoint=wish.entrypoint,
         volume_config=wish.volume_config,
@@ -511,7 +526,7 @@ def _now(before: Definition | None) -> str:
 
 _LATER: dict[str, Any] = {
     "version": "", "written": "", "created": "", "by": "", "image_id": "", "digest": "",
-    "image_volumes": (), "origins": {},
+    "image_volumes": (), "origins": {}, "level": "",
 }  # fmt: skip
 
 

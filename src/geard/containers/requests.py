@@ -103,6 +103,8 @@ class Wish(Word):
     """share the host's users instead of having a range of its own"""
     isolate: bool = False
     """the default, said aloud"""
+    host_user: str = ""
+    """USER or USER:ID: a user of the host that its root, or its user ID, is outside; `-`: none"""
     socket_activation: bool = False
     skip_socket_proxy: bool = False
     command: tuple[str, ...] = ()
@@ -157,6 +159,8 @@ class UpdateContainer(Request[InstalledContainer]):
     labels: dict[str, str] = {}
     """added to those that are there; an empty text takes one away"""
     stop_timeout: int | None = None
+    host_user: str = ""
+    """as in an install; `-`: users of its own again"""
     later: bool = False
     """leave what runs alone: the change comes with the next start"""
     parts: tuple[Part, ...] = ()
@@ -369,6 +373,8 @@ class ContainerStatus(Answer):
     restarts: int = 0
     pid: int = 0
     started: bool = False
+    idle: bool = False
+    """its first connection starts it"""
     image: str = ""
     image_id: str = ""
     digest: str = ""

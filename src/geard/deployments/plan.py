@@ -334,6 +334,7 @@ def install_of(
         engine=container.engine,
         started=True,
         simple=container.simple,
+        host_user=container.host_user,
         command=container.command,
         entrypoint=container.entrypoint,
         volume_config=parse_volumes(container.volumes),

@@ -3,6 +3,8 @@
 
     gear-fetch < ORDER      JSON in, JSON out; exit status 1 and a line on stderr where it cannot be done
 
+With Raw in the order the body alone goes to stdout, as it comes, and any status but 2xx is a failure.
+
 An order has Method, Url, Headers, Body (base64), Allow (networks that are reached although they are not public),
 Redirects (how many are followed), Limit (bytes of the answer's body) and Seconds (for all of it). The outcome has
 Status, Reason, RetryAfter and Body (base64). Nothing of it stands on a command line, which is everybody's to read.
@@ -28,6 +30,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 CONNECT_SECONDS = 10
 URL_LIMIT = 2_000
 NOBODY = 65_534
+PIECE = 65_536
 AGENT_PORT = 43_273
 
 _IPV4_IN_IPV6 = tuple(map(ipaddress.ip_network, ("::ffff:0:0/96", "64:ff9b::/96")))  # mapped; NAT64 (RFC 6052)
@@ -52,6 +55,8 @@ def main() -> int:
     try:
         answer = _follow(order["Method"], order["Url"], order["Headers"], body, allowed, order["Redirects"])
         limit = order["Limit"]
+        if order.get("Raw"):
+            return _pass_on(answer, limit)
         found = answer.read(limit + 1) if limit else b""
     except (OSError, ValueError, http.client.HTTPException) as error:
         sys.exit(_printable(str(error) or type(error).__name__))
@@ -64,6 +69,18 @@ def main() -> int:
         "Body": base64.b64encode(found).decode(),
     }
     json.dump(outcome, sys.stdout)
+    return 0
+
+
+def _pass_on(answer: http.client.HTTPResponse, limit: int) -> int:
+    if not 200 <= answer.status < 300:
+        raise ValueError(f"the server answered {answer.status} {answer.reason}")
+    while piece := answer.read(PIECE):
+        limit -= len(piece)
+        if limit < 0:
+            raise ValueError("it is longer than it may be")
+        sys.stdout.buffer.write(piece)
+    sys.stdout.buffer.flush()
     return 0
 
 
@@ -143,14 +160,13 @@ def _ask(
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     told = {**headers, "Host": named if parts.port is None else f"{named}:{port}"}
     connection = http.client.HTTPConnection(host, port, timeout=CONNECT_SECONDS)
-    connection.sock = _dial(parts, allowed)
+    connection.sock = dial(host, port, allowed, tls=parts.scheme == "https")
     connection.request(method, target, body=body or None, headers=told)
     return connection.getresponse()
 
 
-def _dial(parts: SplitResult, allowed: list[Network]) -> socket.socket:
+def dial(host: str, port: int, allowed: list[Network], *, tls: bool = False) -> socket.socket:
     """A connection to an address that may be asked. Raises ValueError where there is none, or none answers."""
-    host, port = parts.hostname or "", port_of(parts)
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
@@ -165,7 +181,7 @@ def _dial(parts: SplitResult, allowed: list[Network]) -> socket.socket:
         line.settimeout(CONNECT_SECONDS)
         try:
             line.connect(where)
-            if parts.scheme == "https":
+            if tls:
                 return ssl.create_default_context().wrap_socket(line, server_hostname=host)
             return line
         except OSError as error:
