@@ -58,3 +58,13 @@ def test_a_folder_is_held_to_its_quota(host: Shell, kind: str) -> None:
         assert host.run(["python3", "-S", "-c", source + TRIAL, top], seconds=60).stdout == "all so\n"
     finally:
         host.sh(f"if mountpoint -q {top}; then umount {top}; fi; rm -rf {top}")
+
+
+def test_a_gear_is_held_to_its_quota(host: Shell) -> None:
+    fill = "dd if=/dev/urandom of=/data/file bs=1M count=16 conv=fsync"
+    host.gear("install", "geard/test-tools", "hog", "--start", "--quota", "4m", "-v", "/data")
+    full = host.inside("hog", "sh", "-c", fill, check=False)
+    assert full.returncode != 0 and ("quota" in full.stderr or "No space" in full.stderr)
+    assert "Disk: " in host.gear("status", "-n", "0", "hog").stdout
+    host.gear("limit", "hog", "--quota", "40m")
+    host.inside("hog", "sh", "-c", fill)
