@@ -12,6 +12,7 @@ import trustme
 from geard.doctor import machine
 from geard.doctor.machine import GIB, MIB
 from geard.doctor.requests import Finding
+from geard.host.disk_quotas import mounted
 
 Make = Callable[..., Path]
 
@@ -95,8 +96,10 @@ def test_quota_is_of_the_file_system_that_gears_are_on(made: Make) -> None:
     assert told(machine.quota(root, Path("/var/lib/containers"))) == ("ok", "xfs with project quotas")
     state, detail = told(machine.quota(root, Path("/var/lib/containersX")))
     assert (state, "ext4" in detail) == ("advice", True)
-    assert told(machine.quota(root, Path("/var/lib/con tainers/units"))) == ("ok", "btrfs")
-    assert machine.mounted("", "/")[0] == ""
+    btrfs = machine.quota(root, Path("/var/lib/con tainers/units"))
+    assert told(btrfs) == ("advice", "/var/lib/con tainers/units is on btrfs, without quotas")
+    assert btrfs.remedy == "btrfs quota enable /var/lib/con tainers/units"
+    assert mounted("", "/")[0] == ""
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ LIMIT_OPTIONS = (
     click.option("--pids", type=int, default=None, metavar="N", help="How many processes and threads."),
     click.option("--io-read", default="", metavar="SIZE", help="Bytes a second from the disk; 0 for no limit."),
     click.option("--io-write", default="", metavar="SIZE", help="Bytes a second to the disk, with cgroups v2."),
+    click.option("--quota", default="", metavar="SIZE", help="All of its own volumes together; 0 for no limit."),
 )
 """what a gear may use, as `parse_limits` of containers reads it"""
 

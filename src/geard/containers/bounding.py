@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import msgspec
 
 from geard.containers import installing, versions
+from geard.containers.definition import Definition
 from geard.containers.folders import Folders
 from geard.containers.limits import check_machine
 from geard.containers.requests import Limits
@@ -20,10 +21,13 @@ from geard.facet import AnyFacet
 from geard.failures import PreconditionFailed, Unavailable
 from geard.host import Host
 from geard.host.control_groups import Bounds, Group, Use
+from geard.host.disk_quotas import DiskUse
 from geard.host.engine import Engine
 from geard.host.storage import locked, read_text
 
 PAGE = 4_096
+PROJECTS = 0x67650000
+"""from here on a number for each slot: ours among those that an admin may have given"""
 _CONTRADICTS = (errno.EBUSY, errno.EINVAL)
 
 
@@ -41,6 +45,12 @@ def check_host(host: Host, engine: Engine, limits: Limits) -> None:
         no_io = f"{host.paths.base} is on no disk that it could tell by"
     else:
         no_io = ""
+    data = host.paths.base / "data"  # an admin may have given it a disk of its own
+    if limits.quota and not host.disk_quotas.kind(data if data.is_dir() else host.paths.base):
+        raise PreconditionFailed(
+            f"--quota holds nobody on this machine: the file system of {host.paths.base} counts no quotas",
+            hint="gear doctor says how to turn them on; or leave out --quota",
+        )
     check_machine(limits, swap=groups.counts_swap, no_read=no_io, no_write=write or no_io)
 
 
@@ -91,6 +101,46 @@ def check_use(host: Host, folders: Folders, said: Limits, wanted: Limits) -> Non
                 f"{folders.id} has {show(now)} of {name} now, more than {show(int(most))}: nothing is changed",
                 hint=f"give it more; gear update {folders.id} takes the same options, and restarts it with them",
             )
+
+
+def project_of(slot: int) -> int:
+    """The number that files of a gear's volumes carry where the file system counts by that."""
+    return PROJECTS + slot
+
+
+def disk_use(host: Host, folders: Folders, slot: int) -> DiskUse | None:
+    return host.disk_quotas.use(folders.data, project_of(slot)) if folders.data.is_dir() else None
+
+
+def check_disk(host: Host, folders: Folders, slot: int, quota: int) -> None:
+    """Raises PreconditionFailed where its volumes cannot be bounded, or hold more than that."""
+    if not quota or not folders.data.is_dir():
+        return
+    if not host.disk_quotas.boundable(folders.data):
+        raise PreconditionFailed(
+            f"the volumes of {folders.id} are in an ordinary folder of btrfs, which counts subvolumes alone",
+            hint=f"stop it, move {folders.data} away, start it, and copy what was in the volumes back",
+        )
+    use = disk_use(host, folders, slot)
+    if use is not None and use.used > quota:
+        raise PreconditionFailed(
+            f"{folders.id} has {show_size(use.used)} on disk, more than {show_size(quota)}: nothing is changed",
+            hint="give it more, or remove some of it",
+        )
+
+
+def hold_disk(host: Host, folders: Folders, definition: Definition) -> None:
+    """Have its volumes hold no more than is installed. Raises Unavailable."""
+    quota = definition.limits.quota
+    if quota is None or not folders.data.is_dir():
+        return
+    try:
+        host.disk_quotas.bound(folders.data, project_of(definition.slot), quota)
+    except OSError as error:
+        raise Unavailable(
+            f"the volumes of {folders.id} cannot be held to {show_size(quota)}: {error.strerror}",
+            hint="gear doctor says what this machine's disk can do",
+        ) from None
 
 
 def hold(host: Host, id: str, facets: Sequence[AnyFacet]) -> bool:

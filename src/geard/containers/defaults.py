@@ -35,9 +35,11 @@ def decide(wish: Wish, settings: Settings) -> Decided:
     engine = settings.section(EngineSettings).default
     slice = check_slice(wish.systemd_slice or given.slice)
     limits = wish.limits
+    quota = parse_size(given.quota) if given.quota else None
     by_slice = slice in given.memory
     memory = parse_size(given.memory[slice]) if by_slice else SLICES[slice].memory
     slices_own = settings.origin(ContainerSettings, "memory") if by_slice else f"default of slice {slice}"
+    otherwise = Limits(memory=memory, cpus=given.cpus, pids=given.pids, quota=quota)
 
     def origin(name: str, asked: bool) -> str:
         return ASKED if asked else settings.origin(ContainerSettings, name)
@@ -54,7 +56,7 @@ def decide(wish: Wish, settings: Settings) -> Decided:
         slice=slice,
         restart=wish.restart or given.restart,
         stop_timeout=given.stop_timeout if wish.stop_timeout is None else wish.stop_timeout,
-        limits=check_together(merged(limits, Limits(memory=memory, cpus=given.cpus, pids=given.pids))),
+        limits=check_together(merged(limits, otherwise)),
         host_user=_host_user(wish, given.host_user),
         origins={
             "host-user": origin("host_user", bool(wish.host_user) or wish.isolate or wish.simple),

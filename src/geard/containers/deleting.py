@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
-from geard.containers import asleep, slots, versions
+from geard.containers import asleep, bounding, slots, versions
 from geard.containers.folders import Folders
 from geard.containers.installing import release_unrecorded
 from geard.containers.units import gear_of
@@ -69,6 +69,7 @@ def clear(host: Host, id: str, facets: Sequence[AnyFacet]) -> None:
             held: set[int | None] = {definition.slot for definition in known}
             for slot in held or {slots.kept(host.paths, folders.unit)}:
                 if slot is not None:
+                    host.disk_quotas.release(host.paths.base / "data", bounding.project_of(slot))
                     slots.release(host.paths, changes, slot, folders.unit)
         changes.remove(folders.run)
         changes.remove_tree(folders.state)

@@ -333,6 +333,9 @@ def make_data_folder(host: Host, definition: Definition) -> Path:
     folders = Folders.of(host.paths, definition.id)
     with Changes() as changes:
         changes.folder(host.paths.base / "data", 0o700)
+        changes.folder(folders.data.parent, 0o700)
+        with suppress(FileExistsError):
+            host.disk_quotas.make(folders.data)
         changes.folder(folders.data, 0o700)
     return folders.data
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from typing import Any
 
-from geard.containers import deleting, hooks, installing, networks, versions
+from geard.containers import bounding, deleting, hooks, installing, networks, versions
 from geard.containers.definition import Definition
 from geard.containers.folders import Folders, unit_name
 from geard.containers.units import gear_of
@@ -89,7 +89,9 @@ async def _fill_volumes(work: Work, definition: Definition) -> None:
     """Make the gear's own volumes that are not there yet, with what the image has in their place. One fills them,
     who comes meanwhile waits.
     """
+    folders = Folders.of(work.host.paths, definition.id)
     if not await work.on_disk(installing.missing_volumes, work.host, definition):
+        await work.on_disk(bounding.hold_disk, work.host, folders, definition)
         return
     engine = work.host.engine_named(definition.engine)
     folder = await work.on_disk(installing.make_data_folder, work.host, definition)
@@ -103,6 +105,7 @@ async def _fill_volumes(work: Work, definition: Definition) -> None:
         for path, draft in await work.on_disk(installing.make_volumes, work.host, definition):
             await engine.image_files(definition.image_id, path, draft)
             await work.on_disk(installing.adopt_volume, draft)
+    await work.on_disk(bounding.hold_disk, work.host, folders, definition)
 
 
 def running_engine(folders: Folders, definition: Definition) -> str:

@@ -14,6 +14,7 @@ from geard.failures import Invalid
 NAMES = {field: field.replace("_", "-") for field in Limits.__struct_fields__}
 """field -> what people call it, and the option: `--memory-swap`"""
 LEAST_MEMORY = 6 << 20
+LEAST_QUOTA = 64 << 10
 MOST_MEMORY = 1 << 60
 LEAST_IO = 64 << 10
 MOST_CPUS = 4_096
@@ -22,7 +23,7 @@ MOST_PIDS = 4_194_304
 
 def parse_limits(given: Mapping[str, Any]) -> Limits:
     """What the options of a command line say. Raises Invalid."""
-    names = ("memory", "memory_swap", "io_read", "io_write")
+    names = ("memory", "memory_swap", "io_read", "io_write", "quota")
     sizes = {name: parse_size(given[name]) if given[name] else None for name in names}
     limits = Limits(**sizes, cpus=given["cpus"], pids=given["pids"])
     check_limits(limits)  # here too: JSON has no word for a number that is none
@@ -37,6 +38,8 @@ def check_limits(limits: Limits) -> None:
     for name, size in (("read", limits.io_read), ("written", limits.io_write)):
         if size is not None and size and not LEAST_IO <= size <= MOST_MEMORY:
             raise Invalid(f"{size} bytes {name} a second", hint="64k at least, or 0 for no limit")
+    if limits.quota and not LEAST_QUOTA <= limits.quota <= MOST_MEMORY:
+        raise Invalid(f"{limits.quota} bytes of disk", hint="64k at least, or 0 for no limit")
     if limits.cpus is not None and not (limits.cpus == 0 or 0.01 <= limits.cpus <= MOST_CPUS):
         raise Invalid(f"{limits.cpus:g} CPUs", hint="such as 0.5 or 2, 0.01 at least; 0 for no limit")
     if limits.pids is not None and not 0 <= limits.pids <= MOST_PIDS:
@@ -92,4 +95,5 @@ def shown(limits: Limits) -> dict[str, str]:
         "pids": str(limits.pids or ""),
         "io-read": f"{show_size(limits.io_read)}/s" if limits.io_read else "",
         "io-write": f"{show_size(limits.io_write)}/s" if limits.io_write else "",
+        "quota": show_size(limits.quota) if limits.quota else "",
     }

@@ -114,6 +114,9 @@ def _facts(work: Work, definition: Definition, folders: Folders) -> tuple[Fact, 
 
 def _in_force(host: Host, definition: Definition, folders: Folders) -> Iterator[tuple[str, str]]:
     """What one that runs uses; and the limits that hold it, where these are not what is installed."""
+    disk = bounding.disk_use(host, folders, definition.slot)
+    if disk is not None:
+        yield "Disk", show_size(disk.used) + (f" of {show_size(disk.limit)}" if disk.limit else "")
     use = bounding.use_of(host, folders)
     if use is None:
         return

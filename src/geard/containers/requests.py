@@ -47,6 +47,8 @@ class Limits(Word):
     """bytes a second from the disk that /var/lib/containers is on"""
     io_write: int | None = None
     """bytes a second to it; only with control groups of version 2"""
+    quota: int | None = None
+    """bytes that all of its own volumes may hold together, where the file system counts that"""
 
 
 class InstalledContainer(Answer):

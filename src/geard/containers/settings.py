@@ -24,6 +24,8 @@ class ContainerSettings(Section):
     """of one gear, by slice: `memory = { container-small = "1G" }`"""
     cpus: float = 0
     pids: int = PIDS
+    quota: str = ""
+    """of the volumes of one gear: `quota = "10G"`"""
     host_user: str = ""
     """USER or USER:ID: which user of the host gears share that are not asked to have users of their own"""
 
@@ -35,6 +37,8 @@ class ContainerSettings(Section):
             if name not in SLICES:
                 raise Invalid(f"memory: there is no slice {name!r}", hint=f"one of {', '.join(SLICES)}")
             parse_size(size)
+        if self.quota:
+            parse_size(self.quota)
         if self.stop_timeout < 0 or self.cpus < 0 or self.pids < 0:
             raise Invalid("stop-timeout, cpus and pids cannot be negative")
 

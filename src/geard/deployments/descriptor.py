@@ -55,6 +55,8 @@ class ContainerLimits(Word, omit_defaults=True):
     """memory and swap together"""
     cpus: float | None = None
     pids: int | None = None
+    quota: int | str | None = None
+    """of its own volumes together"""
 
 
 class Container(Word, omit_defaults=True):

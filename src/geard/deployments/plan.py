@@ -326,6 +326,7 @@ def install_of(
         memory_swap=_size(container.limits.memory_swap),
         cpus=container.limits.cpus,
         pids=container.limits.pids,
+        quota=_size(container.limits.quota),
     )
     wish = InstallContainer(
         id=id,

@@ -16,6 +16,7 @@ from pathlib import Path
 from geard.containers import selinux
 from geard.containers.slots import FIRST_UID, RANGE, SLOTS
 from geard.doctor.requests import Finding, State
+from geard.host.disk_quotas import DiskQuotas, mounted, mounts
 from geard.host.storage import read_text
 
 MIB, GIB = 1 << 20, 1 << 30
@@ -102,30 +103,19 @@ def seccomp(root: Path) -> Finding:
 def quota(root: Path, base: Path) -> Finding:
     """Whether the gears' disk could bound what each of them writes."""
     what = "disk quota"
-    kind, options = mounted(read_text(root / "proc/self/mountinfo") or "", str(base))
+    kind, options = mounted(mounts(root), str(base))
     costs = "a gear may fill the disk of all others"
     if kind in ("xfs", "ext4") and {"prjquota", "pquota"} & set(options):
         return Finding(what=what, state="ok", detail=f"{kind} with project quotas")
-    if kind == "btrfs":
-        return Finding(what=what, state="ok", detail="btrfs")
+    if kind == "btrfs" and DiskQuotas().kind(base):
+        return Finding(what=what, state="ok", detail="btrfs with quotas of subvolumes")
     remedy = {
+        "btrfs": f"btrfs quota enable {base}",
         "xfs": "mount it with prjquota (for / on the kernel's command line: rootflags=prjquota)",
         "ext4": "tune2fs -O project,quota on the unmounted disk, then mount it with prjquota",
-    }.get(kind, f"put {base} on XFS or ext4 with project quotas")
-    detail = f"{base} is on {kind or 'nothing known'}, without project quotas"
+    }.get(kind, f"put {base} on btrfs, XFS or ext4, with quotas")
+    detail = f"{base} is on {kind or 'nothing known'}, without {'' if kind == 'btrfs' else 'project '}quotas"
     return Finding(what=what, state="advice", detail=detail, costs=costs, remedy=remedy)
-
-
-def mounted(mountinfo: str, path: str) -> tuple[str, list[str]]:
-    """Kind and options of the file system that `path` is on (proc_pid_mountinfo(5))."""
-    best = ("", "", list[str]())
-    for line in mountinfo.splitlines():
-        front, _, back = line.partition(" - ")
-        place, words = front.split()[4].replace("\\040", " "), back.split()
-        inside = path == place or path.startswith(place.rstrip("/") + "/")
-        if inside and len(place) >= len(best[0]) and len(words) >= 3:
-            best = (place, words[0], [*front.split()[5].split(","), *words[2].split(",")])
-    return best[1], best[2]
 
 
 def disk(path: Path) -> list[Finding]:

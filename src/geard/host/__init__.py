@@ -12,6 +12,7 @@ from functools import cached_property
 
 from geard.failures import Invalid
 from geard.host.control_groups import ControlGroups
+from geard.host.disk_quotas import DiskQuotas
 from geard.host.engine import Engine
 from geard.host.journal import Journal
 from geard.host.paths import Paths
@@ -28,6 +29,7 @@ class Host:
     journal: Journal
     rules: Rules = field(default_factory=Rules)
     groups: ControlGroups = field(default_factory=ControlGroups)
+    disk_quotas: DiskQuotas = field(default_factory=DiskQuotas)
 
     @cached_property
     def settings(self) -> Settings:

@@ -17,6 +17,7 @@ from geard.events.entries import note
 from geard.failures import Invalid
 from geard.host import Host
 from geard.host.control_groups import Use
+from geard.host.disk_quotas import DiskUse
 from geard.identifiers import check_id
 from geard.limits.requests import (
     GearUsage,
@@ -43,6 +44,7 @@ async def limit_container(request: LimitContainer, work: Work) -> LimitedContain
     wanted = check_together(merged(said, now.limits))
     bounding.check_host(host, host.engine_named(now.engine), said)
     await work.on_disk(bounding.check_use, host, folders, said, wanted)
+    await work.on_disk(bounding.check_disk, host, folders, now.slot, said.quota or 0)
     settled = await work.on_disk(installing.relimit, host, id, work.id, work.asker.name, work.facets, said)
     found = settled.definition
     if settled.changed:
@@ -64,6 +66,7 @@ async def hold_container(request: HoldContainer, work: Work) -> Accepted:
     if definition is None:
         return Accepted(id=id, message="")
     await hooks.pay(work, id)
+    await work.on_disk(bounding.hold_disk, host, folders, definition)
     what = "is changed" if request.changed else "is as it was"
     if await work.on_disk(bounding.group_of, host, folders) is not None:
         engine = host.engine_named(lifecycle.running_engine(folders, definition))
@@ -100,7 +103,9 @@ def _usage(host: Host, ids: Sequence[str], *, whole: bool) -> UsageList:
         use = bounding.use_of(host, folders)
         if use is not None:
             received, sent = host.groups.traffic(bounding.process_of(folders)[0])
-            gears.append(GearUsage(id=id, usage=_words(use, received, sent)))
+            definition = versions.current(folders) if folders.data.is_dir() else None
+            disk = bounding.disk_use(host, folders, definition.slot) if definition is not None else None
+            gears.append(GearUsage(id=id, usage=_words(use, received, sent, disk)))
     return UsageList(
         gears=tuple(gears),
         slices=tuple(_slices(host)) if whole else (),
@@ -123,7 +128,7 @@ def _slices(host: Host) -> list[SliceUsage]:
     return found
 
 
-def _words(use: Use, received: int, sent: int) -> Usage:
+def _words(use: Use, received: int, sent: int, disk: DiskUse | None = None) -> Usage:
     return Usage(
         memory=use.memory,
         memory_limit=use.bounds.memory,
@@ -136,5 +141,7 @@ def _words(use: Use, received: int, sent: int) -> Usage:
         written=use.written,
         received=received,
         sent=sent,
+        disk=disk.used if disk is not None else 0,
+        disk_limit=disk.limit if disk is not None else 0,
         time=use.time,
     )

@@ -53,6 +53,8 @@ class LimitContainer(Request[LimitedContainer]):
     """bytes a second from the disk that /var/lib/containers is on"""
     io_write: int | None = None
     """bytes a second to it; only with control groups of version 2"""
+    quota: int | None = None
+    """bytes that all of its own volumes may hold together, where the file system counts that"""
 
 
 class HoldContainer(Request[Accepted]):
@@ -84,6 +86,9 @@ class Usage(Word):
     received: int = 0
     sent: int = 0
     """bytes over the network since it was started"""
+    disk: int = 0
+    disk_limit: int = 0
+    """bytes in its own volumes, where there are quotas"""
     time: float = 0
     """when these were read, in seconds of the host's clock that only goes forward"""
 

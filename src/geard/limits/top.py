@@ -21,7 +21,10 @@ from geard.words import builtins_of
 FIRST_LOOK = 0.5
 """seconds between the two looks behind the first table"""
 CLEAR, HOME, CLEAR_LINE, CLEAR_REST = "\x1b[2J", "\x1b[H", "\x1b[K", "\x1b[J"
-HEADER = ("NAME", "CPU", "OF", "MEMORY", "OF", "SWAP", "PIDS", "OF", "READ/s", "WRITE/s", "RECV/s", "SENT/s")
+HEADER = (
+    "NAME", "CPU", "OF", "MEMORY", "OF", "SWAP", "PIDS", "OF", "DISK", "OF",
+    "READ/s", "WRITE/s", "RECV/s", "SENT/s",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -148,6 +151,8 @@ def _cells(row: Row) -> tuple[str, ...]:
         show_size(usage.swap) if usage.swap else "-",
         str(usage.pids),
         str(usage.pids_limit or "-"),
+        show_size(usage.disk) if usage.disk or usage.disk_limit else "-",
+        show_size(usage.disk_limit) if usage.disk_limit else "-",
         *(_rate(rate) for rate in (row.read, row.written)),
         *("" if row.slice else _rate(rate) for rate in (row.received, row.sent)),
     )
