@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from geard.accounts.repositories import is_one, number_of
-from geard.containers import lifecycle, versions
+from geard.containers import asleep, lifecycle, versions
 from geard.containers.definition import Definition
 from geard.containers.folders import Folders, engine_name, unit_name
 from geard.containers.settings import Allowances
@@ -169,6 +169,10 @@ def _check(request: ExecInContainer) -> None:
 
 async def _check_running(id: str, folders: Folders, work: Work) -> None:
     state = await work.host.systemd.properties(unit_name(id))
+    if await work.on_disk(asleep.read, folders) is not None:
+        raise PreconditionFailed(
+            f"{id} is idle", hint=f"gear start {id}; a connection to one of its ports wakes it"
+        )
     match state["ActiveState"]:
         case "active":
             return
