@@ -41,6 +41,7 @@ PURE = {
     "rename_argvs",
     "once",
     "load_argv",
+    "save_argv",
 }
 
 

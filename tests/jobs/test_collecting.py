@@ -43,7 +43,8 @@ def make(host: FakeHost, id: str, created: str = LONG_AGO, boot: str = "") -> Jo
 
 def end(folders: JobFolders, ago: float) -> None:
     folders.result.write_text(json.dumps({"Status": 0}))
-    os.utime(folders.result, (time.time() - ago,) * 2)
+    at = time.time() - ago
+    os.utime(folders.result, (at, at))
 
 
 def reason(folders: JobFolders) -> str:
@@ -86,6 +87,7 @@ async def test_of_whom_nobody_says_how_they_ended(host: FakeHost) -> None:
 async def test_what_a_killed_asker_left(host: FakeHost) -> None:
     half = JobFolders.of(host.paths, "half")
     half.kept.mkdir(parents=True)
-    os.utime(half.kept, (time.time() - 700,) * 2)
+    at = time.time() - 700
+    os.utime(half.kept, (at, at))
     await tidy(host)
     assert not half.kept.exists()

@@ -25,6 +25,7 @@ from geard.jobs import supervising
 supervising.RUN, supervising.HOST_READY = sys.argv[1], sys.argv[1]
 supervising.image_is_here = lambda order: True
 supervising.LINGER_SECONDS = 1.0
+supervising.EXITS = sys.argv[1]
 sys.exit(supervising.main("x1"))
 """
 Make = Callable[..., "subprocess.Popen[bytes]"]
@@ -110,6 +111,28 @@ def test_output_and_status(job: Make, tmp_path: Path) -> None:
 
 def test_a_program_that_is_killed(job: Make, tmp_path: Path) -> None:
     assert job("kill -KILL $$").wait(30) == 137
+
+
+LEAVES = "(echo from the program; {program}) & echo $! >{state}/pid; ({conmon}) & echo $! >{state}/conmon"
+
+
+def test_where_the_engine_leaves_conmons_status_counts(job: Make, tmp_path: Path) -> None:
+    script = LEAVES.format(program="exit 3", conmon="sleep 0.5; exit 7", state=tmp_path / "x1")
+    assert job(script, Leaves=True).wait(30) == 7
+    assert written(tmp_path) == b"from the program\n"
+
+
+def test_what_conmon_has_written_down_is_enough(job: Make, tmp_path: Path) -> None:
+    script = LEAVES.format(program="sleep 0.5", conmon="sleep 1000", state=tmp_path / "x1")
+    script = f"echo c1 >{tmp_path}/x1/cid; echo 5 >{tmp_path}/c1; {script}"
+    assert job(script, Leaves=True).wait(30) == 5
+    assert result(tmp_path)["Status"] == 5
+
+
+def test_an_engine_that_fails(job: Make, tmp_path: Path) -> None:
+    assert job("echo no such image >&2; exit 125", Leaves=True).wait(30) == 125
+    assert result(tmp_path)["Reason"] == "not started"
+    assert written(tmp_path) == b"no such image\n"
 
 
 def test_no_such_engine(job: Make, tmp_path: Path) -> None:

@@ -188,7 +188,7 @@ class GetJob(Request[Job]):
 class JobOutput(Answer):
     """A line, or a piece of a long one."""
 
-    example = {"Time": "2026-11-28T03:00:01.204000+00:00", "Stream": "stdout", "Text": "dumping shop"}
+    example = {"Time": "2026-11-28T03:00:01.204000+00:00", "Stream": "stdout", "Content": "dumping shop"}
 
     time: str
     """RFC 3339"""

@@ -46,6 +46,10 @@ KILLED = 137
 HOST_READY = "/run/geard/host-ready"
 LOOK_SECONDS = 2.0
 LINGER_SECONDS = 10.0
+EXITS = "/run/libpod/exits"
+"""where podman has conmon write how containers ended"""
+ASK_SECONDS = 2.0
+ASK_PAUSE = 0.003
 _SET_CHILD_SUBREAPER = 36
 _ENTRIES = 200_000
 
@@ -93,7 +97,7 @@ class _Job:
         """of the program itself (pidfd), where its engine tells which it is"""
         self.begun = time.time()
         self.started = 0.0
-        self.kill_at = self.limit_at = self.look_at = 0.0
+        self.kill_at = self.limit_at = self.look_at = self.ask_until = 0.0
         self.told_to_end = False
         self.early: list[str] = []
         """signals that came before the engine said which process to tell"""
@@ -124,6 +128,9 @@ class _Job:
                     self._read(key.fd)
                 elif key.fd == self.input:
                     self._write_input()
+                elif key.fd == self.handle:
+                    self.selector.unregister(self.handle)
+                    self.ask_until = time.monotonic() + ASK_SECONDS
             self._look_at_the_clock()
         self._let_others_end()
         return self.status
@@ -195,14 +202,27 @@ class _Job:
             self.main = _number(f"{self.state}/conmon")
             try:
                 self.handle = os.pidfd_open(_number(f"{self.state}/pid"))
+                self.selector.register(self.handle, selectors.EVENT_READ)
             except OSError:
-                self.handle = -1  # it has ended by now
+                self.handle, self.ask_until = -1, time.monotonic() + ASK_SECONDS  # it has ended by now
             self._up()
             if self.main in self.ended_children:
                 self._child_ended(self.main, self.ended_children[self.main])
         elif pid == self.main:
             self._drain()
             self._end(status, "", "")
+
+    def _ask_conmon(self) -> None:
+        """The program is gone, with all that it had begun, and conmon has written down how. It ends itself only
+        when podman has tidied up behind the program, which nobody needs to wait for.
+        """
+        cid = _text(f"{self.state}/cid")
+        said = _text(f"{EXITS}/{cid}") if cid else ""
+        if said.isdigit() and int(said) != KILLED:  # why it was killed podman knows when it has tidied up
+            self._drain()
+            self._end(int(said), "", "")
+        elif said or time.monotonic() > self.ask_until:
+            self.ask_until = 0
 
     def _end(self, status: int, reason: str, message: str) -> None:
         if self.status is not None:
@@ -287,11 +307,15 @@ class _Job:
             return False
 
     def _patience(self) -> float | None:
+        if self.ask_until:
+            return ASK_PAUSE
         times = [at for at in (self.kill_at, self.limit_at, self.look_at) if at]
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     def _look_at_the_clock(self) -> None:
         now = time.monotonic()
+        if self.ask_until:
+            self._ask_conmon()
         if self.kill_at and now >= self.kill_at:
             self.kill_at = now + 5
             self._signal("KILL")
@@ -602,11 +626,16 @@ def _too_large(folder: str, most: int) -> bool:
 
 
 def _number(path: str) -> int:
+    text = _text(path)
+    return int(text) if text.isdigit() else 0
+
+
+def _text(path: str) -> str:
     try:
         with open(path, encoding="ascii") as file:
-            return int(file.read())
-    except (OSError, ValueError):
-        return 0
+            return file.read().strip()
+    except OSError:
+        return ""
 
 
 def _now() -> int:
