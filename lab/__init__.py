@@ -3,6 +3,8 @@
 Each host is a systemd-nspawn machine with systemd as PID 1, its own disk (an overlay over a shared base) and
 its own network namespace on a bridge without an uplink. `scripts/lab --help` has the commands.
 
+A host of the suite `vm` is a virtual machine instead: what needs a kernel of its own is tried there.
+
 Nothing is shared with the machine outside but its kernel: hosts have no route to it, and `down` leaves
 nothing of them behind. The base stays in the cache.
 
@@ -16,6 +18,9 @@ nothing of them behind. The base stays in the cache.
     cgroups   the control groups that a host lives in
     door      running commands inside a host
     host      one host: start, stop, exec
+    vm        one that is a virtual machine
+    kernel    the disk of such machines
+    relay     their door
     geard     installing geard in a host
     labs      several hosts together: up, down, status
 """

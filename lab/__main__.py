@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from lab import kernel, vm
 from lab.base import SUITES
 from lab.exec import GONE, execute
 from lab.host import Host
@@ -30,7 +31,11 @@ def parser() -> argparse.ArgumentParser:
         "up", help="have hosts h1 to hN up, with geard of this tree; starts what is down, renews what is old"
     )
     up.add_argument("count", nargs="?", type=int, default=0, metavar="N")
-    up.add_argument("--suite", choices=SUITES, help=f"for new hosts (else {SUITES[0]})")
+    up.add_argument(
+        "--suite",
+        choices=(*SUITES, vm.SUITE),
+        help=f"for new hosts (else {SUITES[0]}); vm: virtual machines of {kernel.SUITE}",
+    )
     up.add_argument("--bare", action="store_true", help="install no geard")
 
     run = commands.add_parser(
@@ -72,7 +77,7 @@ def words_of(arguments: argparse.Namespace) -> list[str]:
 
 
 def shell(host: Host) -> int:
-    if not sys.stdin.isatty():
+    if not sys.stdin.isatty() or isinstance(host, vm.Machine):  # into one no terminal reaches
         return execute(host.network.lab, [host.name, "bash", "--login"])
     leader = host.leader()
     if leader is None:

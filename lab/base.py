@@ -35,6 +35,7 @@ procps jq strace acl btrfs-progs quota e2fsprogs bash-completion less
 """
 PACKAGES_OF_SUITE = {"trixie": "systemd-userdbd docker-cli", "bookworm": ""}
 
+MASKED = furnish.MASKED + furnish.MASKED_WITHOUT_KERNEL
 OPTIONS = [
     "--mode=root",
     "--variant=minbase",
@@ -79,23 +80,30 @@ def overlay(layers: tuple[Path, ...], upper: Path, work: Path, target: Path) -> 
 
 def ready(suite: str) -> Base:
     """The base for hosts of a suite, built if it is not there."""
+    debian = debian_of(suite)
+    sample_images = images.ready(debian)
+    files = furnish.files(limits())
+    ways = Path(__file__).read_text()
+    what = digest(files, MASKED, furnish.DISABLED, furnish.ENABLED, sample_images.name, ways)
+    furnished = CACHE / "furnish" / f"{debian.name}-{what}"
+    once(furnished, lambda new: furnish_over(debian, files, sample_images, new))
+    return Base(suite, (furnished, debian))
+
+
+def debian_of(suite: str) -> Path:
     if suite not in SUITES:
         raise LabError(f"no suite {suite}: it is one of {', '.join(SUITES)}")
     packages = sorted((PACKAGES + PACKAGES_OF_SUITE[suite]).split())
     debian = CACHE / "base" / f"{suite}-{digest(packages, OPTIONS, platform.machine())}"
     once(debian, lambda new: bootstrap(suite, packages, new))
+    return debian
 
-    sample_images = images.ready(debian)
-    limits = furnish.Limits(
+
+def limits() -> furnish.Limits:
+    return furnish.Limits(
         files=lower_limit(resource.RLIMIT_NOFILE, 20000),
         processes=lower_limit(resource.RLIMIT_NPROC, 90000),
     )
-    files = furnish.files(limits)
-    ways = Path(__file__).read_text()
-    what = digest(files, furnish.MASKED, furnish.DISABLED, furnish.ENABLED, sample_images.name, ways)
-    furnished = CACHE / "furnish" / f"{debian.name}-{what}"
-    once(furnished, lambda new: furnish_over(debian, files, sample_images, new))
-    return Base(suite, (furnished, debian))
 
 
 def once(directory: Path, build: Callable[[Path], None]) -> None:
@@ -137,6 +145,13 @@ def furnish_over(debian: Path, files: dict[str, str], sample_images: Path, new: 
     remove(with_work)
     root = with_work / "root"
     overlay((debian,), with_work / "upper", with_work / "work", root)
+    write_over(root, files, sample_images, MASKED, furnish.ENABLED)
+    run(["umount", root])
+    (with_work / "upper").rename(new)
+    remove(with_work)
+
+
+def write_over(root: Path, files: dict[str, str], sample_images: Path, masked: str, enabled: str) -> None:
     for path, text in files.items():
         target = root / path.lstrip("/")
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -146,9 +161,6 @@ def furnish_over(debian: Path, files: dict[str, str], sample_images: Path, new: 
         key.unlink()
     shutil.copytree(sample_images, root / "usr/share/geard-lab/images")
     attempt(["chroot", root, "systemctl", "--quiet", "disable", *furnish.DISABLED.split()])
-    run(["chroot", root, "systemctl", "--quiet", "mask", *furnish.MASKED.split()])
-    run(["chroot", root, "systemctl", "--quiet", "enable", furnish.ENABLED])
+    run(["chroot", root, "systemctl", "--quiet", "mask", *masked.split()])
+    run(["chroot", root, "systemctl", "--quiet", "enable", *enabled.split()])
     run(["chroot", root, "systemctl", "--quiet", "set-default", "multi-user.target"])
-    run(["umount", root])
-    (with_work / "upper").rename(new)
-    remove(with_work)

@@ -49,6 +49,10 @@ def run(
     """Run a command in the host behind the door; its exit status, or 128 + the signal that killed it."""
     environment = {**ENVIRONMENT, **{name: os.environ[name] for name in ("TERM",) if name in os.environ}}
     request = json.dumps({"command": list(command), "environment": environment}).encode()
+    return ask(door, request, descriptors, timeout)
+
+
+def ask(door: Path, request: bytes, descriptors: Sequence[int], timeout: float | None = None) -> int:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout)
         try:

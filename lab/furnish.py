@@ -6,12 +6,16 @@ from pathlib import Path
 
 NEIGHBOURS = tuple(f"h{number}" for number in range(1, 10))
 
-# Units that cannot work in a namespace of a shared kernel, or would only cost time.
+# Units that cannot work in a namespace of a shared kernel.
+MASKED_WITHOUT_KERNEL = """
+systemd-remount-fs.service systemd-udevd.service systemd-udev-trigger.service systemd-modules-load.service
+modprobe@.service sys-fs-fuse-connections.mount
+"""
+# Units that would only cost time.
 MASKED = """
-getty.target console-getty.service systemd-firstboot.service systemd-remount-fs.service
-systemd-udevd.service systemd-udev-trigger.service systemd-modules-load.service modprobe@.service
+getty.target console-getty.service systemd-firstboot.service
 dev-hugepages.mount sys-kernel-debug.mount sys-kernel-tracing.mount sys-kernel-config.mount
-sys-fs-fuse-connections.mount proc-sys-fs-binfmt_misc.automount proc-sys-fs-binfmt_misc.mount
+proc-sys-fs-binfmt_misc.automount proc-sys-fs-binfmt_misc.mount
 systemd-networkd-wait-online.service systemd-resolved.service systemd-timesyncd.service
 apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer
 fstrim.timer e2scrub_all.timer e2scrub_reap.service

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import BinaryIO
+from typing import BinaryIO, ClassVar
 
 from lab import cgroups, door, machine, network
 from lab.base import Base, overlay
@@ -53,6 +53,9 @@ class Host:
     index: int
     network: Network
     directory: Path
+    patience: ClassVar[float] = 120
+    """seconds that a boot may take, and a command"""
+    service_type: ClassVar[str] = "notify"
 
     @property
     def machine(self) -> str:
@@ -94,8 +97,9 @@ class Host:
 
     # what it does
 
-    def ask(self, *command: str, seconds: float = 120, stdin: BinaryIO | None = None) -> tuple[int, str]:
+    def ask(self, *command: str, seconds: float = 0, stdin: BinaryIO | None = None) -> tuple[int, str]:
         """Run a command inside: how it ended, and all it said."""
+        seconds = seconds or self.patience
         with TemporaryFile() as output, Path(os.devnull).open("rb") as nothing:
             descriptors = ((stdin or nothing).fileno(), output.fileno(), output.fileno())
             status = door.run(self.door, command, descriptors, timeout=seconds)
@@ -114,7 +118,7 @@ class Host:
         if self.leader() is None:
             return "down"
         try:
-            _, said = self.ask("systemctl", "is-system-running", seconds=10)
+            _, said = self.ask("systemctl", "is-system-running", seconds=self.patience / 10)
         except (door.DoorClosed, TimeoutError):
             return "starting"
         word = said.strip()
@@ -134,8 +138,17 @@ class Host:
         record = Record(known.suite, known.layers, [str(group) for group in groups])
         write(self.directory / "host.json", json.dumps(asdict(record), indent=1) + "\n")
 
+        self.lay_out(record.layers)
+        command = self.command(record.layers)
+        if machine.has_systemd():
+            self.start_as_service(command)
+        else:
+            self.start_as_child(command, groups)
+
+    def lay_out(self, layers: list[str]) -> None:
+        """Have its disk there."""
         overlay(
-            tuple(Path(layer) for layer in record.layers),
+            tuple(Path(layer) for layer in layers),
             self.directory / "upper",
             self.directory / "work",
             self.root,
@@ -146,11 +159,9 @@ class Host:
         hosts = {f"h{number}": number for number in range(1, 10)} | {self.name: self.index}
         write(self.root / "etc/hosts", self.network.etc_hosts(hosts))
 
-        command = self.nspawn(network.connect(self.network, self.name, self.index))
-        if machine.has_systemd():
-            self.start_as_service(command)
-        else:
-            self.start_as_child(command, groups)
+    def command(self, layers: list[str]) -> list[str]:
+        """What runs as long as the host does."""
+        return self.nspawn(network.connect(self.network, self.name, self.index))
 
     def new_groups(self) -> list[Path]:
         if machine.has_systemd():
@@ -193,7 +204,7 @@ class Host:
         apart = store == "containers" and (self.directory / "upper/disk").is_dir()
         return "/disk" if apart else f"/var/lib/{store}"
 
-    def start_as_service(self, nspawn: list[str]) -> None:
+    def start_as_service(self, command: list[str]) -> None:
         """As systemd-nspawn@.service does it; a service has no ties to the caller's session."""
         console = self.log("console.log")
         console.touch()
@@ -205,7 +216,7 @@ class Host:
             f"--unit={self.unit}",
             f"--description=Host {self.name} of the lab {self.network.lab}",
             "--slice=machine.slice",
-            "--service-type=notify",
+            f"--service-type={self.service_type}",
             "--property=Delegate=yes",
             "--property=KillMode=mixed",
             "--property=TasksMax=infinity",
@@ -214,14 +225,14 @@ class Host:
             f"--property=StandardOutput=append:{console}",
             f"--property=StandardError=append:{console}",
             *(f"--setenv={name}={value}" for name, value in NSPAWN_ENVIRONMENT.items()),
-            *nspawn,
+            *command,
         ])  # fmt: skip
 
-    def start_as_child(self, nspawn: list[str], groups: Sequence[Path]) -> None:
+    def start_as_child(self, command: list[str], groups: Sequence[Path]) -> None:
         cgroups.make(groups)
         with self.log("console.log").open("ab") as console:
             child = subprocess.Popen(
-                [*cgroups.entering(groups), *nspawn],
+                [*cgroups.entering(groups), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,
@@ -233,9 +244,9 @@ class Host:
         while child.poll() is None and child.pid not in cgroups.processes(groups[-1:]):
             time.sleep(0.002)
 
-    def wait(self, seconds: float = 90) -> str:
+    def wait(self) -> str:
         """Wait until it has booted, or is down; its state then."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + self.patience
         while (left := end - time.monotonic()) > 0:
             try:
                 self.ask("systemctl", "is-system-running", "--wait", seconds=left)
@@ -246,7 +257,7 @@ class Host:
                 return state
             if state == "down" and not cgroups.processes(self.groups()):
                 return state
-        raise LabError(f"{self.name} has not booted after {seconds:.0f} s; see {self.log('console.log')}")
+        raise LabError(f"{self.name} has not booted after {self.patience:.0f} s; see {self.log('console.log')}")
 
     # stopping
 
@@ -255,6 +266,9 @@ class Host:
         leader = self.leader()
         if leader:
             os.kill(leader, POWER_OFF)
+        self.await_off(seconds)
+
+    def await_off(self, seconds: float) -> None:
         if not cgroups.await_empty(self.groups(), seconds):
             raise LabError(f"{self.name} does not shut down; `scripts/lab kill {self.name}` cuts its power")
 

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import applications, base, geard, images, machine, network
+from lab import applications, base, geard, images, machine, network, vm
 from lab.host import Host
 from lab.machine import LabError, locked, say, write
 from lab.network import Network
@@ -65,11 +65,15 @@ class Lab:
             key=lambda host: host.index,
         )
 
-    def plan_host(self, name: str, net: Network) -> Host:
+    def plan_host(self, name: str, net: Network, suite: str | None = None) -> Host:
+        """As it is there, else as it would be made of that suite."""
         match = NAME_OF_HOST.fullmatch(name)
         if match is None:
             raise LabError(f"{name} is no host's name: they are h1, h2, …")
-        return Host(name, int(match[1]), net, directory_of(self.name, name))
+        host = Host(name, int(match[1]), net, directory_of(self.name, name))
+        record = host.record()
+        kind = vm.Machine if (record.suite if record else suite) == vm.SUITE else Host
+        return kind(name, host.index, net, host.directory)
 
     def network(self) -> Network | None:
         path = self.directory / "lab.json"
@@ -89,9 +93,9 @@ class Lab:
         with self.lock():
             net = self.network() or self.choose_network()
             names = {host.name for host in self.hosts()} | {f"h{number}" for number in range(1, count + 1)}
-            hosts = sorted((self.plan_host(name, net) for name in names), key=lambda host: host.index)
+            hosts = sorted((self.plan_host(name, net, suite) for name in names), key=lambda host: host.index)
             if not hosts:
-                hosts = [self.plan_host("h1", net)]
+                hosts = [self.plan_host("h1", net, suite)]
             network.make_bridge(net)
             down = [host for host in hosts if host.leader() is None]
             for host in down:
@@ -120,7 +124,7 @@ class Lab:
         if record:
             host.start(base.Base(record.suite, tuple(Path(layer) for layer in record.layers)))
         else:
-            host.start(base.ready(suite or base.DEFAULT_SUITE))
+            host.start(vm.ready() if suite == vm.SUITE else base.ready(suite or base.DEFAULT_SUITE))
 
     def choose_network(self) -> Network:
         """Put on record a subnet that no other lab of this machine has."""

@@ -105,15 +105,19 @@ def prepare() -> None:
         raise LabError("a lab needs root: its hosts are real machines with their own networks and mounts")
     missing = sorted({package for program, package in PROGRAMS.items() if not shutil.which(program)})
     if missing:
-        say(f"installing {' '.join(missing)}")
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        install = ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", *missing]
-        try:
-            run(install, env=environment)
-        except LabError:
-            run(["apt-get", "update", "--quiet"], env=environment)
-            run(install, env=environment)
+        install(missing)
     if has_systemd():
         # hosts may not load modules; it does not matter if the kernel has not some, or has them built in
         for module in MODULES.split():
             attempt(["modprobe", "--quiet", module])
+
+
+def install(packages: Sequence[str]) -> None:
+    say(f"installing {' '.join(packages)}")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    words = ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", *packages]
+    try:
+        run(words, env=environment)
+    except LabError:
+        run(["apt-get", "update", "--quiet"], env=environment)
+        run(words, env=environment)

@@ -93,6 +93,16 @@ def connect(network: Network, host: str, index: int) -> Path:
     return NAMESPACES / namespace
 
 
+def tap(network: Network, host: str) -> str:
+    """A port of the bridge for a virtual machine, whose network card is its other end; its name."""
+    port = f"p-{host}"
+    ip = ["ip", "-n", network.bridge_namespace]
+    attempt([*ip, "link", "delete", port])
+    run([*ip, "tuntap", "add", "dev", port, "mode", "tap"])
+    run([*ip, "link", "set", port, "master", "br0", "up"])
+    return port
+
+
 def processes(namespace: str) -> list[int]:
     if not (NAMESPACES / namespace).exists():
         return []
