@@ -6,9 +6,9 @@ import io
 import json
 import os
 import re
-import shutil
 import tarfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +60,20 @@ def forget_requests() -> None:
 def put_back(kept: bytes) -> None:
     forget_requests()
     for path in _places():
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+        _remove(path)
     with tarfile.open(fileobj=io.BytesIO(kept)) as archive:
         archive.extractall("/", filter="fully_trusted")
+
+
+def _remove(path: Path) -> None:
+    """All of it but a folder that something is mounted on, as on data/: that is left empty."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+    for each in path.iterdir():
+        _remove(each)
+    with suppress(OSError):
+        path.rmdir()
 
 
 # --- compared
@@ -99,7 +107,7 @@ def _is_version(path: Path) -> bool:
 
 def _settled(text: str) -> str:
     facts = facts_of(text)
-    for key in ("Ipv4", "Ipv6", "Mac", "Uid"):
+    for key in ("Ipv4", "Ipv6", "Mac", "Uid", "Level"):
         if facts.get(key):
             text = re.sub(rf"(?<![0-9a-z.]){re.escape(str(facts[key]))}(?![0-9a-z.])", f"<{key}>", text)
     for pattern, instead in _VARYING:

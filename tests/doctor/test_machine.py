@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import trustme
@@ -76,6 +78,14 @@ def test_mandatory_access(made: Make) -> None:
     assert told(machine.mandatory_access(root)) == ("advice", "SELinux, permissive")
     (root / "sys/fs/selinux/enforce").write_text("1")
     assert told(machine.mandatory_access(root)) == ("ok", "SELinux, enforcing")
+
+
+def test_volumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert machine.volumes(tmp_path / "data") == []
+    for flags, state in ((os.ST_NOSUID | os.ST_NODEV, "ok"), (os.ST_NOSUID, "advice"), (0, "advice")):
+        monkeypatch.setattr(os, "statvfs", Mock(return_value=Mock(f_flag=flags)))
+        (found,) = machine.volumes(tmp_path)
+        assert found.state == state
 
 
 def test_seccomp(made: Make) -> None:

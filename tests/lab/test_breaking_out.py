@@ -199,14 +199,42 @@ def test_a_granted_folder_is_what_is_granted(host: Shell) -> None:
 @BOTH
 def test_set_uid_programs_gain_nothing(thief: Thief) -> None:
     host = thief.host
-    thief.sh("mkdir -p /data/up; cd /data/up; cp /bin/busybox .; chown 0:0 busybox; chmod 6755 busybox")
-    assert "-rwsr-sr-x" in thief.sh("ls -l /data/up/busybox")
-    user = [host.engine, "exec", "-u", "1000", "ctr-thief"]
-    assert host.run([*user, "/data/up/busybox", "id", "-u"]).stdout == "1000\n", "no new privileges"
-    (path,) = host.sh("find /var/lib/containers/data/th/thief -name busybox").stdout.split()
+    thief.sh("mkdir -p /data/up; cd /data/up; cp /usr/bin/id .; chown 0:0 id; chmod 6755 id")
+    assert "-rwsr-sr-x" in thief.sh("ls -l /data/up/id")
+    user = [host.engine, "exec", "-u", "1000:1000", "ctr-thief"]
+    assert host.run([*user, "/data/up/id", "-u"]).stdout == "1000\n", "no new privileges"
+    (path,) = host.sh("find /var/lib/containers/data/th/thief -name id").stdout.split()
+    folder = path.removesuffix("/id")
+    assert host.sh(f"stat -c '%u %a' {path}").stdout == "0 6755\n", "on the host's disk it is root's"
     for name in ("nobody", "daemon"):
-        tried = host.run(["runuser", "-u", name, "--", path, "id", "-u"], check=False)
+        tried = host.run(["runuser", "-u", name, "--", path, "-u"], check=False)
         assert tried.returncode != 0 and tried.stdout == "", "no user of the host reaches it"
+    # and if one did, by a folder that was opened to him
+    drop = "setpriv --reuid=1 --regid=1 --clear-groups"
+    assert host.sh(f"cd {folder} && {drop} ./id -u && {drop} ./id -g").stdout == "1\n1\n"
+    assert host.sh(f"cp -p {path} /root/id && cd /root && {drop} ./id -u; rm /root/id").stdout == "0\n", (
+        "as elsewhere"
+    )
+    options = host.run(["findmnt", "-no", "OPTIONS", "-T", folder]).stdout.strip().split(",")
+    assert {"nosuid", "nodev"} <= set(options)
+
+
+@BOTH
+def test_links_in_volumes_lead_nowhere(host: Shell) -> None:
+    """Neither the engine, which mounts one volume in another, nor a purge follows a link that a gear has made."""
+    host.sh("rm -rf /srv/proof; mkdir /srv/proof; echo kept >/srv/proof/file")
+    before = host.sh("ls -A /tmp").stdout
+    host.gear("install", TOOLS, "linker", "--start", "-p", "none", "-v", "/data")
+    host.inside("linker", "sh", "-c", "cd /data; ln -s /tmp sub; ln -s /../../etc etc; ln -s /srv/proof proof")
+    host.gear("update", "linker", "-v", "/data,/data/sub,/data/etc/geard-proof")
+    host.inside("linker", "sh", "-c", "echo mine >/data/sub/mine; echo mine >/data/etc/geard-proof/mine")
+    assert host.sh("ls -A /tmp").stdout == before
+    assert host.run(["ls", "/etc/geard-proof"], check=False).returncode != 0
+    found = host.sh("cd /var/lib/containers/data/li/linker; ls -1 */mine").stdout.split()
+    assert found == ["data-etc-geard%2Dproof/mine", "data-sub/mine"]
+    host.gear("delete", "--purge", "linker")
+    eventually(lambda: host.run(["ls", "/var/lib/containers/data/li/linker"], check=False).returncode)
+    assert host.sh("cat /srv/proof/file; rm -r /srv/proof").stdout == "kept\n"
 
 
 @BOTH

@@ -118,6 +118,21 @@ def quota(root: Path, base: Path) -> Finding:
     return Finding(what=what, state="advice", detail=detail, costs=costs, remedy=remedy)
 
 
+def volumes(folder: Path) -> list[Finding]:
+    """Whether what root in a gear makes set-uid is of use to a user of the host who got at it."""
+    what = "volumes"
+    try:
+        flags = os.statvfs(folder).f_flag
+    except FileNotFoundError:
+        return []
+    lacking = [name for name, flag in (("nosuid", os.ST_NOSUID), ("nodev", os.ST_NODEV)) if not flags & flag]
+    if not lacking:
+        return [Finding(what=what, state="ok", detail="nosuid, nodev")]
+    detail = f"{folder} is mounted without {', '.join(lacking)}"
+    costs = "a set-uid program there has its owner's rights, for a user of the host who gets at it"
+    return [Finding(what=what, state="advice", detail=detail, costs=costs, remedy="systemctl reload geard-host")]
+
+
 def disk(path: Path) -> list[Finding]:
     try:
         found = os.statvfs(path)

@@ -46,6 +46,7 @@ def _of_machine(host: Host) -> list[Finding]:
         machine.mandatory_access(ROOT),
         machine.seccomp(ROOT),
         machine.quota(ROOT, host.paths.base),
+        *machine.volumes(host.paths.base / "data"),
         *machine.disk(host.paths.base),
         *machine.journal(ROOT),
         machine.here_now(),

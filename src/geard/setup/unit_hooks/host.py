@@ -6,6 +6,9 @@ of the bridge to another, packets from the bridge pass back to it only where a p
 host itself takes nothing from it but answers and neighbour discovery. Nor does another machine that routes packets
 here reach more than published ports. `/run/geard/host-ready` says that the rules
 are in force; no gear starts without it.
+
+And where gears' volumes are, set-uid programs and devices are none: what root in a gear makes there is root's on
+the host's disk.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import sys
 READY = "/run/geard/host-ready"
 PORTS = "/var/lib/containers/ports/interfaces"
 NETWORK = "/var/lib/containers/network"
+DATA = "/var/lib/containers/data"
 SYSCTL = "/proc/sys/net/ipv4"
 
 # geard0 is podman's bridge for gears, geard1 Docker's: for what passes they are one.
@@ -85,6 +89,7 @@ table bridge geard {
 
 
 def main() -> int:
+    _make_harmless(DATA)
     reserved = _reserved_ports()
     ports = ", ".join(f"{protocol} . {port}" for protocol, port in sorted(reserved))
     rules = RULES.replace("PUBLISHED", f"elements = {{ {ports} }}" if ports else "")
@@ -101,6 +106,21 @@ def main() -> int:
     with open(READY, "w", encoding="ascii"):
         pass
     return 0
+
+
+def _make_harmless(folder: str) -> None:
+    """Mount it over itself with nosuid and nodev, unless it is so. Looked at each time: the disk that it is on may
+    have been mounted since. A failure stops no gear: users of the host do not get in there either way.
+    """
+    if not os.path.isdir(os.path.dirname(folder)):
+        return
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    wanted = os.ST_NOSUID | os.ST_NODEV
+    if os.statvfs(folder).f_flag & wanted == wanted:
+        return
+    for words in (["--bind", folder, folder], ["-o", "remount,bind,nosuid,nodev", folder]):
+        if subprocess.run(["/usr/bin/mount", *words], check=False).returncode:
+            return
 
 
 def _links() -> str:
