@@ -146,7 +146,7 @@ class RemoveImage(Request[GoneImage]):
 class SaveImage(Request[Session]):
     """An image as an archive, of the format of `docker save`, on the session's output."""
 
-    route = Route("POST", "/images/save", reach="machine")
+    route = Route("POST", "/images/save", scope="pull", reach="machine")
     example = {"Image": "docker.io/library/nginx:1.29"}
 
     image: str

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from geard.host.stores import Store
+
 IpProtocol = Literal["tcp", "udp"]
 
 
@@ -158,6 +160,11 @@ class Engine(Protocol):
 
     def pull_argv(self, reference: str, *, insecure: bool = False) -> list[str]:
         """`insecure`: the registry is spoken to without TLS, where the engine can be told so here."""
+        ...
+
+    @property
+    def store(self) -> Store:
+        """Its images as they stand on disk, to be handed on."""
         ...
 
     async def images(self) -> list[StoredImage]:

@@ -22,6 +22,7 @@ from geard.failures import Denied, Unavailable
 from geard.host.engine import ExecSpec, Image, RunSpec, StoredImage, docker_exec
 from geard.host.engine.words import exposed, limit_words, mount_word, network_words, publish_words
 from geard.host.process import ProgramFailed, run
+from geard.host.stores.docker import DockerStore, full_name
 
 SETTINGS = Path("/etc/geard/docker")
 DOCKER = ("/usr/bin/docker", "--config", str(SETTINGS))
@@ -46,6 +47,7 @@ class Docker:
     def __init__(self) -> None:
         self._images: dict[str, Image] = {}
         self._images_of: tuple[int, ...] | None = None
+        self.store = DockerStore()
 
     def known(self, reference: str) -> Image | None:
         now = _store_signature()
@@ -289,20 +291,12 @@ def _whole(reference: str) -> str:
     return f"{reference}:latest"
 
 
-def _full(name: str) -> str:
-    """A name with its registry, which it leaves out where that is Docker's own."""
-    first, slash, _ = name.partition("/")
-    if slash and (set(".:") & set(first) or first == "localhost"):
-        return name
-    return f"docker.io/{name if slash else f'library/{name}'}"
-
-
 def _stored(row: Mapping[str, Any]) -> StoredImage:
     digests = [str(text).rpartition("@")[2] for text in row.get("RepoDigests") or ()]
     return StoredImage(
         id=str(row["Id"]).removeprefix("sha256:"),
         digest=next((each for each in digests if each.startswith("sha256:")), ""),
-        names=tuple(sorted(_full(name) for name in row.get("RepoTags") or () if name != "<none>:<none>")),
+        names=tuple(sorted(full_name(name) for name in row.get("RepoTags") or () if name != "<none>:<none>")),
         size=int(row.get("Size") or 0),
         created=datetime.fromtimestamp(max(0, int(row.get("Created") or 0)), UTC).isoformat(timespec="seconds"),
     )

@@ -21,6 +21,7 @@ from geard.host.engine import ExecSpec, Image, RunSpec, StoredImage
 from geard.host.engine.words import exposed, limit_words, mount_word, network_words, publish_words
 from geard.host.process import ProgramFailed, run
 from geard.host.storage import Changes
+from geard.host.stores.podman import PodmanStore
 
 PODMAN = "/usr/bin/podman"
 QUIET = (
@@ -44,6 +45,7 @@ class Podman:
         self._images: dict[str, Image] = {}
         self._images_of: tuple[int, int] | None = None
         self._asking: dict[str, asyncio.Task[Image | None]] = {}
+        self.store = PodmanStore()
         self._version: tuple[tuple[int, int] | None, str] = (None, "")
 
     def known(self, reference: str) -> Image | None:
