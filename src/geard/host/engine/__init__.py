@@ -158,8 +158,18 @@ class Engine(Protocol):
         executed, 127 where there is no such program, 125 where the engine fails."""
         ...
 
-    def pull_argv(self, reference: str, *, insecure: bool = False) -> list[str]:
-        """`insecure`: the registry is spoken to without TLS, where the engine can be told so here."""
+    def pull_argv(self, reference: str, *, insecure: bool = False, certificates: str = "") -> list[str]:
+        """`insecure`: the registry is spoken to without TLS, where the engine can be told so here. `certificates`:
+        a folder with what both prove themselves by, and no password is shown.
+        """
+        ...
+
+    def name_argvs(self, id: str, old: str, new: str) -> list[list[str]]:
+        """The command lines that give the image of that id a name in place of `old`, and fail where it is not here."""
+        ...
+
+    def forget_argv(self, name: str) -> list[str]:
+        """The command line that takes a name away, and the image with it where that was the last; or does nothing."""
         ...
 
     @property

@@ -127,7 +127,7 @@ class Docker:
         program = str(Path(docker_exec.__file__))
         return [sys.executable, "-IS", program, spec.container, json.dumps(facts), spec.env_file, *spec.env_names]
 
-    def pull_argv(self, reference: str, *, insecure: bool = False) -> list[str]:
+    def pull_argv(self, reference: str, *, insecure: bool = False, certificates: str = "") -> list[str]:
         # dockerd alone says which registries it speaks to without TLS: "insecure-registries" of its daemon.json.
         return [*DOCKER, "pull", "--quiet", "--", reference]
 
@@ -157,6 +157,13 @@ class Docker:
         if "@" in new:  # a digest is no name that could be given; the image is found by its id
             return []
         return [[*DOCKER, "tag", old, new], [*DOCKER, "rmi", "--no-prune", "--", old]]
+
+    def name_argvs(self, id: str, old: str, new: str) -> list[list[str]]:
+        tag = [*DOCKER, "tag", f"sha256:{id}"]
+        return [[*DOCKER, "image", "inspect", f"sha256:{id}"], *([] if "@" in new else [[*tag, new]])]
+
+    def forget_argv(self, name: str) -> list[str]:
+        return [*DOCKER, "rmi", "--force", "--", name]
 
     async def image_files(self, image: str, path: str, target: str) -> None:
         made = (await run([*DOCKER, "create", "--pull=never", "--", image, "-"])).output.strip()

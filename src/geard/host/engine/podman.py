@@ -130,7 +130,9 @@ class Podman:
             options += ["--env", name]
         return [*QUIET, "exec", *options, "--", spec.container, *spec.command]
 
-    def pull_argv(self, reference: str, *, insecure: bool = False) -> list[str]:
+    def pull_argv(self, reference: str, *, insecure: bool = False, certificates: str = "") -> list[str]:
+        if certificates:
+            return [*QUIET, "pull", "--cert-dir", certificates, "--", reference]
         auth = ["--authfile", AUTH_FILE] if Path(AUTH_FILE).exists() else []
         tls = ["--tls-verify=false"] if insecure else []
         return [*QUIET, "pull", *auth, *tls, "--", reference]
@@ -164,6 +166,15 @@ class Podman:
         if "@" in new:  # a digest is no name that could be given; the image is found by its id
             return []
         return [[*QUIET, "tag", "--", old, new], [*QUIET, "untag", "--", old, old]]
+
+    def name_argvs(self, id: str, old: str, new: str) -> list[list[str]]:
+        exists = [*QUIET, "image", "exists", id]
+        if "@" in new:  # a digest is no name that could be given
+            return [exists]
+        return [exists, [*QUIET, "tag", "--", id, new], [*QUIET, "untag", "--", id, old]]
+
+    def forget_argv(self, name: str) -> list[str]:
+        return [*QUIET, "rmi", "--ignore", "--", name]
 
     async def image_files(self, image: str, path: str, target: str) -> None:
         mounted = (await run([*QUIET, "image", "mount", image])).output.strip()

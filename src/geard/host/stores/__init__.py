@@ -1,8 +1,8 @@
 """Images as engines keep them on disk, read so that they can be handed on: with the digests that they came with.
 
-An engine unpacks layers and keeps, beside the files, what the archive was made of but their contents (the format of
-github.com/vbatts/tar-split). Both together are the archive again, byte for byte: nothing is packed anew, nothing is
-kept twice. Only read, without the engine: what changes meanwhile is found by the digests.
+An engine unpacks layers and keeps, beside the files, what the archive was made of but their contents (the format
+of github.com/vbatts/tar-split). Both together are the archive again, byte for byte: nothing is packed anew,
+nothing is kept twice. Only read, without the engine: what changes meanwhile is found by the digests.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Kept:
 
     @property
     def manifest(self) -> bytes:
-        """One whose layers are here as they are: a registry's, where that compresses nothing, else one made here."""
+        """One whose layers are here as they are: a registry's, where it compresses nothing, or one made here."""
         here = [layer.digest for layer in self.layers]
         for text in self.manifests:
             found = parse_manifest(text)

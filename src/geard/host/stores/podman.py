@@ -1,4 +1,4 @@
-"""Podman's store (github.com/containers/storage, driver overlay): `overlay-images`, `overlay-layers`, `overlay`."""
+"""Podman's store (containers/storage, driver overlay): `overlay`, `overlay-images`, `overlay-layers`."""
 
 from __future__ import annotations
 
