@@ -26,7 +26,7 @@ class Peer(Protocol):
 
 @dataclass(frozen=True)
 class Way:
-    """For another program that is to speak to that machine's agent: where it is, and how both prove who they are."""
+    """For another program that is to speak to that machine's agent: where, and how both prove who they are."""
 
     address: str
     port: int

@@ -165,11 +165,11 @@ class Engine(Protocol):
         ...
 
     def name_argvs(self, id: str, old: str, new: str) -> list[list[str]]:
-        """The command lines that give the image of that id a name in place of `old`, and fail where it is not here."""
+        """The command lines that give the image of that id a name in place of `old`; fail where it is not here."""
         ...
 
     def forget_argv(self, name: str) -> list[str]:
-        """The command line that takes a name away, and the image with it where that was the last; or does nothing."""
+        """The command line that takes a name away, and with the last one the image; or does nothing."""
         ...
 
     @property
