@@ -105,7 +105,9 @@ async def bring_pinned(
 async def pull(
     host: Host, engine: Engine, name: str, say: Say, request: str = "", *, ask_peers: bool = False
 ) -> None:
-    """Pull by the unit that serves everybody who wants this image, from peers and mirrors first. Its events name the `request` that was the last to want it before it began."""
+    """Pull by the unit that serves everybody who wants this image, from peers and mirrors first. Its events name
+    the `request` that was the last to want it before it began.
+    """
     key = pull_key(f"{engine.name} {name}")
     settings = host.settings.section(RegistrySettings)
     permitted(settings, name)
