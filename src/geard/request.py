@@ -19,13 +19,14 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 from geard.failures import Denied
 from geard.words import Word, names_in_parts
 
-Scope = Literal["read", "operate", "admin", "join"]
-"""Each of the first three holds those before it; `join` is that of an invitation, and asks for one thing only."""
+Scope = Literal["read", "pull", "operate", "admin", "join"]
+"""Each of the first four holds those before it; `join` is that of an invitation, and asks for one thing only."""
 
 SCOPES: dict[Scope, frozenset[Scope]] = {
     "read": frozenset(("read",)),
-    "operate": frozenset(("read", "operate")),
-    "admin": frozenset(("read", "operate", "admin")),
+    "pull": frozenset(("read", "pull")),
+    "operate": frozenset(("read", "pull", "operate")),
+    "admin": frozenset(("read", "pull", "operate", "admin")),
     "join": frozenset(("join",)),
 }
 """what who was given a scope holds"""

@@ -38,7 +38,7 @@ host = verbs(
     "host", group="This host", doc="Let other machines ask this one's agent, and have this one ask theirs."
 )
 
-SCOPES = click.Choice(["read", "operate", "admin"])
+SCOPES = click.Choice(["read", "pull", "operate", "admin"])
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 

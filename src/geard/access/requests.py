@@ -7,7 +7,7 @@ from typing import Literal
 from geard.request import Answer, Request, Route
 from geard.words import Word
 
-GivenScope = Literal["read", "operate", "admin"]
+GivenScope = Literal["read", "pull", "operate", "admin"]
 
 _CSR = "-----BEGIN CERTIFICATE REQUEST-----\n…\n-----END CERTIFICATE REQUEST-----\n"
 

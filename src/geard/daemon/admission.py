@@ -6,6 +6,7 @@ A token is looked at with each request, and so is a certificate: revoking acts o
 from __future__ import annotations
 
 import asyncio
+import base64
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -92,8 +93,10 @@ class Admission:
         self._grants = grants
         self._refusals = refusals or Refusals()
 
-    def asker(self, visit: Visit, authorization: Sequence[str]) -> Asker:
-        """Who asks, given the Authorization headers of the request: a token that is shown is what counts.
+    def asker(self, visit: Visit, authorization: Sequence[str], *, basic: bool = False) -> Asker:
+        """Who asks, given the Authorization headers of the request: a token that is shown is what counts. `basic`:
+        also as a password, whatever the user's name is; and who shows nothing made no guess, since clients show it
+        only when they are asked.
 
         Raises Unauthenticated, Denied, TooManyRefusals.
         """
@@ -106,7 +109,7 @@ class Admission:
         self._refusals.check(caller.source)
         try:
             if authorization and self._grants is not None:
-                bearer = parse_bearer(_bearer(authorization))
+                bearer = parse_bearer(_bearer(authorization, basic=basic))
                 if bearer is None:
                     raise Unauthenticated("that is no token of geard's", hint="gear token create NAME makes one")
                 grants = self._grants
@@ -117,20 +120,31 @@ class Admission:
             assert isinstance(caller.asker, Failure)
             raise caller.asker
         except Failure:
-            self._refusals.add(caller.source)
+            if authorization or not basic:
+                self._refusals.add(caller.source)
             raise
 
 
-def _bearer(authorization: Sequence[str]) -> str:
+def _bearer(authorization: Sequence[str], *, basic: bool) -> str:
     """Raises Unauthenticated for another scheme than RFC 6750's, Invalid for two at once."""
     if len(authorization) != 1:
         raise Invalid("the request says twice who asks")
     scheme, _, token = authorization[0].partition(" ")
+    if basic and scheme.lower() == "basic":
+        return _password(token.strip())
     if scheme.lower() != "bearer":
         raise Unauthenticated(
             f"{scheme[:20]!r} is no way to say who asks here", hint="Authorization: Bearer TOKEN"
         )
     return token.strip()
+
+
+def _password(text: str) -> str:
+    """What stands behind the user's name (RFC 7617); empty where there is none."""
+    try:
+        return base64.b64decode(text, validate=True).decode().partition(":")[2]
+    except ValueError:
+        return ""
 
 
 def check_scope(asker: Asker, route: Route, what: str) -> None:

@@ -12,6 +12,7 @@ import socket
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Set
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any, TypeVar
 
 from aiohttp import HttpVersion11, web
@@ -39,12 +40,14 @@ from geard.daemon.forms import (
 )
 from geard.daemon.manners import check_manners
 from geard.daemon.pages import HEADERS, Pages, harmless
+from geard.daemon.plain import Protocols, ask_of, check_asker, pieces_of
 from geard.daemon.streaming import Stall, Turns, steps_of, take_cursor
 from geard.daemon.table import Entry, PageEntry, Table, WrongMethod
 from geard.daemon.tally import OTHER, Name, Tally
 from geard.daemon.upgrade import AskersLine, UpgradeRequired, upgraded, wants_session
 from geard.dispatch.dispatcher import RUNNING_LIMIT, Dispatcher
 from geard.dispatch.entered import Entered
+from geard.dispatch.plain import Plain
 from geard.dispatch.running import LeftError, Running
 from geard.exchange import Exit, Failed, Session, Talk
 from geard.failures import (
@@ -197,6 +200,7 @@ class Api:
         self.pages = Pages(self._table.entries, STATUS, Exposition(dispatcher.host, self.tally, self.measures))
         self._own_names = frozenset((socket.gethostname().lower(),))
         self._entrances = Entrances(dispatcher.host)
+        self._protocols = Protocols()
         self._sessions = 0
         self._turns = Turns()
         self.stopping = asyncio.Event()
@@ -237,7 +241,9 @@ class Api:
         if entered is not None:
             asker = question.asker = entered.asker
         else:
-            asker = question.asker = self._admission.asker(visit, http.headers.getall("Authorization", ()))
+            shown = http.headers.getall("Authorization", ())
+            protocol = self._protocols.of(http.rel_url.raw_path)
+            asker = question.asker = self._admission.asker(visit, shown, basic=protocol is not None)
         check_head(http)
         path = question.path
         own_names = self._own_names if visit.door == "loopback" else None
@@ -247,6 +253,8 @@ class Api:
         if entered is not None and entered.request_id:
             question.id = entered.request_id
         fields.with_fields(question.fields({}))
+        if entered is None and (protocol := self._protocols.of(path)) is not None:
+            return await self._serve(question, protocol, asker)
         question.page = self.pages.known.get(path)
         if question.page is not None:
             return await self._show(question, question.page, asker)
@@ -298,6 +306,22 @@ class Api:
         if item is not None:
             return await self._stream(question, self._dispatcher.stream(request, asker), file=item is Piece)
         return self._whole(question, await self._dispatcher.ask(request, asker))
+
+    async def _serve(self, question: Question, protocol: ModuleType, asker: Asker) -> web.StreamResponse:
+        http = question.http
+        check_asker(asker, protocol, http.rel_url.raw_path)
+        plain: Plain = await protocol.answer(self._dispatcher.host, ask_of(http))
+        if plain.pieces is None:
+            return self._plain(question, plain)
+        response = web.StreamResponse(status=plain.status, headers={**question.headers(), **plain.headers})
+        response.content_length = plain.length
+        question.headed = time.monotonic()
+        if http.method == "HEAD":
+            return response
+        return await self._send(question, response, TextLines(), pieces_of(plain))
+
+    def _plain(self, question: Question, plain: Plain) -> web.Response:
+        return web.Response(status=plain.status, body=plain.body, headers={**question.headers(), **plain.headers})
 
     async def _show(self, question: Question, page: PageEntry, asker: Asker) -> web.StreamResponse:
         method = question.http.method
@@ -457,7 +481,10 @@ class Api:
         if isinstance(error, ConnectionAbortedError) and question.http.transport is not None:
             log.warning("request %s was cut off: %s", question.id, error)
             question.http.transport.abort()
-        if error is not None and not isinstance(error, ConnectionError):
+        elif isinstance(error, Failure):
+            log.warning("request %s was not answered to its end: %s", question.id, error)
+            response.force_close()
+        elif error is not None and not isinstance(error, ConnectionError):
             log.error("request %s met a bug while it was answered", question.id, exc_info=error)
             response.force_close()
         return response
@@ -468,8 +495,12 @@ class Api:
         return _respond(question, piece.status, piece.type, piece.body, answer.headers())
 
     def _refuse(self, question: Question, failure: Failure) -> web.StreamResponse:
-        body = encode_json(failure_body(failure, question.id))
-        response = _respond(question, status_of(failure, question), JSON_TYPE, body)
+        status, protocol = status_of(failure, question), self._protocols.of(question.http.rel_url.raw_path)
+        if protocol is None:
+            body = encode_json(failure_body(failure, question.id))
+            response = _respond(question, status, JSON_TYPE, body)
+        else:
+            response = self._plain(question, protocol.refusal(failure, status))
         if isinstance(failure, Full | TooMany):
             response.headers["Retry-After"] = str(getattr(failure, "retry_after", RETRY_SECONDS))
         if isinstance(failure, WrongMethod):
@@ -479,7 +510,7 @@ class Api:
         if isinstance(failure, TooSlow | OtherVersion):
             response.force_close()
         if question.asker is None:
-            if isinstance(failure, Unauthenticated):
+            if isinstance(failure, Unauthenticated) and protocol is None:
                 response.headers["WWW-Authenticate"] = "Bearer"
             response.force_close()
             self._audit.refused(question.visit.door, question.line, failure.message, question.id)

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from geard import catalog
+from geard.daemon.ways import reach_peers
 from geard.dispatch.dispatcher import Dispatcher
 from geard.dispatch.operation import operation_for
 from geard.exchange import Session
@@ -21,6 +22,7 @@ SWEEP_EVERY = 64
 
 class LocalPerformer:
     def __init__(self, host: Host) -> None:
+        reach_peers()
         self._dispatcher = Dispatcher(host, catalog.load())
         self._journal = host.journal
 

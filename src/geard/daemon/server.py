@@ -34,13 +34,12 @@ from geard.daemon.doors import GROUP, Doors, group_id
 from geard.daemon.notify import Notifier
 from geard.daemon.renewing import keep_renewed
 from geard.daemon.tls import STORED, TlsDoor
+from geard.daemon.ways import reach_peers
 from geard.dispatch.dispatcher import Dispatcher
 from geard.dispatch.operation import all_operations
-from geard.dispatch.peers import reach_peers_by
 from geard.failures import Failure, Unavailable
 from geard.host import Host
-from geard.identifiers import DEFAULT_PORT, parse_place
-from geard.transport import Transport
+from geard.identifiers import DEFAULT_PORT
 from geard.transport.session import keep_watch
 from geard.trust.grants import Grants
 
@@ -97,7 +96,7 @@ async def run(
         closing.callback(doors.close)
         for each in sockets:
             closing.callback(each.close)
-        reach_peers_by(_peer)
+        reach_peers()
         audit = Audit()
         api = Api(dispatcher, all_operations(), Admission(grants), audit)
         reception = Reception(api, doors)
@@ -125,12 +124,6 @@ async def run(
             await _farewell(api, reception, dispatcher)
             for task in lasting:
                 task.cancel()
-
-
-def _peer(name: str) -> Transport:
-    from geard.transport.http import HttpTransport  # noqa: PLC0415 - few agents ask another
-
-    return HttpTransport(parse_place(name))
 
 
 async def _farewell(api: Api, reception: Reception, dispatcher: Dispatcher) -> None:

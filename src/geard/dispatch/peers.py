@@ -11,6 +11,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, cast
 
 from geard.failures import Unavailable
@@ -23,12 +24,33 @@ class Peer(Protocol):
     def send(self, request: Request[R], *, follow: Follow | None = None) -> R: ...
 
 
+@dataclass(frozen=True)
+class Way:
+    """For another program that is to speak to that machine's agent: where, and how both prove who they are."""
+
+    address: str
+    port: int
+    certificate: str
+    key: str
+    authority: str
+    """PEM, all three"""
+
+
 _reach: list[Callable[[str], Any]] = []
+_ways: list[Callable[[str], Way]] = []
 
 
-def reach_peers_by(reach: Callable[[str], Peer]) -> None:
+def reach_peers_by(reach: Callable[[str], Peer], way: Callable[[str], Way] | None = None) -> None:
     """`reach(name)` makes what carries requests to the machine of that name."""
     _reach[:] = [reach]
+    _ways[:] = [way] if way is not None else []
+
+
+def way_to(name: str) -> Way:
+    """Raises Unavailable where it is not known."""
+    if not _ways:
+        raise Unavailable(f"no way to {name} is known here")
+    return _ways[0](name)
 
 
 async def ask_peer(name: str, request: Request[R], *, follow: Follow | None = None) -> R:

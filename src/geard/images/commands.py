@@ -21,6 +21,7 @@ from geard.images.requests import (
     LoadImage,
     LogIn,
     PruneImages,
+    PullImage,
     RemoveImage,
     SaveImage,
     TagImage,
@@ -82,11 +83,15 @@ def _used_by(image: ListedImage) -> str:
 @_AT
 @engine_option
 @click.option("--no-wait", is_flag=True, help="Return as soon as the requests are on record.")
-def pull(images: tuple[str, ...], hosts: tuple[str, ...], engine: str, no_wait: bool) -> None:
+@click.option("--registry-only", is_flag=True, help="Do not ask [images] peers, which may have an older one.")
+def pull(images: tuple[str, ...], hosts: tuple[str, ...], engine: str, no_wait: bool, registry_only: bool) -> None:
     """Bring the newest images of these names to machines; gears use them when installed anew."""
     for image in images:
         check_image(image)
-    pull_all(places(hosts), images, engine, wait=not no_wait)
+    wishes = [
+        PullImage(image=image, engine=engine, registry_only=registry_only) for image in dict.fromkeys(images)
+    ]
+    pull_all(places(hosts), wishes, wait=not no_wait)
 
 
 @verb("prune", group="Images")

@@ -10,7 +10,9 @@ from geard.exchange import Line, Talk
 from geard.failures import Invalid, NotFound, PreconditionFailed
 from geard.host.attached import relay
 from geard.host.engine import Engine, Image
-from geard.images import pruning
+from geard.host.paths import Paths
+from geard.host.stores import Kept, digest_of
+from geard.images import peers, pruning
 from geard.images.names import check_image, complete_name
 from geard.images.pulling import bring
 from geard.images.requests import (
@@ -28,6 +30,8 @@ from geard.images.requests import (
     PullImage,
     RemoveImage,
     SaveImage,
+    ShowImage,
+    ShownImage,
     TagImage,
     TransferLine,
 )
@@ -46,10 +50,11 @@ async def pull_image(request: PullImage, work: Work) -> Pulled:
 
     async def pull() -> None:
         async with work.turn():
-            found = await bring(work.host, engine, name, work.say, fresh=True, request=work.id)
+            ask = not request.registry_only
+            found = await bring(work.host, engine, name, work.say, fresh=True, ask_peers=ask, request=work.id)
         work.conclude("done", f"{name} is {found.digest or found.id}")
 
-    work.owe(PullImage(image=name, engine=engine.name), first=pull)
+    work.owe(PullImage(image=name, engine=engine.name, registry_only=request.registry_only), first=pull)
     return Pulled(image=name, message=f"Pulling {name}")
 
 
@@ -73,6 +78,41 @@ async def list_images(request: ListImages, work: Work) -> ImageList:
         for image in images
     ]
     return ImageList(engine=engine.name, images=tuple(sorted(found, key=lambda each: (each.names, each.id))))
+
+
+@operation
+async def show_image(request: ShowImage, work: Work) -> ShownImage:
+    engine = work.host.engine_named(request.engine)
+    kept = await work.on_disk(_kept, work.host.paths, engine, check_image(request.image))
+    found = await work.on_disk(peers.origin, work.host.paths, kept.id)
+    manifests = kept.manifests
+    if found is not None:
+        manifests = tuple(dict.fromkeys((*found.manifests, *manifests)))
+    architecture, system = kept.platform
+    return ShownImage(
+        id=kept.id,
+        names=kept.names,
+        size=sum(layer.size for layer in kept.layers),
+        architecture=architecture,
+        os=system,
+        manifest=digest_of(kept.manifest),
+        manifests=manifests,
+        digest=found.digest if found is not None else kept.digest,
+    )
+
+
+def _kept(paths: Paths, engine: Engine, name: str) -> Kept:
+    """Raises NotFound, Unavailable."""
+    id = name.removeprefix("sha256:")
+    repository, _, digest = name.partition("@")
+    if digest:
+        id = engine.store.digests().get(digest) or peers.id_of(paths, digest)
+    else:
+        id = engine.store.names().get(repository, id)
+    kept = engine.store.kept(id) if id else None
+    if kept is None:
+        raise NotFound(f"the image {name} is not here")
+    return kept
 
 
 @operation

@@ -6,13 +6,18 @@ import asyncio
 import itertools
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
+from geard.dispatch.peers import Way
 from geard.failures import Denied, Failure, Invalid, NotFound, Unavailable
 from geard.host import Host
 from geard.host.engine import Engine, Image
+from geard.host.paths import Paths
 from geard.host.storage import Changes, read_text
+from geard.images import peers
 from geard.images.names import complete_name, pin, pull_key, registry_of
-from geard.images.settings import RegistrySettings, permitted, sources
+from geard.images.settings import ImageSettings, RegistrySettings, permitted, sources
 
 PULL_SECONDS = 6 * 3_600.0
 SAY_SECONDS = 5
@@ -22,25 +27,45 @@ Say = Callable[[str, str], None]
 
 
 async def bring(
-    host: Host, engine: Engine, reference: str, say: Say, *, fresh: bool = False, request: str = ""
+    host: Host,
+    engine: Engine,
+    reference: str,
+    say: Say,
+    *,
+    fresh: bool = False,
+    ask_peers: bool | None = None,
+    request: str = "",
 ) -> Image:
-    """The image of that name: one that is here already, else (or if `fresh`) the registry's.
+    """The image of that name: one that is here already, else (or if `fresh`) the registry's. Peers are asked
+    before it, unless the newest is wanted, or as `ask_peers` says.
 
     `say(phase, message)` is told of a pull. Raises NotFound, Denied, Unavailable with the registry's reason.
     """
     if not fresh:
-        found = await engine.image(reference)
+        found = await _here(host, engine, reference)
         if found is not None:
             return found
     settings = host.settings.section(RegistrySettings)
     name = complete_name(reference, settings.default)
     say("pulling", f"pulling {name}")
-    await pull(host, engine, name, say, request)
-    found = await engine.image(name)
+    await pull(host, engine, name, say, request, ask_peers=not fresh if ask_peers is None else ask_peers)
+    found = await _here(host, engine, name)
     if found is None:
         raise Unavailable(f"{name} was pulled and is gone again", hint="is somebody removing images?")
     say("pulled", f"pulled {name}")
     return found
+
+
+async def _here(host: Host, engine: Engine, reference: str) -> Image | None:
+    """One that came from a peer is known by its registry's digest too, which its engine has never seen."""
+    found = await engine.image(reference)
+    digest = reference.partition("@")[2]
+    if found is None and digest and (id := await asyncio.to_thread(peers.id_of, host.paths, digest)):
+        found = await engine.image(id)
+    if found is None:
+        return None
+    known = await asyncio.to_thread(peers.origin, host.paths, found.id)
+    return found if known is None else replace(found, digest=known.digest)
 
 
 async def check_obtainable(host: Host, engine: Engine, reference: str) -> None:
@@ -67,7 +92,7 @@ async def bring_pinned(
     if digest:
         pinned = pin(complete_name(name, host.settings.section(RegistrySettings).default), digest)
         say("pulling", f"pulling {pinned}")
-        await pull(host, engine, pinned, say, request)
+        await pull(host, engine, pinned, say, request, ask_peers=True)
         found = await engine.image(id)
     if found is None:
         raise NotFound(
@@ -77,9 +102,11 @@ async def bring_pinned(
     return found
 
 
-async def pull(host: Host, engine: Engine, name: str, say: Say, request: str = "") -> None:
-    """Pull by the unit that serves everybody who wants this image, from the registry's mirrors first. Its events
-    name the `request` that was the last to want it before it began.
+async def pull(
+    host: Host, engine: Engine, name: str, say: Say, request: str = "", *, ask_peers: bool = False
+) -> None:
+    """Pull by the unit that serves everybody who wants this image, from peers and mirrors first. Its events name
+    the `request` that was the last to want it before it began.
     """
     key = pull_key(f"{engine.name} {name}")
     settings = host.settings.section(RegistrySettings)
@@ -87,11 +114,14 @@ async def pull(host: Host, engine: Engine, name: str, say: Say, request: str = "
     order = host.paths.run / "pulls" / key
     reason = order.with_name(f"{key}.failed")
 
+    offers = await _offers(host, engine, name) if ask_peers else []
+
     def write() -> None:
         changes = Changes()
         changes.folder(order.parent, 0o700)
         reason.unlink(missing_ok=True)
-        tries = [_try(engine, source, name, settings) for source in sources(settings, name)]
+        tries = [_try_of_peer(host.paths, engine, each, way, name, order) for each, way in peers.ways(offers)]
+        tries += [{"argvs": _try(engine, source, name, settings)} for source in sources(settings, name)]
         changes.write(order, json.dumps({"name": name, "tries": tries, "request": request}), 0o600)
 
     write()
@@ -100,6 +130,32 @@ async def pull(host: Host, engine: Engine, name: str, say: Say, request: str = "
     if result != "done":
         await host.systemd.reset_failed(unit)
         raise pull_failure(name, read_text(reason) or f"the pull ended with {result!r}")
+
+
+async def _offers(host: Host, engine: Engine, name: str) -> list[peers.Offer]:
+    named = host.settings.section(ImageSettings).peers
+    # dockerd alone says whom it trusts, in /etc/docker, for everybody on the machine.
+    return await peers.look_up(name, named) if named and engine.name == "podman" else []
+
+
+def _try_of_peer(
+    paths: Paths, engine: Engine, each: peers.Offer, way: Way, name: str, order: Path
+) -> dict[str, object]:
+    """As `_try`. The image is named by its id: what a peer hands out instead never bears the name."""
+    folder = order.with_name(f"{order.name}.{each.peer}")
+    peers.lay_out(folder, way)
+    peers.keep_origin(paths, each)
+    source = f"{way.address}:{way.port}/by-id/{each.id}:latest"
+    argvs = [engine.pull_argv(source, certificates=str(folder)), *engine.name_argvs(each.id, source, name)]
+    return {
+        "argvs": argvs,
+        "undo": engine.forget_argv(source),
+        "remove": str(folder),
+        "stall": peers.STALL_SECONDS,
+        # Go believes these alone then, and no public authority.
+        "environment": {"SSL_CERT_FILE": f"{folder}/ca.crt", "SSL_CERT_DIR": "/nonexistent"},
+        "from": each.peer,
+    }
 
 
 def _try(engine: Engine, source: str, name: str, settings: RegistrySettings) -> list[list[str]]:

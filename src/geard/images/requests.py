@@ -28,6 +28,8 @@ class PullImage(Request[Pulled]):
     image: str
     engine: str = ""
     """the machine's default, where empty"""
+    registry_only: bool = False
+    """no peer is asked: what they have under that name may be older"""
 
 
 class ListedImage(Word):
@@ -58,6 +60,32 @@ class ListImages(Request[ImageList]):
 
     route = Route("GET", "/images", scope="read", text=False, reach="shown")
 
+    engine: str = ""
+
+
+class ShownImage(Answer):
+    id: str
+    names: tuple[str, ...]
+    size: int
+    """bytes of its layers, uncompressed"""
+    architecture: str
+    os: str
+    manifest: str
+    """digest of the manifest that it is handed on by"""
+    manifests: tuple[str, ...] = ()
+    """as registries gave them, every byte: their digests are the registries'"""
+    digest: str = ""
+    """which of them the engine takes for the image's own"""
+
+
+class ShowImage(Request[ShownImage]):
+    """One image that is here, by its whole name, its id, or NAME@DIGEST with a registry's digest: for hosts that
+    want it. NotFound also where it could not be handed on.
+    """
+
+    route = Route("GET", "/images/show", scope="pull", text=False, reach="machine")
+
+    image: str
     engine: str = ""
 
 
@@ -146,7 +174,7 @@ class RemoveImage(Request[GoneImage]):
 class SaveImage(Request[Session]):
     """An image as an archive, of the format of `docker save`, on the session's output."""
 
-    route = Route("POST", "/images/save", reach="machine")
+    route = Route("POST", "/images/save", scope="pull", reach="machine")
     example = {"Image": "docker.io/library/nginx:1.29"}
 
     image: str

@@ -63,34 +63,34 @@ class Lines:
         self._drawn = len(self._lines)
 
 
-def pull_all(where: Sequence[Place], images: Sequence[str], engine: str, *, wait: bool) -> None:
+def pull_all(where: Sequence[Place], wishes: Sequence[PullImage], *, wait: bool) -> None:
     """Every image at every place, side by side. Raises Invalid."""
     many = len(where) > 1 or bool(str(where[0]))
-    if session.request_id and len(images) > 1:
+    if session.request_id and len(wishes) > 1:
         raise Invalid("one request id for several images", hint="one image at a time, or no --request-id")
     if not wait:
-        for image in images:
-            for place, answer in ask_places(where, partial(_wish, image, engine)):
+        for wish in wishes:
+            for place, answer in ask_places(where, partial(_wish, wish)):
                 click.echo(f"{str(place) + ': ' if many else ''}{answer.text()}")
         return
     lines = Lines()
-    each = [(place, image) for place in where for image in dict.fromkeys(images)]
+    each = [(place, wish) for place in where for wish in wishes]
     for place in where:
         if session.in_process(place):
             session.transport(place)  # one for all, made once
-    threads = [threading.Thread(target=_pull, args=(*one, engine, lines, many), daemon=True) for one in each]
+    threads = [threading.Thread(target=_pull, args=(*one, lines, many), daemon=True) for one in each]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
 
 
-def _wish(image: str, engine: str, at: Place) -> PullImage:
-    return PullImage(image=image, engine=engine)
+def _wish(wish: PullImage, at: Place) -> PullImage:
+    return wish
 
 
-def _pull(place: Place, image: str, engine: str, lines: Lines, many: bool) -> None:
-    prefix, key = f"{place}: " if many else "", f"{place}/{image}"
+def _pull(place: Place, wish: PullImage, lines: Lines, many: bool) -> None:
+    prefix, key = f"{place}: " if many else "", f"{place}/{wish.image}"
     ended = False
 
     def follow(step: Answer) -> None:
@@ -106,7 +106,7 @@ def _pull(place: Place, image: str, engine: str, lines: Lines, many: bool) -> No
 
     session.changes = True
     try:
-        session.transport(place).send(PullImage(image=image, engine=engine), follow=follow)
+        session.transport(place).send(wish, follow=follow)
         if not ended:
             lines.end(key, "")
     except Failure as failure:

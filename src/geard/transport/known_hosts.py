@@ -8,6 +8,7 @@ of the authority over there, which alone is believed for that name.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from geard.failures import Invalid, Unavailable
+from geard.failures import Invalid, NotFound, Unavailable
 from geard.identifiers import parse_place
 from geard.words import Word
 
@@ -121,6 +122,22 @@ def tls_place(name: str, known: KnownHost) -> TlsPlace:
         return TlsPlace(name, known.address, known.port, text[text.rindex(_BEGIN) :], path)
     except (OSError, ValueError):
         raise _damaged(name) from None
+
+
+def way(name: str) -> tuple[str, int, str, str, str]:
+    """Address and port; our certificate, our key, the authority there. Raises NotFound, Unavailable."""
+    known = find(name)
+    if known is None:
+        raise NotFound(f"the machine {name} is not known here", hint=f"gear host add {name} ADDRESS")
+    try:
+        text = place_of(name).read_text(encoding="utf-8")
+    except OSError:
+        raise _damaged(name) from None
+    parts = re.findall(r"-----BEGIN ([A-Z ]+)-----.*?-----END \1-----\n?", text, re.DOTALL)
+    blocks = re.findall(r"-----BEGIN [A-Z ]+-----.*?-----END [A-Z ]+-----\n?", text, re.DOTALL)
+    if len(blocks) != 3 or not parts[1].endswith("PRIVATE KEY"):
+        raise _damaged(name)
+    return known.address, known.port, blocks[0], blocks[1], blocks[2]
 
 
 def _damaged(name: str) -> Unavailable:

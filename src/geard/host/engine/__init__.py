@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from geard.host.stores import Store
+
 IpProtocol = Literal["tcp", "udp"]
 
 
@@ -207,8 +209,23 @@ class Engine(Protocol):
         """How a container is run once, attached to what the process has that runs it."""
         ...
 
-    def pull_argv(self, reference: str, *, insecure: bool = False) -> list[str]:
-        """`insecure`: the registry is spoken to without TLS, where the engine can be told so here."""
+    def pull_argv(self, reference: str, *, insecure: bool = False, certificates: str = "") -> list[str]:
+        """`insecure`: the registry is spoken to without TLS, where the engine can be told so here. `certificates`:
+        a folder with what both prove themselves by, and no password is shown.
+        """
+        ...
+
+    def name_argvs(self, id: str, old: str, new: str) -> list[list[str]]:
+        """The command lines that give the image of that id a name in place of `old`; fail where it is not here."""
+        ...
+
+    def forget_argv(self, name: str) -> list[str]:
+        """The command line that takes a name away, and with the last one the image; or does nothing."""
+        ...
+
+    @property
+    def store(self) -> Store:
+        """Its images as they stand on disk, to be handed on."""
         ...
 
     async def images(self) -> list[StoredImage]:

@@ -22,6 +22,7 @@ from geard.failures import Denied, Unavailable
 from geard.host.engine import ExecSpec, Image, OnceLine, OnceSpec, RunSpec, StoredImage, docker_exec
 from geard.host.engine.words import exposed, limit_words, mount_word, network_words, once_words, publish_words
 from geard.host.process import ProgramFailed, run
+from geard.host.stores.docker import DockerStore, full_name
 
 SETTINGS = Path("/etc/geard/docker")
 DOCKER = ("/usr/bin/docker", "--config", str(SETTINGS))
@@ -48,6 +49,7 @@ class Docker:
     def __init__(self) -> None:
         self._images: dict[str, Image] = {}
         self._images_of: tuple[int, ...] | None = None
+        self.store = DockerStore()
 
     def known(self, reference: str) -> Image | None:
         now = _store_signature()
@@ -147,7 +149,7 @@ class Docker:
             ask_oom=(*inspect, "{{.State.OOMKilled}}"),
         )
 
-    def pull_argv(self, reference: str, *, insecure: bool = False) -> list[str]:
+    def pull_argv(self, reference: str, *, insecure: bool = False, certificates: str = "") -> list[str]:
         # dockerd alone says which registries it speaks to without TLS: "insecure-registries" of its daemon.json.
         return [*DOCKER, "pull", "--quiet", "--", reference]
 
@@ -177,6 +179,13 @@ class Docker:
         if "@" in new:  # a digest is no name that could be given; the image is found by its id
             return []
         return [[*DOCKER, "tag", old, new], [*DOCKER, "rmi", "--no-prune", "--", old]]
+
+    def name_argvs(self, id: str, old: str, new: str) -> list[list[str]]:
+        tag = [*DOCKER, "tag", f"sha256:{id}"]
+        return [[*DOCKER, "image", "inspect", f"sha256:{id}"], *([] if "@" in new else [[*tag, new]])]
+
+    def forget_argv(self, name: str) -> list[str]:
+        return [*DOCKER, "rmi", "--force", "--", name]
 
     async def image_files(self, image: str, path: str, target: str) -> None:
         made = (await run([*DOCKER, "create", "--pull=never", "--", image, "-"])).output.strip()
@@ -313,20 +322,12 @@ def _whole(reference: str) -> str:
     return f"{reference}:latest"
 
 
-def _full(name: str) -> str:
-    """A name with its registry, which it leaves out where that is Docker's own."""
-    first, slash, _ = name.partition("/")
-    if slash and (set(".:") & set(first) or first == "localhost"):
-        return name
-    return f"docker.io/{name if slash else f'library/{name}'}"
-
-
 def _stored(row: Mapping[str, Any]) -> StoredImage:
     digests = [str(text).rpartition("@")[2] for text in row.get("RepoDigests") or ()]
     return StoredImage(
         id=str(row["Id"]).removeprefix("sha256:"),
         digest=next((each for each in digests if each.startswith("sha256:")), ""),
-        names=tuple(sorted(_full(name) for name in row.get("RepoTags") or () if name != "<none>:<none>")),
+        names=tuple(sorted(full_name(name) for name in row.get("RepoTags") or () if name != "<none>:<none>")),
         size=int(row.get("Size") or 0),
         created=datetime.fromtimestamp(max(0, int(row.get("Created") or 0)), UTC).isoformat(timespec="seconds"),
     )

@@ -21,6 +21,7 @@ from geard.host.engine import ExecSpec, Image, OnceLine, OnceSpec, RunSpec, Shar
 from geard.host.engine.words import exposed, limit_words, mount_word, network_words, once_words, publish_words
 from geard.host.process import ProgramFailed, run
 from geard.host.storage import Changes
+from geard.host.stores.podman import PodmanStore
 
 PODMAN = "/usr/bin/podman"
 QUIET = (
@@ -44,6 +45,7 @@ class Podman:
         self._images: dict[str, Image] = {}
         self._images_of: tuple[int, int] | None = None
         self._asking: dict[str, asyncio.Task[Image | None]] = {}
+        self.store = PodmanStore()
         self._version: tuple[tuple[int, int] | None, str] = (None, "")
 
     def known(self, reference: str) -> Image | None:
@@ -147,7 +149,9 @@ class Podman:
             ask_oom=(*inspect, "{{.State.OOMKilled}}"),
         )
 
-    def pull_argv(self, reference: str, *, insecure: bool = False) -> list[str]:
+    def pull_argv(self, reference: str, *, insecure: bool = False, certificates: str = "") -> list[str]:
+        if certificates:
+            return [*QUIET, "pull", "--cert-dir", certificates, "--", reference]
         auth = ["--authfile", AUTH_FILE] if Path(AUTH_FILE).exists() else []
         tls = ["--tls-verify=false"] if insecure else []
         return [*QUIET, "pull", *auth, *tls, "--", reference]
@@ -181,6 +185,15 @@ class Podman:
         if "@" in new:  # a digest is no name that could be given; the image is found by its id
             return []
         return [[*QUIET, "tag", "--", old, new], [*QUIET, "untag", "--", old, old]]
+
+    def name_argvs(self, id: str, old: str, new: str) -> list[list[str]]:
+        exists = [*QUIET, "image", "exists", id]
+        if "@" in new:  # a digest is no name that could be given
+            return [exists]
+        return [exists, [*QUIET, "tag", "--", id, new], [*QUIET, "untag", "--", id, old]]
+
+    def forget_argv(self, name: str) -> list[str]:
+        return [*QUIET, "rmi", "--ignore", "--", name]
 
     async def image_files(self, image: str, path: str, target: str) -> None:
         mounted = (await run([*QUIET, "image", "mount", image])).output.strip()

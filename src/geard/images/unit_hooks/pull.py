@@ -9,12 +9,17 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
+import threading
+import time
+from typing import Any
 
 PULLS = "/run/geard/pulls"
 JOURNAL = "/run/systemd/journal/socket"
+STALL_SECONDS = 300
 OURS = "57c8d5b1ac4d4d1c8e4b7a6f0f3f9d21"  # as in geard/events/entries.py
 
 
@@ -26,20 +31,29 @@ def main(key: str) -> int:
     print(f"pulling {order['name']}", flush=True)
     _note(order, "pulling")
     errors = ""
-    for argvs in order["tries"]:  # mirrors first
-        error = _first_error(argvs)
+    done = False
+    for each in order["tries"]:  # peers first, then mirrors
+        error = _tried(each)
         if error is None:
-            os.unlink(f"{PULLS}/{key}")
-            _note(order, "pulled")
-            return 0
+            done = True
+            break
         errors = error
+        if "from" in each:
+            print(f"not from {each['from']}: {error.strip().rpartition(chr(10))[2][:300]}", flush=True)
+    for each in order["tries"]:
+        if "remove" in each:
+            shutil.rmtree(each["remove"], ignore_errors=True)
+    if done:
+        os.unlink(f"{PULLS}/{key}")
+        _note(order, "pulled")
+        return 0
     with open(f"{PULLS}/{key}.failed", "w", encoding="utf-8") as file:
         file.write(errors)
     _note(order, "pull-failed", errors.strip().rpartition("\n")[2].removeprefix("Error: "))
     return 1
 
 
-def _note(order: dict[str, str], kind: str, reason: str = "") -> None:
+def _note(order: dict[str, Any], kind: str, reason: str = "") -> None:
     """An event (docs/API.md), by the journal's native protocol."""
     fields = {
         "MESSAGE": f"{order['name']} {kind}",
@@ -60,17 +74,64 @@ def _note(order: dict[str, str], kind: str, reason: str = "") -> None:
             sys.stderr.write(f"the journal does not take an event: {error}\n")
 
 
-def _first_error(argvs: list[list[str]]) -> str | None:
-    """Run one program after the other, until one fails; what that says."""
-    for argv in argvs:
-        said = ""
-        with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, errors="replace") as running:
+def _tried(each: dict[str, Any]) -> str | None:
+    """Run one program after the other, until one fails; what that says. Then what was done so far is undone."""
+    environment = {**os.environ, **each.get("environment", {})}
+    for argv in each["argvs"]:
+        said, stalled = "", threading.Event()
+        with subprocess.Popen(
+            argv, stderr=subprocess.PIPE, text=True, errors="replace", env=environment
+        ) as running:
+            watch = threading.Thread(
+                target=_watch, args=(running, each.get("stall", STALL_SECONDS), stalled), daemon=True
+            )
+            watch.start()
             for line in running.stderr or ():
                 sys.stderr.write(line)  # at once: somebody may be watching the journal
                 said = (said + line)[-4_000:]
         if running.returncode:
+            if "undo" in each:
+                subprocess.run(each["undo"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+            if stalled.is_set():
+                return f"Error: nothing came for {each.get('stall', STALL_SECONDS)} s"
             return said or f"{argv[0]} ended with {running.returncode}"
     return None
+
+
+def _watch(running: subprocess.Popen[str], seconds: float, stalled: threading.Event) -> None:
+    """End a pull that neither reads nor writes nor computes for so long: it has no limit of its own."""
+    last, since = "", time.monotonic()
+    while running.poll() is None:
+        now = _deeds(running.pid)
+        if now != last:
+            last, since = now, time.monotonic()
+        elif time.monotonic() - since > seconds:
+            stalled.set()
+            running.terminate()
+            return
+        time.sleep(1)
+
+
+def _deeds(pid: int) -> str:
+    """What changes while a process and those that it started do anything: bytes read and written."""
+    found: list[str] = []
+    for each in (pid, *_children(pid)):
+        try:
+            with open(f"/proc/{each}/io", encoding="ascii") as file:
+                counts = dict(line.split(": ") for line in file.read().splitlines())
+            # Not calls: a program that waits makes some now and then, and reads nothing by them.
+            found.append(f"{each} {int(counts['rchar']) >> 10} {int(counts['wchar']) >> 10}")
+        except (OSError, ValueError, KeyError):
+            continue
+    return " ".join(found)
+
+
+def _children(pid: int) -> list[str]:
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+            return file.read().split()
+    except OSError:
+        return []
 
 
 if __name__ == "__main__":
