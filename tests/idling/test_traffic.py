@@ -58,5 +58,5 @@ def test_this_kernel_says_it_so() -> None:
 
 @pytest.mark.parametrize("text", ["", "Tcp: PassiveOpens\n", "Tcp: A\nTcp: 1\n"])
 def test_what_cannot_be_read_is_no_figure(text: str) -> None:
-    with pytest.raises(ValueError, match="values to unpack|not in list"):
+    with pytest.raises(ValueError, match=r"values to unpack|not in list"):
         passive_opens(text)
