@@ -123,6 +123,8 @@ def build(folder: Path, package: Path, *, version: str, architecture: str, date:
     environment(root / "opt/geard", MACHINES[architecture])
     own_wheel(folder, root / "opt/geard", date)
     unit_hooks(root / "usr/lib/geard")
+    for hook in sorted(TOP.glob("src/geard/*/git_hooks/*")):
+        put(hook, root / "usr/lib/geard/git-hooks" / hook.name, 0o755)
     for source, place, mode in STATIC:
         for file in sorted((TOP / "packaging").glob(source)):
             put(file, root / place / (file.name if place.endswith("/") else ""), mode)
@@ -142,6 +144,7 @@ STATIC = (
     ("gear", "usr/bin/", 0o755),
     ("switchns", "usr/bin/", 0o755),  # not set-uid, as the original's was: it says why
     ("systemd/*", "usr/lib/systemd/system/", 0o644),
+    ("user@.service.d/*", "usr/lib/systemd/system/user@.service.d/", 0o644),
     ("sysusers.d/*", "usr/lib/sysusers.d/", 0o644),
     ("tmpfiles.d/*", "usr/lib/tmpfiles.d/", 0o644),
     ("sysctl.d/*", "usr/lib/sysctl.d/", 0o644),

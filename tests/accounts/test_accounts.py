@@ -62,9 +62,10 @@ def test_a_gear_has_a_user_as_long_as_it_is_there(gear: Terminal) -> None:
     assert (found["userName"], found["gid"], found["homeDirectory"]) == ("ctr-web", uid, "/")
     assert found["shell"] == records.SHELL
     assert user(gear, str(uid)) == found
-    assert names(gear) == sorted(
-        [f"{uid}.group", f"{uid}.user", "ctr-web.group", "ctr-web.user", "ctr-web:geard-logins.membership"]
-    )
+    assert names(gear) == sorted([
+        *(f"{uid}.geard", f"{uid}.group", f"{uid}.user"),
+        *("ctr-web.group", "ctr-web.user", "ctr-web:geard-logins.membership"),
+    ])  # fmt: skip
     assert (folder(gear) / "ctr-web.user").stat().st_mode & 0o777 == 0o644
     assert facts(gear, "web")["Login"] == f"ctr-web (uid {uid})"
     gear.ok("delete", "web")

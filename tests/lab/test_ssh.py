@@ -6,11 +6,12 @@ import json
 import os
 import shlex
 import subprocess
+import time
 from collections.abc import Generator, Sequence
 
 import pytest
-from tests.lab.conftest import BOTH, Shell, eventually
-from tests.lab.test_sessions import drive, inside
+from tests.lab.conftest import BOTH, Shell, drive, eventually
+from tests.lab.test_sessions import inside
 
 pytestmark = pytest.mark.lab
 
@@ -161,6 +162,19 @@ def test_who_is_let_in(web: Shell) -> None:
     assert ssh(web, "true").returncode == 255
 
 
+def test_a_gear_that_shares_a_user_of_the_host(web: Shell) -> None:
+    """Its login is its own; what is done in there is that user's outside, and opens nothing else."""
+    web.sh("useradd --system --no-create-home alice; install -d -o alice -m 700 /srv/alice")
+    try:
+        web.gear("update", "web", "--host-user", "alice", "-v", "/srv/alice:/hers")
+        assert ssh(web, "touch /hers/new; id -u").stdout == "0\n"
+        assert web.run(["stat", "-c", "%U", "/srv/alice/new"]).stdout == "alice\n"
+        assert ssh(web, "true", to="alice").returncode == 255, "the key opens the gear and not her account"
+    finally:
+        web.gear("delete", "--purge", "web")
+        web.sh("rm -rf /srv/alice; userdel alice")
+
+
 def test_every_kind_of_key(web: Shell) -> None:
     """Certificates too: that very one, as long as it is valid, and no other of its authority."""
     web.sh(
@@ -239,6 +253,52 @@ def test_copying(web: Shell) -> None:
         web.run(["cmp", "/root/ssh/data", "/root/ssh/back"])
     listed = web.run(["sftp", *OPTIONS, "-i", KEY, "-b", "-", "ctr-web@127.0.0.1"], stdin="cd /data\nls -1\n")
     assert listed.stdout.splitlines()[-2:] == ["one", "two"]
+
+
+def test_no_service_of_its_own_is_started_for_a_gears_user(web: Shell) -> None:
+    """systemd starts a service manager for who logs in; one more to be stopped when the machine goes down."""
+
+    def manager(of: str) -> dict[str, str]:
+        asked = [
+            "systemctl",
+            "show",
+            f"user@{of}.service",
+            "-p",
+            "ActiveState,ConditionResult,ActiveEnterTimestamp",
+        ]
+        return dict(line.split("=", 1) for line in web.run(asked).stdout.splitlines())
+
+    uid = web.run(["id", "-u", "ctr-web"]).stdout.strip()
+    web.sh("id someone 2>/dev/null || useradd -m someone; cp -rT /root/ssh/ /home/someone/.ssh")
+    web.sh("cd /home/someone/.ssh; mv key.pub authorized_keys; chown -R someone: .")
+    own = web.run(["id", "-u", "someone"]).stdout.strip()
+    ask = 'systemctl is-active "user@$(id -u).service"'
+    try:
+        assert ssh(web, ask, to="someone").stdout == "active\n", "an ordinary user's, as ever"
+    finally:
+        web.sh(f"systemctl kill -s KILL user@{own}.service")
+    # It has been asked for, and was left out; while the session lasts, and behind it.
+    web.sh(f"{' '.join(ssh_words('exec', 'sleep', '4749'))} </dev/null >/dev/null 2>&1 & echo $! >/root/ssh/pid")
+    eventually(lambda: inside(web, "sleep 4749"))
+    told = manager(uid)
+    assert (told["ActiveState"], told["ConditionResult"], told["ActiveEnterTimestamp"]) == ("inactive", "no", "")
+    web.sh("kill $(cat /root/ssh/pid)")
+    eventually(lambda: inside(web, "sleep 4749") == "")
+
+
+def test_a_shutdown_waits_for_no_login(web: Shell) -> None:
+    assert ssh(web, "true").returncode == 0
+    machine = web.lab.host(web.name)
+    began = time.monotonic()
+    with web.lab.lock():
+        machine.power_off(180)
+    assert time.monotonic() - began < 60, "systemd gives what does not stop 90 seconds and more"
+    web.lab_does("up")
+    web.run(["systemctl", "start", "ssh.service"])
+    eventually(lambda: "ctr-web" in web.run(["podman", "ps", "--format", "{{.Names}}"]).stdout, 60)
+    assert ssh(web, "hostname").stdout == "web\n"
+    uid = web.run(["id", "-u", "ctr-web"]).stdout.strip()
+    assert web.run(["systemctl", "is-active", f"user@{uid}.service"], check=False).stdout == "inactive\n"
 
 
 def test_nobody_else_comes_through_the_door(web: Shell) -> None:

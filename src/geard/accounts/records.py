@@ -3,6 +3,7 @@
     /run/userdb/ctr-web.user      2065536.user -> ctr-web.user
     /run/userdb/ctr-web.group     2065536.group -> ctr-web.group
     /run/userdb/ctr-web:geard-logins.membership      lets it come to geard-join.socket
+    /run/userdb/2065536.geard -> ctr-web.user        keeps user@2065536.service from being started (its drop-in)
 
 Standard library only: `gear-accounts` is run while a machine boots.
 """
@@ -19,12 +20,15 @@ SERVICE = "io.geard"
 """by which our records are known"""
 SHELL = "/usr/lib/geard/gear-join"
 LOGINS = "geard-logins"
+KINDS = ("ctr-", "git-")
+"""how the names begin: of gears' users, and of repositories'"""
 
 
 def render_user(login: str, uid: int, gear: str) -> str:
+    kind = "repository" if login.startswith("git-") else "gear"
     return _render({
         "userName": login,
-        "realName": f"gear {gear}",
+        "realName": f"{kind} {gear}",
         "disposition": "container",
         "service": SERVICE,
         "uid": uid,
@@ -61,8 +65,8 @@ def write(folder: str, login: str, uid: int, gear: str) -> None:
     _put(_membership(folder, login), "{}\n")  # an empty one would count as masked
     _put(f"{folder}/{login}.group", render_group(login, uid))
     _put(f"{folder}/{login}.user", render_user(login, uid, gear))
-    for kind in ("group", "user"):
-        _point(f"{folder}/{uid}.{kind}", f"{login}.{kind}")
+    for path, target in _links(folder, login, uid):
+        _point(path, target)
 
 
 def remove(folder: str, login: str) -> bool:
@@ -70,10 +74,10 @@ def remove(folder: str, login: str) -> bool:
     uid = find(folder, login)
     if uid is None:
         return False
-    for kind in ("user", "group"):
+    for path, target in _links(folder, login, uid):
         with suppress(OSError):
-            if os.readlink(f"{folder}/{uid}.{kind}") == f"{login}.{kind}":
-                os.unlink(f"{folder}/{uid}.{kind}")
+            if os.readlink(path) == target:
+                os.unlink(path)
     # The one that says that there is one goes last.
     for path in (_membership(folder, login), f"{folder}/{login}.group", f"{folder}/{login}.user"):
         with suppress(FileNotFoundError):
@@ -85,13 +89,19 @@ def _membership(folder: str, login: str) -> str:
     return f"{folder}/{login}:{LOGINS}.membership"
 
 
+def _links(folder: str, login: str, uid: int) -> list[tuple[str, str]]:
+    """What is found by the number, and where each leads."""
+    kinds = (("geard", "user"), ("group", "group"), ("user", "user"))
+    return [(f"{folder}/{uid}.{kind}", f"{login}.{target}") for kind, target in kinds]
+
+
 def listed(folder: str) -> list[str]:
-    """The logins that have a record of ours."""
+    """The logins that have a record of ours, gears' and repositories'."""
     try:
         names = os.listdir(folder)
     except FileNotFoundError:
         return []
-    logins = [name.removesuffix(".user") for name in names if name.startswith("ctr-") and name.endswith(".user")]
+    logins = [name.removesuffix(".user") for name in names if name.startswith(KINDS) and name.endswith(".user")]
     return sorted(login for login in logins if find(folder, login) is not None)
 
 
