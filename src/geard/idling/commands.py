@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
 
 from geard.cli.asking import locators
@@ -9,8 +12,34 @@ from geard.cli.changing import change
 from geard.cli.completion import GearName
 from geard.cli.main import verb
 from geard.cli.output import outcome_option
+from geard.cli.parts import adds_to_install
 from geard.cli.together import GearsCommand
-from geard.idling.requests import Depth, IdleContainer
+from geard.idling.policy import parse_after
+from geard.idling.requests import Depth, IdleContainer, IdlePart, IdlePolicy
+from geard.words import Part
+
+
+def _part(given: Mapping[str, Any], variables: Mapping[str, str]) -> Part | None:
+    after: str | None = given["idle_after"]
+    depth: Depth | None = given["idle_depth"]
+    if after is None and depth is None:
+        return None
+    return IdlePart(value=IdlePolicy(after=None if after is None else parse_after(after), depth=depth))
+
+
+adds_to_install(
+    _part,
+    [
+        click.Option(
+            ["--idle-after"],
+            metavar="TIME",
+            help="Idle after so long without a connection: 15m; 'never'. The next connection wakes it.",
+        ),
+        click.Option(
+            ["--idle-depth"], type=click.Choice(["stop", "freeze"]), help="End its program then, or stand still."
+        ),
+    ],
+)
 
 
 @verb("idle", group="Gears", cls=GearsCommand)

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from geard.containers.requests import Accepted
 from geard.request import Request, Route
+from geard.words import Part, Word
 
 Depth = Literal["stop", "freeze"]
+
+
+class IdlePolicy(Word):
+    """When a gear is to fall asleep by itself, and how. Nothing said: as the machine's settings have it."""
+
+    after: int | None = None
+    """seconds without a connection, a minute at least; 0: never"""
+    depth: Depth | None = None
+
+
+class IdlePart(Part):
+    """`Idle` of an install: absent, as the machine's settings have it."""
+
+    key: ClassVar[str] = "Idle"
+    value: IdlePolicy
 
 
 class IdleContainer(Request[Accepted]):

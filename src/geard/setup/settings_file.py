@@ -35,6 +35,10 @@ TEXT = """\
 # publish = ""                     # the host's address that ports are published on; empty: all
 # range = "4000-59999"             # where free ports are taken from
 
+[idling]                           # docs/IDLING.md
+# after = "never"                  # without a connection, gears fall asleep that say nothing else: "15m"
+# depth = "stop"                   # stop: the program ends; freeze: it stands still, and keeps its memory
+
 [hooks]                            # run as root for each gear, which is JSON on their input: docs/HOOKS.md
 # added = []                       # before a new gear is started first: ["/usr/local/sbin/gear-added"]
 # changed = []                     # before a gear runs that was changed

@@ -1,0 +1,39 @@
+"""What the kernel counts in a gear's network (proc_net(5)): three small files a gear."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from geard.idling.policy import Seen
+
+LISTENS, GONE = "0A", ("06", "07")  # TIME_WAIT and CLOSE: nobody is there any more
+
+
+def look_at(proc: Path, state: Path, ports: Collection[int]) -> Seen | None:
+    """None for a gear whose program is not there. `state` is its folder below /run."""
+    try:
+        pid = int((state / "pid").read_text(encoding="ascii"))
+        net = proc / str(pid) / "net"
+        accepted = passive_opens((net / "snmp").read_text(encoding="ascii"))
+        tables = [(net / name).read_text(encoding="ascii") for name in ("tcp", "tcp6") if (net / name).exists()]
+    except (OSError, ValueError):
+        return None
+    return Seen(pid, accepted, sum(open_at(table, ports) for table in tables))
+
+
+def passive_opens(snmp: str) -> int:
+    """How many connections were taken in, IPv6's too. Raises ValueError."""
+    rows = [line.split() for line in snmp.splitlines() if line.startswith("Tcp:")]
+    names, figures = rows
+    return int(figures[names.index("PassiveOpens")])
+
+
+def open_at(table: str, ports: Collection[int]) -> int:
+    """How many connections there are to one of these ports."""
+    count = 0
+    for line in table.splitlines()[1:]:
+        words = line.split(None, 4)
+        if words[3] != LISTENS and words[3] not in GONE and int(words[1].rpartition(":")[2], 16) in ports:
+            count += 1
+    return count

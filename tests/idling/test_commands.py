@@ -1,0 +1,112 @@
+"""`gear idle`, `--idle-after`, and what falls asleep by itself; the waker is the lab's to try."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.fakes.terminal import Terminal
+
+from geard.containers.folders import Folders, unit_name
+from geard.idling.services import Watch
+
+SNMP = "Tcp: ActiveOpens PassiveOpens\nTcp: 0 {}\n"
+
+
+def state(gear: Terminal, name: str) -> str:
+    rows = json.loads(gear.ok("list", "-a", "-o", "json"))
+    return next(str(row["ActiveState"]) for row in rows if row["Id"] == name)
+
+
+def fails(gear: Terminal, *words: str) -> str:
+    said = gear(*words)
+    assert said.code != 0
+    return said.err
+
+
+def waker(gear: Terminal) -> None:
+    gear.host.systemd.packaged["geard-waker.service"] = "[Service]\nExecStart=/bin/true\n"
+
+
+def test_idle_and_what_ends_it(gear: Terminal) -> None:
+    waker(gear)
+    gear.ok("install", "geard/sample", "web", "-p", "8080:4100", "--start")
+    folders = Folders.of(gear.host.paths, "web")
+    held = gear.host.paths.run / "idle/ctr-web"
+    for verb, after in (("start", "active"), ("restart", "active"), ("stop", "inactive")):
+        assert "web is idle: it is stopped" in gear.ok("idle", "web")
+        assert "web is idle" in gear.ok("idle", "web"), "again is harmless"
+        assert state(gear, "web") == "idle"
+        assert (folders.idle.exists(), folders.wanted.is_symlink()) == (True, False)
+        assert held.read_text() == "tcp 4100 8080 *\n"
+        gear.ok(verb, "web")
+        assert (state(gear, "web"), folders.idle.exists(), held.exists()) == (after, False, False)
+    gear.ok("idle", "web")
+    gear.ok("install", "geard/sample", "web", "-p", "8080:4200")
+    assert held.read_text() == "tcp 4200 8080 *\n"
+    gear.ok("delete", "web")
+    assert (folders.idle.exists(), held.exists()) == (False, False)
+
+
+def test_a_boot_leaves_idle_gears_idle(gear: Terminal) -> None:
+    waker(gear)
+    gear.ok("install", "geard/sample", "web", "-p", "8080:4100", "--start")
+    gear.ok("idle", "web")
+    held = gear.host.paths.run / "idle/ctr-web"
+    held.unlink()
+    folders = Folders.of(gear.host.paths, "web")
+    folders.wanted.symlink_to(folders.unit)  # a power cut came between the flag and that
+    if gear.way == "http":
+        return  # a boot is the machine's own affair
+    gear.ok("boot")
+    assert state(gear, "web") == "idle"
+    assert held.read_text() == "tcp 4100 8080 *\n"
+    assert not folders.wanted.is_symlink()
+
+
+def test_one_that_nothing_could_wake_does_not_idle(gear: Terminal) -> None:
+    gear.ok("install", "geard/sample", "web", "-p", "none")
+    assert "it publishes no TCP port" in fails(gear, "idle", "web")
+    assert "there is no gear" in fails(gear, "idle", "nothing").casefold() or "nothing" in fails(
+        gear, "idle", "nothing"
+    )
+
+
+def test_what_says_when_it_falls_asleep(gear: Terminal) -> None:
+    gear.ok("install", "geard/sample", "web", "-p", "8080:4100", "--idle-after", "15m")
+    assert "Falls asleep: after 15m without a connection (stop)" in gear.ok("status", "web")
+    gear.ok("update", "web", "--idle-depth", "freeze")
+    assert "after 15m without a connection (freeze)" in gear.ok("status", "web")
+    gear.ok("update", "web", "--idle-after", "never")
+    assert "Falls asleep" not in gear.ok("status", "web")
+    gear.ok("install", "geard/sample", "db", "-p", "5432:4101")
+    (gear.host.paths.settings / "geard.toml").write_text('[idling]\nafter = "2h"\ndepth = "freeze"\n')
+    assert "after 2h without a connection (freeze)" in gear.ok("status", "db")
+    assert "Falls asleep" not in gear.ok("status", "web")
+    assert "a minute at least" in fails(gear, "install", "geard/sample", "hot", "--idle-after", "5s")
+
+
+def test_the_agents_look(gear: Terminal, tmp_path: Path) -> None:
+    for name in ("web", "db", "never"):
+        after = ("--idle-after", "never" if name == "never" else "2m")
+        gear.ok("install", "geard/sample", name, "-p", "8080:0", *after, "--start")
+    for number, name in enumerate(("web", "db", "never"), start=10):
+        net = tmp_path / f"proc/{number}/net"
+        net.mkdir(parents=True)
+        (net / "snmp").write_text(SNMP.format(1))
+        gears = Folders.of(gear.host.paths, name).state
+        gears.mkdir(parents=True, exist_ok=True)
+        (gears / "pid").write_text(str(number))
+    watch = Watch(gear.host, tmp_path / "proc")
+    active = {unit_name(name) for name in ("web", "db", "never")}
+    assert watch.look(active, 0) == []
+    assert watch.look(active, 100) == []
+    (tmp_path / "proc/11/net/snmp").write_text(SNMP.format(2))
+    assert watch.look(active, 130) == [("web", "stop")], "db was asked, never never falls asleep"
+    assert watch.look(active - {unit_name("web")}, 260) == [("db", "stop")]
+
+
+@pytest.mark.parametrize("depth", ["deep", ""])
+def test_depths(gear: Terminal, depth: str) -> None:
+    assert "--depth" in fails(gear, "idle", "web", "--depth", depth)
