@@ -164,7 +164,7 @@ def test_where_scripts_come_from(builder: Shell) -> None:
     asked = put(builder, {"bin/assemble": "#!/bin/sh\nmkdir /made; echo asked >/made/by\n"}, "scripts")
     builder.gear("build", source, "geard/build-static", "t-of")
     assert inside(builder, "t-of", "cat", "/made/by").startswith("source\n")
-    builder.gear("build", source, "geard/build-static", "t-of", "--scripts", f"file://{asked}/bin")
+    builder.gear("build", source, "geard/build-static", "t-of", "--clean", "--scripts", f"file://{asked}/bin")
     assert inside(builder, "t-of", "cat", "/made/by") == "asked\n"
 
 

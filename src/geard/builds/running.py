@@ -110,6 +110,9 @@ class Engine:
         await self.create(container)
         return await self.start(container.name, stdout=stdout)
 
+    async def remove(self, name: str) -> None:
+        await run([*QUIET, "rm", "--force", "--time=0", "--", name])
+
     async def put(self, name: str, file: Path, target: str) -> None:
         """Copy a file into a container that does not run; it belongs to root there."""
         await run([*QUIET, "cp", "--", str(file), f"{name}:{target}"])
