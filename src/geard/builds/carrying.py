@@ -548,12 +548,12 @@ class Carrying:
                 self.say(f"the image before is kept: {failure.message}")
 
     async def _start_gear(self) -> None:
-        """As `gear update` and `gear install` do it; the build does not fail for the gear alone to be there."""
+        """As `gear update` and `gear install` do it."""
         known = await run_program(["/usr/bin/gear", "status", self.wish.start], check=False)
         verb = (
             ["install", self.wish.tag, self.wish.start, "--start"]
             if known.status
-            else ["update", self.wish.start, "--image", self.wish.tag]
+            else ["update", self.wish.start, "--image", self.build.image]  # its name may be the same as before
         )
         for words in (verb, ["start", self.wish.start]):  # an update leaves a gear stopped that was
             done = await run_program(["/usr/bin/gear", *words], check=False, timeout=600)
