@@ -267,7 +267,7 @@ def test_endless_output_forks_and_a_full_disk(builder: Shell) -> None:
     free = int(builder.sh("df --output=avail -k /var/lib/containers | tail -1").stdout)
     builder.run(["tee", SETTINGS], stdin=f'[builds]\nspare-disk = "{free - 200_000}k"\n')
     put(builder, assembling("head -c 2000000000 /dev/zero >/full; sleep 600"))
-    full = builder.gear("build", source, "geard/build-static", "t-x", "--name", "full", check=False)
+    full = builder.gear("build", source, "geard/build-static", "t-full", "--name", "full", check=False)
     assert full.returncode == 1 and "is left on the disk of images" in full.stderr
 
 
