@@ -37,7 +37,7 @@ def builders() -> tuple[Application, ...]:
             ("usr/bin/python3",),
             ("usr/lib/python3*",),
         ),
-        Application(_image("build-node"), ("nodejs",), ("usr/bin/node",)),
+        Application(_image("build-node"), ("nodejs",), ("usr/bin/node",), ("usr/share/nodejs",)),
         Application(
             _image("build-c", labels={"io.openshift.s2i.assemble-input-files": "/out/program:bin"}),
             ("tcc", "libc6-dev"),

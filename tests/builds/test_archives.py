@@ -6,6 +6,7 @@ import io
 import json
 import tarfile
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -15,12 +16,13 @@ from geard.builds.watching import tip
 from geard.failures import Invalid
 
 LIMIT = 1_000_000
+Mode = Literal["w", "w:gz", "w:xz", "w:bz2"]
 
 
-def tar(*entries: tuple[str, bytes, bytes | str], mode: str = "w") -> io.BytesIO:
+def tar(*entries: tuple[str, bytes, bytes | str], mode: Mode = "w") -> io.BytesIO:
     """Each a name, a type and its content, or what it leads to."""
     found = io.BytesIO()
-    with tarfile.open(fileobj=found, mode=mode) as archive:  # type: ignore[call-overload]
+    with tarfile.open(fileobj=found, mode=mode) as archive:
         for name, kind, content in entries:
             info = tarfile.TarInfo(name)
             info.type, info.mode = kind, 0o6755
@@ -34,11 +36,17 @@ def tar(*entries: tuple[str, bytes, bytes | str], mode: str = "w") -> io.BytesIO
     return found
 
 
+def read(archive: tarfile.TarFile, path: str) -> bytes:
+    found = archive.extractfile(path)
+    assert found is not None
+    return found.read()
+
+
 FILE, LINK, HARD = tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:xz", "w:bz2"])
-def test_what_is_plain_arrives(tmp_path: Path, mode: str) -> None:
+def test_what_is_plain_arrives(tmp_path: Path, mode: Mode) -> None:
     archive = tar(
         ("a/b", FILE, b"x"), ("a/c", LINK, "b"), ("a/d", HARD, "a/b"), ("./a/e/", tarfile.DIRTYPE, b""), mode=mode
     )
@@ -107,13 +115,13 @@ def test_an_images_owners_are_mapped_back(tmp_path: Path) -> None:
     )  # fmt: skip
     assert shift_archive(tmp_path / "old.tar", tmp_path / "new.tar", tmp_path, 900_000_000, 65_536, "a/b:new")
     with tarfile.open(tmp_path / "new.tar") as new:
-        (image,) = json.load(new.extractfile("manifest.json"))  # type: ignore[arg-type]
+        (image,) = json.loads(read(new, "manifest.json"))
         assert image["RepoTags"] == ["a/b:new"]
-        first, second = (new.extractfile(path).read() for path in image["Layers"])  # type: ignore[union-attr]
+        first, second = (read(new, path) for path in image["Layers"])
         assert first == plain
         entry = tarfile.open(fileobj=io.BytesIO(second)).getmember("srv/y")  # noqa: SIM115
         assert (entry.uid, entry.gid, entry.pax_headers["SCHILY.xattr.user.a"]) == (5, 6, "b")
-        made = json.load(new.extractfile(image["Config"]))  # type: ignore[arg-type]
+        made = json.loads(read(new, image["Config"]))
         assert [f"{each.removeprefix('sha256:')}.tar" for each in made["rootfs"]["diff_ids"]] == image["Layers"]
 
 

@@ -417,6 +417,7 @@ class Carrying:
             elif head:
                 self._heard(saved.read(65_536))
         (work / "saved").unlink()
+        await engine.remove(name)  # else it would hold the image that --rm removes
 
     async def _onto_runtime(
         self, engine: Engine, name: str, base: ImageConfig, environment: Mapping[str, str]
@@ -547,19 +548,20 @@ class Carrying:
                 self.say(f"the image before is kept: {failure.message}")
 
     async def _start_gear(self) -> None:
-        """As `gear update` and `gear install` do it; the build does not fail for the gear alone to be there."""
+        """As `gear update` and `gear install` do it."""
         known = await run_program(["/usr/bin/gear", "status", self.wish.start], check=False)
         verb = (
             ["install", self.wish.tag, self.wish.start, "--start"]
             if known.status
-            else ["update", self.wish.start, "--image", self.wish.tag]
+            else ["update", self.wish.start, "--image", self.build.image]  # its name may be the same as before
         )
-        done = await run_program(["/usr/bin/gear", *verb], check=False, timeout=600)
-        for text in (done.output, done.errors):
-            if text.strip():
-                self.say(text.rstrip())
-        if done.status != 0:
-            raise StepFailed(f"gear {verb[0]} of {self.wish.start} ended with status {done.status}")
+        for words in (verb, ["start", self.wish.start]):  # an update leaves a gear stopped that was
+            done = await run_program(["/usr/bin/gear", *words], check=False, timeout=600)
+            for text in (done.output, done.errors):
+                if text.strip():
+                    self.say(text.rstrip())
+            if done.status != 0:
+                raise StepFailed(f"gear {words[0]} of {self.wish.start} ended with status {done.status}")
 
     async def _usage(self, engine: Engine, name: str) -> None:
         wish = self.wish

@@ -110,6 +110,9 @@ class Engine:
         await self.create(container)
         return await self.start(container.name, stdout=stdout)
 
+    async def remove(self, name: str) -> None:
+        await run([*QUIET, "rm", "--force", "--time=0", "--", name])
+
     async def put(self, name: str, file: Path, target: str) -> None:
         """Copy a file into a container that does not run; it belongs to root there."""
         await run([*QUIET, "cp", "--", str(file), f"{name}:{target}"])
@@ -231,7 +234,10 @@ class Engine:
 async def clear(id: str, name: str, slice: str) -> None:
     """Remove all containers of a build; what `podman build` was killed at, too."""
     names = [name, *(f"{name}-{each}" for each in ("saved", "runtime", "git")), net_name(slice)]
-    await run([*QUIET, "rm", "--force", "--ignore", "--time=0", "--volumes", *names], check=False)
+    for _ in range(2):  # where conmon was killed too the first ends with 125, and the second does it
+        removed = await run([*QUIET, "rm", "--force", "--ignore", "--time=0", "--volumes", *names], check=False)
+        if removed.status == 0:
+            break
     if left := _left_by_build(slice):
         await run([*QUIET, "rm", "--force", "--ignore", *left], check=False)
 

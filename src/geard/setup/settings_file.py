@@ -63,6 +63,20 @@ TEXT = """\
 # allow = []                       # private networks that --env-url may fetch from: ["10.0.0.0/8"]
 # urls = []                        # what askers without the scope admin may have fetched: ["https://a.example/"]
 
+[builds]                           # what a build of an image may use: docs/BUILDS.md
+# at-once = 2                      # the others wait for their turn
+# time-limit = 3600                # seconds; 0: no limit
+# memory = "2g"
+# cpus = 0.0                       # 0: as many as there are
+# pids = 2048
+# source-limit = "2g"              # of an archive
+# output-limit = "16m"             # of what one prints is kept
+# spare-disk = "1g"                # one is ended when less is left
+# network = true
+# git-image = "geard/githost"      # what git runs in that fetches sources
+# keep-days = 30
+# keep = 100
+
 [agent]                            # whom its agent listens to beside this machine: docs/SECURITY.md
 # listen = []                      # ADDRESS[:PORT] for TLS: ["0.0.0.0:43273"]; then systemctl enable --now geard
 # names = []                       # further names and addresses of this machine, for its certificate
