@@ -64,6 +64,7 @@ def judge(found: Findings, counts: Counts) -> list[Row]:
         *_bursts(found),
         *_compared(found, counts),
         *_starts(found, counts),
+        *_jobs(found),
         *_programs(found),
         *_memory(found, counts),
         *_looks(found, counts),
@@ -162,6 +163,16 @@ def _starts(found: Findings, counts: Counts) -> Iterator[Row]:
         ours = found.samples.get("gear-program")
         ratio = f"{p50(runs) / p50(ours):.1f} × ({p50(runs):.0f} ms / {p50(ours):.0f} ms)" if ours else ""
         yield Row("docker run -d → the program runs / start", ratio or f"{p50(runs):.0f} ms", "", None)
+
+
+def _jobs(found: Findings) -> Iterator[Row]:
+    if not (ours := found.samples.get("job")):
+        return
+    bare, whole = found.samples["bare-run"], found.samples["gear-run"]
+    pair = f" ({p50(ours):.0f} ms / {p50(bare):.0f} ms, {len(ours)} pairs)"
+    row = _ratio("a job, to its result / bare podman run", p50(ours) / p50(bare), most=1.15, note=pair)
+    yield row if len(ours) >= ENOUGH else replace(row, fails=False)
+    yield Row("gear run, whole process / bare podman run", f"{p50(whole) / p50(bare):.2f} ×", "", None)
 
 
 def _programs(found: Findings) -> Iterator[Row]:

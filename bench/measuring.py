@@ -21,6 +21,7 @@ PARTS = (
     "create",
     "docker",
     "starts",
+    "jobs",
     "programs",
     "memory",
     "lists",
@@ -116,6 +117,8 @@ def at_most(bench: Bench, size: Size, only: Collection[str]) -> None:
         bench.part("idle", size.idle, into="idle.")
     if "starts" in only:
         bench.part("starts", size.pairs)
+    if "jobs" in only:
+        bench.part("jobs", size.pairs)
     if "docker" in only:
         bench.part("docker-runs", size.pairs)
     if "programs" in only:

@@ -53,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
     ):
         commands.add_parser(name, help=text).add_argument("host")
     load = commands.add_parser(
-        "images", help="have images of applications in all hosts: etcd, haproxy, shop-app, redis"
+        "images", help="have images of applications in all hosts: etcd, haproxy, shop-app, redis, githost"
     )
     load.add_argument("names", nargs="*", metavar="NAME")
 

@@ -8,6 +8,7 @@ images' busybox. Whatever Debian a host has, they are of the newest.
     haproxy    a proxy in front of up to eight applications
     shop-app   an application in Python that counts its visitors in redis
     redis      a store
+    githost    git, for repositories that a host is to have (docs/GIT.md)
 """
 
 import os
@@ -38,7 +39,8 @@ class Application:
 def _image(name: str, port: int, *files: str, command: tuple[str, ...], stop_signal: str = "") -> Image:
     """An image with files: PATH=FILE_OF_EXAMPLES."""
     texts = {path: (FILES / source).read_text() for path, _, source in (file.partition("=") for file in files)}
-    return Image(name, (f"docker.io/geard/{name}",), command, texts, f"{port}/tcp", stop_signal)
+    exposed = f"{port}/tcp" if port else None
+    return Image(name, (f"docker.io/geard/{name}",), command, texts, exposed, stop_signal)
 
 
 def applications() -> tuple[Application, ...]:
@@ -78,6 +80,12 @@ def applications() -> tuple[Application, ...]:
             ),
             ("redis-server", "redis-tools"),
             ("usr/bin/redis-server", "usr/bin/redis-cli"),
+        ),
+        Application(
+            _image("githost", 0, command=("/bin/sh",)),
+            ("git", "ca-certificates"),
+            ("usr/bin/git", "usr/lib/git-core/git-remote-http"),
+            ("usr/lib/git-core", "usr/share/git-core/templates"),
         ),
     )
 

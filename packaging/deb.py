@@ -123,6 +123,8 @@ def build(folder: Path, package: Path, *, version: str, architecture: str, date:
     environment(root / "opt/geard", MACHINES[architecture])
     own_wheel(folder, root / "opt/geard", date)
     unit_hooks(root / "usr/lib/geard")
+    for hook in sorted(TOP.glob("src/geard/*/git_hooks/*")):
+        put(hook, root / "usr/lib/geard/git-hooks" / hook.name, 0o755)
     for source, place, mode in STATIC:
         for file in sorted((TOP / "packaging").glob(source)):
             put(file, root / place / (file.name if place.endswith("/") else ""), mode)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 
 from bench.findings import Findings
-from bench.inside import answers, boots, burst, deployed, docker, links, looks, planning, podman, quadlet
+from bench.inside import answers, boots, burst, deployed, docker, jobs, links, looks, planning, podman, quadlet
 
 PARTS: dict[str, Callable[..., Findings]] = {
     "answers": answers.answers,
@@ -14,6 +14,7 @@ PARTS: dict[str, Callable[..., Findings]] = {
     "check": burst.check,
     "create": podman.create,
     "starts": podman.starts,
+    "jobs": jobs.jobs,
     "docker-creates": docker.creates,
     "docker-runs": docker.runs,
     "quadlet": quadlet.quadlet,

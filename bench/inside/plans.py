@@ -14,7 +14,8 @@ from itertools import count
 from bench.findings import Findings
 from bench.inside.client import IMAGE, Unexpected
 from geard.deployments.descriptor import parse_descriptor
-from geard.deployments.plan import Plan, Planned, There, plan_deployment
+from geard.deployments.found import There
+from geard.deployments.plan import Plan, Planned, plan_deployment
 from geard.deployments.requests import Deployed, DeployedGear
 from geard.environments.requests import EnvironmentPart
 from geard.ports.requests import PortPair

@@ -54,12 +54,21 @@ def login_name(gear: str) -> str:
 
     No id begins with '-', so the second form belongs to no other gear.
     """
-    plain = f"ctr-{gear}"
+    return _login("ctr", gear)
+
+
+def repository_login(repository: str) -> str:
+    """The Unix user of a repository: git-ID, or git-- and a digest."""
+    return _login("git", repository)
+
+
+def _login(kind: str, id: str) -> str:
+    plain = f"{kind}-{id}"
     if len(plain) <= _LOGIN_LIMIT:
         return plain
     import hashlib  # noqa: PLC0415 - 3 ms that most commands need not pay
 
-    return "ctr--" + hashlib.sha256(gear.encode()).hexdigest()[: _LOGIN_LIMIT - 5]
+    return f"{kind}--" + hashlib.sha256(id.encode()).hexdigest()[: _LOGIN_LIMIT - 5]
 
 
 def bucket(name: str) -> str:

@@ -52,6 +52,8 @@ class Route:
     text: bool = True
     also: tuple[str, ...] = ()
     reach: Reach = "ids"
+    in_query: tuple[str, ...] = ()
+    """fields of a change that may stand in the query too, as the original has them"""
 
     @property
     def mutates(self) -> bool:
@@ -75,6 +77,12 @@ class Answer(Word):
 
 class Nothing(Answer):
     """Success says it all."""
+
+
+class Piece(Answer):
+    """A piece of something that is no text: an archive. Plain curl is given the bytes alone."""
+
+    data: bytes
 
 
 class Progress(Answer):

@@ -16,7 +16,7 @@ import pytest
 from geard.cli.attaching import attach
 from geard.exchange import Exit, Failed, FromAsker, Input, InputEnd, Output, Signal, Size, ToAsker
 from geard.failures import Unavailable
-from geard.transport.frames import encode, from_asker
+from geard.frames import encode, from_asker
 from geard.transport.session import HttpSession
 
 

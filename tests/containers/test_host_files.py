@@ -7,6 +7,7 @@ import stat
 
 import pytest
 
+from geard.containers.definition import HostUser
 from geard.containers.host_files import judge
 from geard.containers.requests import VolumeMount
 
@@ -15,6 +16,16 @@ BASE = 2_000_000
 
 def _status(mode: int, uid: int = 0, gid: int = 0) -> os.stat_result:
     return os.stat_result((stat.S_IFDIR | mode, 0, 0, 1, uid, gid, 0, 0, 0, 0))
+
+
+def test_a_shared_user_has_what_is_its_own() -> None:
+    alice, mount = HostUser(name="alice", uid=1000, gid=1001), VolumeMount(path="/srv/x", host_path="/x")
+    for base in (BASE, None):
+        assert judge(base, _status(0o700, 1000), mount, alice) == ""
+        assert judge(base, _status(0o770, 0, 1001), mount, alice) == ""
+        said = judge(base, _status(0o700, 1002), mount, alice)
+        assert "may not read" in said and "alice (uid 1000)" in said and "chown -R 1000:1001 /srv/x" in said
+    assert "its program is alice" in judge(None, _status(0o700, BASE), mount, alice)
 
 
 @pytest.mark.parametrize(

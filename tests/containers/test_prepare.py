@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import stat
 import subprocess
@@ -17,7 +18,8 @@ from tests.containers.test_units import PLAIN
 from tests.fakes.host import FakeHost
 
 from geard import catalog
-from geard.containers import versions
+from geard.containers import selinux, versions
+from geard.containers.definition import HostUser
 from geard.containers.folders import Folders
 from geard.containers.requests import Limits
 from geard.containers.unit_hooks import prepare
@@ -109,6 +111,31 @@ def test_a_word_of_the_command_is_no_line_of_the_definition(
     assert version == PLAIN.version
 
 
+def test_selinux_where_it_is_on(
+    fake_host: FakeHost, folders: Folders, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    labelled = list[tuple[str, str]]()
+
+    def label(path: str, context: str) -> None:
+        labelled.append((path, context))
+
+    monkeypatch.setattr(selinux, "label", label)
+    monkeypatch.setattr(prepare, "SELINUX", str(tmp_path / "enforce"))
+    (folders.data / "srv").mkdir(parents=True)
+    definition = msgspec.structs.replace(PLAIN, level="s0:c3,c7")
+    with Changes() as changes:
+        versions.write(folders, changes, definition, catalog.load(), fake_host.engine)
+    assert prepare.main("ctr-web") == 0
+    assert "label" not in (folders.state / "environment").read_text() and not labelled, (
+        "nothing of it where it is off"
+    )
+    (tmp_path / "enforce").write_text("1")
+    assert prepare.main("ctr-web") == 0
+    options = f'GEAR_ENV="--security-opt=label=level:s0:c3,c7 --env-file={folders.state}/env"\n'
+    assert (folders.state / "environment").read_text() == options
+    assert labelled == [(f"{folders.data}/srv", "system_u:object_r:container_file_t:s0:c3,c7")]
+
+
 class ShortCut:
     """gear-prepare of a shell, on the folders of a test; what it calls for the rest says so and does nothing."""
 
@@ -120,6 +147,7 @@ class ShortCut:
         for name, path in (
             ("base=/var/lib/containers", f"base={host.paths.base}"),
             ("run=/run/geard", f"run={host.paths.run}"),
+            ("selinux=/sys/fs/selinux/enforce", f"selinux={folder}/enforce"),
             ("prepare=/usr/lib/geard/gear-prepare.py", f"prepare={self.rest}"),
         ):
             assert name in text
@@ -194,3 +222,44 @@ def test_the_short_cut_leaves_alone_what_is_not_usual(
     assert short_cut() == rest
     (base / "storage/overlay-images" / IMAGE).mkdir()
     assert short_cut() == ""
+
+
+def shares(host: FakeHost, folders: Folders, monkeypatch: pytest.MonkeyPatch, **found: Any) -> int:
+    """The start of a gear that shares alice (1000:1001), whom the host's name service now knows as `found`."""
+
+    def look_up(name: str) -> Mock:
+        if not found:
+            raise KeyError(name)
+        return Mock(**found)
+
+    monkeypatch.setattr(pwd, "getpwnam", look_up)
+    alice = HostUser(name="alice", uid=1000, gid=1001, inside=7)
+    secrets = SecretsPart(value=(SecretUse(name="key"), SecretUse(name="key", path="/k", uid=7, gid=8)))
+    with Changes() as changes:
+        definition = msgspec.structs.replace(PLAIN, host_user=alice, parts=(secrets,))
+        versions.write(folders, changes, definition, catalog.load(), host.engine)
+    return prepare.main("ctr-web")
+
+
+def test_a_shared_user_is_still_who_it_was(
+    fake_host: FakeHost, folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for found in ({}, {"pw_uid": 1002, "pw_gid": 1001}, {"pw_uid": 1000, "pw_gid": 1000}):
+        assert shares(fake_host, folders, monkeypatch, **found) == 1
+        assert "alice" in (folders.state / "failure").read_text()
+
+
+def test_a_shared_users_secrets_are_its_own(
+    fake_host: FakeHost, folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (fake_host.paths.base / "secrets").mkdir()
+    (fake_host.paths.base / "secrets/key").write_text("# geard: A B C\nvalue")
+    owners = dict[str, tuple[int, int]]()
+
+    def own(fd: int, uid: int, gid: int) -> None:
+        owners[os.path.basename(os.readlink(f"/proc/self/fd/{fd}"))] = (uid, gid)
+
+    monkeypatch.setattr(os, "fchown", own)
+    assert shares(fake_host, folders, monkeypatch, pw_uid=1000, pw_gid=1001) == 0
+    base = PLAIN.uid or 0
+    assert owners == {"0-key": (base, base), "1-key": (1000, base + 8), "versions": (0, 0)}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.systemd_parsers import environment_file, split_variable
 
 from geard import catalog
-from geard.containers.definition import Definition
+from geard.containers.definition import Definition, HostUser
 from geard.containers.folders import Folders
 from geard.containers.requests import Limits, Volume, VolumeConfig, VolumeMount
 from geard.containers.units import parse_run, render_run, render_unit
@@ -41,6 +41,7 @@ PLAIN = Definition(
     image_id="0" * 64,
     digest="sha256:" + "1" * 64,
     slot=1,
+    level="s0:c0,c2",
     ipv4="10.183.0.11",
     ipv6="fd67:6561:7264:1::b",
     mac="02:67:65:00:00:0b",
@@ -100,6 +101,12 @@ DEFINITIONS = {
         limits=Limits(memory=0, pids=0), restart="no",
     ),
 }  # fmt: skip
+DEFINITIONS["shared-user"] = msgspec.structs.replace(
+    PLAIN, host_user=HostUser(name="alice", uid=1000, gid=1001, inside=33)
+)
+DEFINITIONS["docker-shared-user"] = msgspec.structs.replace(
+    PLAIN, engine="docker", uid=None, host_user=HostUser(name="alice", uid=1000, gid=1001)
+)
 DEFINITIONS["docker"] = msgspec.structs.replace(
     DEFINITIONS["everything"], engine="docker", uid=None, ipv4="10.184.109.105", ipv6="fd67:6561:7264:2::6d69",
     entrypoint=("/bin/my app", "first"),

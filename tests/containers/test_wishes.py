@@ -14,6 +14,7 @@ from tests.fakes.host import FakeHost
 from geard import catalog
 from geard.containers.limits import LEAST_MEMORY
 from geard.containers.requests import InstallContainer, Limits, Volume, VolumeConfig, VolumeMount
+from geard.containers.settings import Allowances
 from geard.containers.sizes import parse_size, show_size
 from geard.containers.volumes import volume_folder
 from geard.containers.wishes import (
@@ -50,6 +51,9 @@ def mount(source: str, target: str) -> VolumeConfig:
         {"id": "my-sample-service.1", "image": "registry:5000/a/b:c"},
         {"isolate": True},
         {"simple": True},
+        {"host_user": "alice"},
+        {"host_user": "www-data:33"},
+        {"host_user": "-", "isolate": True},
         {"systemd_slice": "container-large.slice"},
         {"systemd_slice": "container"},
         {"stop_timeout": 0},
@@ -79,6 +83,10 @@ def test_it_may_be_asked(more: dict[str, Any]) -> None:
         {"image": "NGINX"},
         {"id": "nginx"},
         {"simple": True, "isolate": True},
+        {"host_user": "alice", "simple": True},
+        {"host_user": "alice", "isolate": True},
+        {"host_user": "alice\nExecStart=/bin/sh"},
+        {"host_user": "0"},
         {"systemd_slice": "system"},
         {"systemd_slice": "container-small.slice.slice"},
         {"systemd_slice": "../x"},
@@ -119,9 +127,11 @@ def test_it_cannot_be(more: dict[str, Any]) -> None:
 
 
 def test_what_gives_the_host_away_takes_the_scope_admin() -> None:
-    for more in ({"simple": True}, {"volume_config": mount("/etc", "/etc")}):
+    for more in ({"simple": True}, {"host_user": "alice"}, {"volume_config": mount("/etc", "/etc")}):
         with pytest.raises(Denied):
             check_wish(wish(**more), OPERATOR)
+    check_wish(wish(host_user="-"), OPERATOR)
+    check_wish(wish(host_user="alice:7"), OPERATOR, Allowances(host_users=("alice",)))
     check_wish(wish(volume_config=volumes("/data")), OPERATOR)
 
 

@@ -21,7 +21,8 @@ from geard.deployments.descriptor import (
     parse_descriptor,
     schema,
 )
-from geard.deployments.plan import Plan, There, plan_deployment, reached_as
+from geard.deployments.found import There, reached_as
+from geard.deployments.plan import Plan, plan_deployment
 from geard.deployments.requests import Deployed, OtherGear
 from geard.failures import AlreadyExists, Invalid, PreconditionFailed
 from geard.ports.requests import PortPair

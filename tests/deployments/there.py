@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from geard.deployments.plan import Plan, There
+from geard.deployments.found import There
+from geard.deployments.plan import Plan
 from geard.deployments.requests import Deployed, DeployedGear
 from geard.environments.requests import EnvironmentPart
 from geard.ports.requests import PublishedPorts

@@ -29,6 +29,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     for name, text in {
         "sys/fs/cgroup/cgroup.controllers": "cpu memory pids\n",
         "proc/self/ns/user": "",
+        "proc/sys/kernel/seccomp/actions_avail": "errno allow\n",
         "proc/sys/user/max_user_namespaces": "1000\n",
         "proc/self/mountinfo": "22 1 8:1 / / rw - xfs /dev/sda rw,prjquota\n",
         "sys/module/apparmor/parameters/enabled": "Y\n",

@@ -69,7 +69,18 @@ def test_mandatory_access(made: Make) -> None:
     assert told(machine.mandatory_access(made()))[0] == "advice"
     root = made(**{"sys/module/apparmor/parameters/enabled": "Y\n"})
     assert told(machine.mandatory_access(root)) == ("ok", "AppArmor")
-    assert told(machine.mandatory_access(made(**{"sys/fs/selinux/enforce": "0"}))) == ("ok", "SELinux, permissive")
+    root = made(**{"sys/fs/selinux/enforce": "0"})
+    assert told(machine.mandatory_access(root)) == ("ok", "SELinux, permissive; AppArmor")
+    (root / "sys/module/apparmor/parameters/enabled").write_text("N\n")
+    assert told(machine.mandatory_access(root)) == ("advice", "SELinux, permissive")
+    (root / "sys/fs/selinux/enforce").write_text("1")
+    assert told(machine.mandatory_access(root)) == ("ok", "SELinux, enforcing")
+
+
+def test_seccomp(made: Make) -> None:
+    assert told(machine.seccomp(made()))[0] == "broken"
+    root = made(**{"proc/sys/kernel/seccomp/actions_avail": "kill_process kill_thread trap errno log allow\n"})
+    assert told(machine.seccomp(root)) == ("ok", "filters")
 
 
 MOUNTS = """\

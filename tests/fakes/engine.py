@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from geard.failures import Denied
-from geard.host.engine import Image, IpProtocol, RunSpec
+from geard.host.engine import Image, IpProtocol, RunSpec, StoredImage
 from geard.host.engine.podman import Podman
+from geard.host.process import ProgramFailed
 from geard.images.names import complete_name
 
 
@@ -36,6 +37,10 @@ class FakeEngine(Podman):
     """image id -> path -> content: what `image_files` copies"""
     networks: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
     logins: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
+
+    containers: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    """image id -> containers made of it"""
+    created: str = "2026-01-01T00:00:00+00:00"
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -70,6 +75,34 @@ class FakeEngine(Podman):
         self.here = [each for each in self.here if name not in each.names] + [image]
         self._said.clear()
         return ""
+
+    async def images(self) -> list[StoredImage]:
+        return [StoredImage(each.id, each.digest, each.names, 2_200_000, self.created) for each in self.here]
+
+    async def containers_of_images(self) -> dict[str, list[str]]:
+        return self.containers
+
+    async def tag(self, id: str, name: str) -> None:
+        self.here = [
+            replace(each, names=(*(n for n in each.names if n != name), *((name,) if each.id == id else ())))
+            for each in self.here
+        ]
+        self._said.clear()
+
+    async def remove_image(self, names: Sequence[str]) -> None:
+        """As podman: a name is taken away, and with the last the image, unless a container is made of it."""
+        for name in names:
+            found = self._find(name)
+            assert found is not None
+            left = tuple(each for each in found.names if each not in (name, complete_name(name)))
+            left = () if name == found.id else left
+            if not left and found.id in self.containers:
+                raise ProgramFailed(
+                    ["podman", "rmi", name], 2, f"Error: image used by {self.containers[found.id][0]}"
+                )
+            self.here = [replace(each, names=left) if each is found else each for each in self.here]
+            self.here = [each for each in self.here if each.names or each.id != found.id]
+        self._said.clear()
 
     async def image_files(self, image: str, path: str, target: str) -> None:
         for name, content in self.files.get(image, {}).items():

@@ -96,6 +96,17 @@ class FakeSystemd(Systemd):
             found.become("inactive", "dead")
         return "queued" if wait is None else "done"
 
+    async def start_transient(self, unit: str, properties: Sequence[tuple[str, str, Any]]) -> bool:
+        """It runs until a test, or a stop, ends it."""
+        self.told.append(("start_transient", unit))
+        self._answer()
+        found = self._load(unit)
+        if found.load == "loaded" or found.active not in ("inactive", "failed"):
+            return False
+        found.settings = {name: value for name, _, value in properties}
+        found.become("active", "running", pid=next(self._numbers))
+        return True
+
     async def reset_failed(self, unit: str) -> None:
         self.told.append(("reset_failed", unit))
         self._answer()

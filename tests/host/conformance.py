@@ -83,6 +83,21 @@ SLOW = "Type=exec\nExecStartPre=/bin/sleep 30\nExecStart=/bin/sleep 1000"
 
 
 @check
+async def a_transient_unit_is_made_once(ground: Ground) -> None:
+    systemd, unit = ground.host.systemd, f"{PREFIX}once.service"
+    properties = [
+        ("Description", "s", "made for this"),
+        ("ExecStart", "a(sasb)", [["/bin/sleep", ["/bin/sleep", "1000"], False]]),
+        ("CollectMode", "s", "inactive-or-failed"),
+    ]
+    assert await systemd.start_transient(unit, properties)
+    await until(lambda: systemd.state(unit), lambda state: state.active == "active")
+    assert not await systemd.start_transient(unit, properties)
+    assert await systemd.stop(unit, wait=10) == "done"
+    await until(lambda: systemd.state(unit), lambda state: state.load == "not-found")
+
+
+@check
 async def a_unit_nobody_knows(ground: Ground) -> None:
     systemd, unit = ground.host.systemd, f"{PREFIX}absent.service"
     await fails(NotFound, systemd.start(unit))

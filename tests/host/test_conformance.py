@@ -39,6 +39,7 @@ PURE = {
     "exec_argv",
     "pull_argv",
     "rename_argvs",
+    "once",
 }
 
 

@@ -255,7 +255,8 @@ def addresses(*rounds: list[str]) -> Any:
 def dialled(url: str, *allow: str) -> str:
     """The address that was connected to."""
     networks = [ipaddress.ip_network(text) for text in allow]
-    with hook._dial(hook.parse_url(url), networks) as line:  # pyright: ignore[reportPrivateUsage]
+    parts = hook.parse_url(url)
+    with hook.dial(parts.hostname or "", hook.port_of(parts), networks) as line:
         return str(line.getpeername()[0])
 
 

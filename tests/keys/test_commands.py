@@ -67,7 +67,7 @@ def test_a_key_is_kept_once_and_linked_for_each_gear(web: Terminal) -> None:
     assert listed(web) == {("web", KEY.fingerprint), ("db", KEY.fingerprint), ("web", OTHER.fingerprint)}
     assert listed(web, "db") == {("db", KEY.fingerprint)}
     table = web.ok("list-keys", "db").split()
-    assert table == ["ID", "SERVER", "TYPE", "KEY", "db", "ssh-ed25519", KEY.fingerprint]
+    assert table == ["ID", "SERVER", "MAY", "TYPE", "KEY", "db", "login", "ssh-ed25519", KEY.fingerprint]
     status = json.loads(web.ok("status", "-o", "json", "web"))[0]
     assert {"Label": "Keys", "Text": "2; gear list-keys web shows them"} in status["Facts"]
 
@@ -148,9 +148,9 @@ def test_what_cannot_be_linked_for_all_is_linked_for_none(web: Terminal, monkeyp
     """db goes just before its turn."""
     link = store._link  # pyright: ignore[reportPrivateUsage]
 
-    def unlucky(paths: Any, changes: Changes, key: str, id: str) -> list[Path]:
+    def unlucky(paths: Any, changes: Changes, key: str, folder: Path) -> list[Path]:
         (base(web) / "units/db/ctr-db.service").unlink(missing_ok=True)
-        return link(paths, changes, key, id)
+        return link(paths, changes, key, folder)
 
     monkeypatch.setattr(store, "_link", unlucky)
     with pytest.raises(NotFound):

@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -116,6 +117,17 @@ def eventually(question: Callable[[], object], seconds: float = 15) -> None:
         time.sleep(0.1)
 
 
+DRIVER = Path(__file__).with_name("terminal_driver.py").read_text()
+
+
+def drive(host: Shell, command: list[str], steps: Sequence[Sequence[object]]) -> dict[str, object]:
+    """Run a command on a terminal, and type; its exit status, and whether the terminal was left as it was."""
+    told = host.run(["python3", "-c", DRIVER, json.dumps({"command": command, "steps": steps})], check=False)
+    assert told.returncode == 0, told.stdout + told.stderr
+    found: dict[str, object] = json.loads(told.stdout.splitlines()[-1])
+    return found
+
+
 @pytest.fixture(scope="session")
 def lab() -> Lab:
     found = Lab(os.environ.get("GEARD_LAB", "test"))
@@ -170,3 +182,7 @@ def _clear(host: Shell) -> None:
     names = host.gear("list", "-a", "-q").stdout.split()
     if names:
         host.run(["gear", "delete", "--purge", *names], seconds=120 + 3 * len(names))
+    jobs = host.gear("jobs", "-a", "-q").stdout.split()
+    if jobs:
+        host.run(["gear", "job", "cancel", *jobs])
+        host.run(["gear", "job", "remove", *jobs])

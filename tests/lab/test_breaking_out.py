@@ -67,6 +67,19 @@ def pid_of(host: Shell, name: str) -> str:
 
 
 @BOTH
+def test_status_names_what_is_in_force(thief: Thief) -> None:
+    """As the kernel has it of the program that runs."""
+    said = {fact["Label"]: fact["Text"] for fact in thief.host.status("thief")["Facts"]}["Protections"]
+    status = dict(line.split(":\t", 1) for line in thief.sh("cat /proc/1/status").splitlines())
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+    assert "; no new privileges; seccomp filter; " in f"; {said}"
+    assert f"; {int(status['CapBnd'], 16).bit_count()} of " in said
+    assert "network, processes, IPC, files, host name of its own" in said
+    user = "no users of its own" if thief.host.engine == "docker" else "user namespace (its 0 is uid "
+    assert said.startswith(user)
+
+
+@BOTH
 def test_other_programs_and_their_environments_are_not_seen(thief: Thief) -> None:
     seen = thief.sh("cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ | tr '\\0' '\\n'")
     assert "do-nothing" in seen, "its own are"

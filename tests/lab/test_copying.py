@@ -9,8 +9,7 @@ import shlex
 import subprocess
 
 import pytest
-from tests.lab.conftest import BOTH, Shell, eventually
-from tests.lab.test_sessions import drive
+from tests.lab.conftest import BOTH, Shell, drive, eventually
 
 pytestmark = pytest.mark.lab
 

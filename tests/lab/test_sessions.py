@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import subprocess
-from collections.abc import Generator, Sequence
-from pathlib import Path
+from collections.abc import Generator
 
 import pytest
-from tests.lab.conftest import BOTH, Shell, eventually
+from tests.lab.conftest import BOTH, Shell, drive, eventually
 
 pytestmark = pytest.mark.lab
 
 TOOLS = "geard/test-tools"
-DRIVER = Path(__file__).with_name("terminal_driver.py").read_text()
 MEMBER = ("runuser", "-u", "member", "--")
 ROOT_HERE: tuple[str, ...] = ()
 
@@ -216,11 +213,3 @@ def test_others_see_no_value_of_a_variable(web: Shell) -> None:
         ).stdout
         assert web.engine in seen
         assert not [line for line in seen.splitlines() if "hidden1" in line and "gear exec" not in line]
-
-
-def drive(host: Shell, command: list[str], steps: Sequence[Sequence[object]]) -> dict[str, object]:
-    """Run a command on a terminal, and type; its exit status, and whether the terminal was left as it was."""
-    told = host.run(["python3", "-c", DRIVER, json.dumps({"command": command, "steps": steps})], check=False)
-    assert told.returncode == 0, told.stdout + told.stderr
-    found: dict[str, object] = json.loads(told.stdout.splitlines()[-1])
-    return found

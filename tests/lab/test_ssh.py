@@ -10,8 +10,8 @@ import time
 from collections.abc import Generator, Sequence
 
 import pytest
-from tests.lab.conftest import BOTH, Shell, eventually
-from tests.lab.test_sessions import drive, inside
+from tests.lab.conftest import BOTH, Shell, drive, eventually
+from tests.lab.test_sessions import inside
 
 pytestmark = pytest.mark.lab
 
@@ -160,6 +160,19 @@ def test_who_is_let_in(web: Shell) -> None:
     assert (said.returncode, said.stderr.splitlines()[0]) == (125, "Error: web is not running")
     web.gear("delete", "web")
     assert ssh(web, "true").returncode == 255
+
+
+def test_a_gear_that_shares_a_user_of_the_host(web: Shell) -> None:
+    """Its login is its own; what is done in there is that user's outside, and opens nothing else."""
+    web.sh("useradd --system --no-create-home alice; install -d -o alice -m 700 /srv/alice")
+    try:
+        web.gear("update", "web", "--host-user", "alice", "-v", "/srv/alice:/hers")
+        assert ssh(web, "touch /hers/new; id -u").stdout == "0\n"
+        assert web.run(["stat", "-c", "%U", "/srv/alice/new"]).stdout == "alice\n"
+        assert ssh(web, "true", to="alice").returncode == 255, "the key opens the gear and not her account"
+    finally:
+        web.gear("delete", "--purge", "web")
+        web.sh("rm -rf /srv/alice; userdel alice")
 
 
 def test_every_kind_of_key(web: Shell) -> None:

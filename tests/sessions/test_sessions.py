@@ -34,9 +34,9 @@ from geard.exchange import (
     ToAsker,
 )
 from geard.failures import Failure, Full, Invalid, NotFound, PreconditionFailed, Unavailable
+from geard.frames import PROTOCOL, encode
 from geard.host.engine import ExecSpec
 from geard.sessions.requests import ExecInContainer
-from geard.transport.frames import PROTOCOL, encode
 from geard.transport.http import HttpTransport
 
 WAIT = "while :; do sleep 0.02; done"

@@ -23,7 +23,7 @@ from geard.exchange import (
     ToAsker,
 )
 from geard.failures import KINDS, Failure, Invalid, failure_of_kind
-from geard.transport.frames import FRAME_LIMIT, Decoder, encode, from_asker, to_asker
+from geard.frames import FRAME_LIMIT, Decoder, encode, from_asker, to_asker
 
 some = st.binary(max_size=2_000)
 counts = st.integers(0, 2**32 - 1)

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from geard.accounts.records import LOGINS, SHELL
+from geard.accounts.records import KINDS, LOGINS, SHELL
 
 MARK = "local-users"
 """the file in /run/geard that says: here it is so"""
@@ -35,7 +35,7 @@ def ours(passwd: str) -> Iterator[LocalUser]:
     """Those in the text of /etc/passwd that were made here: no other user has that shell."""
     for line in passwd.splitlines():
         fields = line.split(":")
-        if len(fields) == 7 and fields[6] == SHELL and fields[0].startswith("ctr-") and fields[2].isdigit():
+        if len(fields) == 7 and fields[6] == SHELL and fields[0].startswith(KINDS) and fields[2].isdigit():
             yield LocalUser(fields[0], int(fields[2]))
 
 
@@ -47,7 +47,7 @@ def add_argv(login: str, uid: int, gear: str) -> list[str]:
         "--groups", LOGINS,
         "--home-dir", "/",
         "--shell", SHELL,
-        "--comment", f"gear {gear}",
+        "--comment", f"{'repository' if login.startswith('git-') else 'gear'} {gear}",
         "--", login,
     ]  # fmt: skip
 

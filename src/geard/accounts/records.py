@@ -20,12 +20,15 @@ SERVICE = "io.geard"
 """by which our records are known"""
 SHELL = "/usr/lib/geard/gear-join"
 LOGINS = "geard-logins"
+KINDS = ("ctr-", "git-")
+"""how the names begin: of gears' users, and of repositories'"""
 
 
 def render_user(login: str, uid: int, gear: str) -> str:
+    kind = "repository" if login.startswith("git-") else "gear"
     return _render({
         "userName": login,
-        "realName": f"gear {gear}",
+        "realName": f"{kind} {gear}",
         "disposition": "container",
         "service": SERVICE,
         "uid": uid,
@@ -93,12 +96,12 @@ def _links(folder: str, login: str, uid: int) -> list[tuple[str, str]]:
 
 
 def listed(folder: str) -> list[str]:
-    """The logins that have a record of ours."""
+    """The logins that have a record of ours, gears' and repositories'."""
     try:
         names = os.listdir(folder)
     except FileNotFoundError:
         return []
-    logins = [name.removesuffix(".user") for name in names if name.startswith("ctr-") and name.endswith(".user")]
+    logins = [name.removesuffix(".user") for name in names if name.startswith(KINDS) and name.endswith(".user")]
     return sorted(login for login in logins if find(folder, login) is not None)
 
 

@@ -18,7 +18,7 @@ from geard.identifiers import parse_request_id
 F = TypeVar("F", bound=Callable[..., Any])
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-GROUPS = ("Gears", "Deployments", "Look", "Share", "Images", "This host", "Shell")
+GROUPS = ("Gears", "Jobs", "Deployments", "Look", "Share", "Repositories", "Images", "This host", "Shell")
 
 
 class VerbGroup(click.Group):

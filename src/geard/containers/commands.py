@@ -61,6 +61,12 @@ _DESCRIBED = (
     click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label, for you and programs."),
     click.option("--entrypoint", default=None, metavar="PROGRAM", help="Run this, not the image's entry point."),
     click.option(
+        "--host-user",
+        default="",
+        metavar="USER[:ID]",
+        help="Root inside, or user ID, is that user of the host; - for none.",
+    ),
+    click.option(
         "--stop-timeout", type=int, default=None, metavar="SECONDS", help="From TERM to KILL. [default: 10]"
     ),
 )
@@ -146,6 +152,7 @@ def _words(given: Mapping[str, Any], variables: Mapping[str, str]) -> dict[str, 
         "limits": parse_limits(given),
         "labels": dict(_label(text) for text in given["labels"]),
         "stop_timeout": given["stop_timeout"],
+        "host_user": given["host_user"],
         "parts": parts_from(given, variables),
     }
 

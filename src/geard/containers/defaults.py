@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from geard.containers.host_users import OWN
 from geard.containers.limits import NAMES, check_together, merged
 from geard.containers.requests import Limits, Restart, Wish
 from geard.containers.settings import ContainerSettings
@@ -22,6 +23,8 @@ class Decided:
     restart: Restart
     stop_timeout: int
     limits: Limits
+    host_user: str
+    """as it is asked for; empty: none"""
     origins: Mapping[str, str]
     """name of a value -> "asked", "default", or the file and line that settles it"""
 
@@ -52,7 +55,9 @@ def decide(wish: Wish, settings: Settings) -> Decided:
         restart=wish.restart or given.restart,
         stop_timeout=given.stop_timeout if wish.stop_timeout is None else wish.stop_timeout,
         limits=check_together(merged(limits, Limits(memory=memory, cpus=given.cpus, pids=given.pids))),
+        host_user=_host_user(wish, given.host_user),
         origins={
+            "host-user": origin("host_user", bool(wish.host_user) or wish.isolate or wish.simple),
             "engine": ASKED if wish.engine else settings.origin(EngineSettings, "default"),
             "slice": origin("slice", bool(wish.systemd_slice)),
             "restart": origin("restart", wish.restart is not None),
@@ -60,3 +65,9 @@ def decide(wish: Wish, settings: Settings) -> Decided:
             **origins,
         },
     )
+
+
+def _host_user(wish: Wish, default: str) -> str:
+    if wish.simple or wish.isolate:
+        return ""
+    return "" if wish.host_user == OWN else wish.host_user or default

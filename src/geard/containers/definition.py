@@ -6,6 +6,16 @@ from geard.containers.requests import Limits, Restart, VolumeConfig
 from geard.words import Part, Word
 
 
+class HostUser(Word):
+    """A user of the host that one of the gear's own users is outside."""
+
+    name: str
+    uid: int
+    gid: int
+    inside: int = 0
+    """which of the gear's users"""
+
+
 class Definition(Word):
     id: str
     version: str
@@ -24,11 +34,14 @@ class Definition(Word):
     simple: bool = False
     slot: int = 0
     """which range of users and which address on the bridge (slots.py); the gear's for good"""
+    level: str = ""
+    """of SELinux, where that is on: s0 with two categories that no other gear has together"""
     ipv4: str = ""
     ipv6: str = ""
     mac: str = ""
     uid: int | None = None
     """first host uid and gid of its 65,536; None with `simple`"""
+    host_user: HostUser | None = None
     command: tuple[str, ...] = ()
     entrypoint: tuple[str, ...] | None = None
     volume_config: VolumeConfig = VolumeConfig()

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from geard.containers import versions
 from geard.containers.definition import Definition
 from geard.containers.folders import Folders
+from geard.containers.host_users import show_host_user
 from geard.containers.limits import shown
 from geard.containers.requests import History, KeptVersion
 from geard.ports.pairs import describe_mapping
@@ -17,7 +18,7 @@ from geard.words import builtins_of, part_of
 
 _NOT_TOLD = {
     *("Version", "Written", "Created", "By", "Origins", "Id", "ImageId", "Digest"),
-    *("Limits", "Labels", "VolumeConfig"),
+    *("Limits", "Labels", "VolumeConfig", "HostUser", "Level"),
 }
 _LENGTH = 60
 
@@ -65,6 +66,7 @@ def _flat(definition: Definition) -> dict[str, str]:
         "command": shlex.join(definition.command),
         "entrypoint": "" if definition.entrypoint is None else shlex.join(definition.entrypoint),
         "ports": _ports(definition),
+        "host-user": show_host_user(definition.host_user),
     }
     found |= {f"label {name}": value for name, value in definition.labels.items()}
     found |= {f"volume {volume.path}": "kept" for volume in definition.volume_config.volumes}

@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import stat
 
-from geard.containers.definition import Definition
+from geard.containers import selinux
+from geard.containers.definition import Definition, HostUser
 from geard.containers.requests import VolumeMount
 
 RANGE = 65_536
@@ -30,24 +31,37 @@ def _look(definition: Definition, mount: VolumeMount) -> str:
         return f"{mount.path} is not on this host, and {definition.id} cannot start without it: make it"
     except OSError as error:
         return f"{mount.path} cannot be looked at: {error.strerror}"
-    if definition.uid is None or _has_acl(mount.path):
+    if selinux.mode() == "enforcing" and not (kind := selinux.type_of(mount.path)).startswith("container_"):
+        return (
+            f"SELinux keeps containers from {mount.path} ({kind or 'no label'}):"
+            f" chcon -R -t container_file_t -l s0 {mount.path} opens it to all gears that it is mounted into"
+        )
+    if (definition.uid is None and definition.host_user is None) or _has_acl(mount.path):
         return ""
-    return judge(definition.uid, found, mount)
+    return judge(definition.uid, found, mount, definition.host_user)
 
 
-def judge(base: int, found: os.stat_result, mount: VolumeMount) -> str:
-    """What a gear whose users begin at `base` may do with a file like that. Pure."""
-    if base <= found.st_uid < base + RANGE:
+def judge(base: int | None, found: os.stat_result, mount: VolumeMount, shared: HostUser | None = None) -> str:
+    """What a gear whose users begin at `base`, and one of whom is a user of the host, may do with a file like
+    that. Pure.
+    """
+    own = range(base, base + RANGE) if base is not None else range(0)
+    if found.st_uid in own or (shared is not None and found.st_uid == shared.uid):
         return ""
-    group = base <= found.st_gid < base + RANGE
+    group = found.st_gid in own or (shared is not None and found.st_gid == shared.gid)
     bits = (found.st_mode >> 3 if group else found.st_mode) & 0o7
     folder = stat.S_ISDIR(found.st_mode)
     reads = bits & 0o4 and (not folder or bits & 0o1)
     whose = f"{mount.path} (mode {stat.S_IMODE(found.st_mode):04o} of uid {found.st_uid})"
-    helps = f"its root is uid {base} of the host, its user N is {base}+N: " + (
+    if shared is not None:
+        who = f"its user {shared.inside}" if base is not None else "its program"
+        whom, owner = f"{who} is {shared.name} (uid {shared.uid}) of the host: ", f"{shared.uid}:{shared.gid}"
+    else:
+        whom, owner = f"its root is uid {base} of the host, its user N is {base}+N: ", f"{base}:{base}"
+    helps = whom + (
         "give it a folder made for it, which may be its"
         if _is_of_the_system(mount.path)
-        else f"chown -R {base}:{base} {mount.path}, or setfacl -R -m u:{base}:rwX {mount.path}"
+        else f"chown -R {owner} {mount.path}, or setfacl -R -m u:{owner.partition(':')[0]}:rwX {mount.path}"
     )
     if not reads:
         return f"the gear may not read {whose}; {helps}"

@@ -20,6 +20,8 @@ from geard.containers.definition import Definition
 from geard.containers.folders import Folders
 from geard.containers.limits import NAMES, check_together, merged
 from geard.containers.requests import Limits, Preview, Wish
+from geard.containers.selinux import level_of
+from geard.containers.shared_users import find_host_user
 from geard.containers.units import gear_of, render_run, render_unit
 from geard.containers.volumes import volume_folder
 from geard.containers.wishes import check_user
@@ -475,10 +477,12 @@ def _definition(
         image=wish.image,
         simple=wish.simple,
         slot=slot,
+        level=level_of(slot),
         ipv4=ipv4,
         ipv6=ipv6,
         mac=mac,
         uid=None if wish.simple or not engine.maps_users else slots.uid_base(slot),
+        host_user=find_host_user(decided.host_user, mapped=engine.maps_users),
         command=wish.command,
         entrypoint=wish.entrypoint,
         volume_config=wish.volume_config,
@@ -508,7 +512,7 @@ def _now(before: Definition | None) -> str:
 
 _LATER: dict[str, Any] = {
     "version": "", "written": "", "created": "", "by": "", "image_id": "", "digest": "",
-    "image_volumes": (), "origins": {},
+    "image_volumes": (), "origins": {}, "level": "",
 }  # fmt: skip
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from geard.containers import bounding, lifecycle, versions
+from geard.containers import bounding, lifecycle, protections, versions
 from geard.containers.definition import Definition
 from geard.containers.folders import Folders, unit_name
 from geard.containers.host_files import trouble
+from geard.containers.host_users import show_host_user
 from geard.containers.limits import shown
 from geard.containers.requests import ContainerStatus, Fact
 from geard.containers.sizes import show_size
@@ -26,6 +28,7 @@ from geard.logs.lines import render_line, render_time
 from geard.words import part_of
 
 LINES = 10_000
+ROOT = Path("/")
 
 
 async def look(work: Work, id: str, lines: int) -> ContainerStatus:
@@ -86,6 +89,8 @@ def _facts(work: Work, definition: Definition, folders: Folders) -> tuple[Fact, 
         found += facet.show(work.host, gear, part_of(facet.part, definition.parts))
     found.append(("Address", f"{definition.ipv4} {definition.ipv6}".strip() + f", {definition.mac}"))
     found += work.host.engine_named(definition.engine).facts(run_spec(definition, folders, work.facets))
+    pid = bounding.process_of(folders)[0]
+    found.append(("Protections", (pid and protections.in_force(ROOT, pid)) or protections.NONE))
     found.append(("Limits", _limits(definition)))
     found += _in_force(work.host, definition, folders)
     for mount in mounts(definition, folders):
@@ -192,6 +197,7 @@ def _values(definition: Definition) -> str:
         "engine": definition.engine,
         "slice": definition.slice,
         "restart": definition.restart,
+        "host-user": show_host_user(definition.host_user) or "none",
         "stop-timeout": f"{definition.stop_timeout} s",
         **{name: text or "0" for name, text in limits.items()},
     }

@@ -101,6 +101,8 @@ class Wish(Word):
     """share the host's users instead of having a range of its own"""
     isolate: bool = False
     """the default, said aloud"""
+    host_user: str = ""
+    """USER or USER:ID: a user of the host that its root, or its user ID, is outside; `-`: none"""
     socket_activation: bool = False
     skip_socket_proxy: bool = False
     command: tuple[str, ...] = ()
@@ -155,6 +157,8 @@ class UpdateContainer(Request[InstalledContainer]):
     labels: dict[str, str] = {}
     """added to those that are there; an empty text takes one away"""
     stop_timeout: int | None = None
+    host_user: str = ""
+    """as in an install; `-`: users of its own again"""
     later: bool = False
     """leave what runs alone: the change comes with the next start"""
     parts: tuple[Part, ...] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from geard.containers.host_users import parse_host_user
 from geard.containers.requests import Restart
 from geard.containers.sizes import parse_size
 from geard.containers.slices import DEFAULT, PIDS, SLICES, check_slice
@@ -23,8 +24,12 @@ class ContainerSettings(Section):
     """of one gear, by slice: `memory = { container-small = "1G" }`"""
     cpus: float = 0
     pids: int = PIDS
+    host_user: str = ""
+    """USER or USER:ID: which user of the host gears share that are not asked to have users of their own"""
 
     def check(self) -> None:
+        if self.host_user:
+            parse_host_user(self.host_user)
         check_slice(self.slice)
         for name, size in self.memory.items():
             if name not in SLICES:
@@ -41,8 +46,13 @@ class Allowances(Section):
     mounts: tuple[str, ...] = ()
     """folders of the host that may be mounted, with all below them; `/srv/data:ro` only to be read"""
     simple: bool = False
+    host_users: tuple[str, ...] = ()
+    """users of the host that a gear may share (--host-user)"""
 
     def check(self) -> None:
+        for name in self.host_users:
+            if parse_host_user(name)[0] != name:
+                raise Invalid(f"host-users: {name!r} is no user's name alone")
         for path in self.mounts:
             if not path.startswith("/"):
                 raise Invalid(f"mounts: {path!r} is no absolute path")

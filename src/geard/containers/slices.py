@@ -36,6 +36,9 @@ SLICES = {
     )
 }
 
+JOBS = Slice("container-job", "Jobs", 512 * MEBIBYTE, 60, 40)
+"""no gear's: what runs once must not push out what is to stay"""
+
 
 def check_slice(name: str) -> str:
     """Raises Invalid. An empty name is the default's."""

@@ -19,7 +19,7 @@ from geard.containers.quoting import render_words
 from geard.containers.volumes import volume_folder
 from geard.environments.file import escape
 from geard.facet import AnyFacet, Gear
-from geard.host.engine import Engine, Mount, Network, RunSpec
+from geard.host.engine import Engine, Mount, Network, RunSpec, SharedUser
 from geard.words import builtins_of, part_of
 
 MARK = "# geard: "
@@ -34,7 +34,7 @@ def gear_of(folders: Folders) -> Gear:
 
 def run_spec(definition: Definition, folders: Folders, facets: Sequence[AnyFacet]) -> RunSpec:
     """What the engine is to run, in the words all engines share."""
-    limits = definition.limits
+    limits, shared = definition.limits, definition.host_user
     spec = RunSpec(
         name=engine_name(definition.id),
         hostname=definition.id,
@@ -45,6 +45,7 @@ def run_spec(definition: Definition, folders: Folders, facets: Sequence[AnyFacet
         labels=tuple(sorted(definition.labels.items())),
         network=Network(NETWORK, definition.ipv4, definition.ipv6, definition.mac),
         uid_base=definition.uid,
+        host_user=None if shared is None else SharedUser(shared.name, shared.uid, shared.gid, shared.inside),
         memory=limits.memory or 0,
         memory_swap=-1 if limits.memory and limits.memory_swap == 0 else limits.memory_swap or 0,
         cpus=limits.cpus or 0,
@@ -77,6 +78,10 @@ def render_run(definition: Definition, folders: Folders, facets: Sequence[AnyFac
     ]
     if definition.uid is not None:
         lines.append(f'GEAR_UID="{definition.uid}"\n')
+    if definition.level:
+        lines.append(f'GEAR_LEVEL="{definition.level}"\n')
+    if (shared := definition.host_user) is not None:
+        lines.append(f'GEAR_HOST_USER="{shared.name} {shared.uid} {shared.gid} {shared.inside}"\n')
     if definition.limits.io_read or definition.limits.io_write:
         # Which disk that is, is seen at each start: the engine wants it by a device of /dev.
         lines.append(f'GEAR_IO="{definition.limits.io_read or 0} {definition.limits.io_write or 0}"\n')
@@ -102,6 +107,7 @@ def render_unit(definition: Definition, folders: Folders, facets: Sequence[AnyFa
         ("X-ContainerId", definition.id),
         ("X-ContainerImage", definition.image),
         ("X-ContainerUserId", "" if definition.uid is None else str(definition.uid)),
+        *([("X-ContainerHostUser", definition.host_user.name)] if definition.host_user is not None else []),
         ("X-ContainerRequestId", definition.version),
         ("X-ContainerType", "simple" if definition.simple else "isolated"),
         ("X-ContainerEngine", definition.engine),

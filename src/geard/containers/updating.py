@@ -6,6 +6,7 @@ import msgspec
 
 from geard.containers.defaults import ASKED
 from geard.containers.definition import Definition
+from geard.containers.host_users import OWN, show_host_user
 from geard.containers.limits import merged, only
 from geard.containers.requests import UpdateContainer, Wish
 from geard.words import Part
@@ -19,6 +20,9 @@ def wish_of(definition: Definition) -> Wish:
         image=definition.image,
         engine=definition.engine if "engine" in asked else "",
         simple=definition.simple,
+        host_user=""
+        if "host-user" not in asked or definition.simple
+        else show_host_user(definition.host_user) or OWN,
         command=definition.command,
         entrypoint=definition.entrypoint,
         volume_config=definition.volume_config,
@@ -46,6 +50,7 @@ def updated(before: Wish, change: UpdateContainer, parts: tuple[Part, ...]) -> W
         restart=change.restart or before.restart,
         limits=merged(change.limits, before.limits),
         labels=labels,
+        host_user=change.host_user or before.host_user,
         stop_timeout=before.stop_timeout if change.stop_timeout is None else change.stop_timeout,
         parts=(*(part for part in before.parts if type(part) not in said), *parts),
     )

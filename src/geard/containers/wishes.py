@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 
+from geard.containers.host_users import OWN, parse_host_user
 from geard.containers.limits import check_limits
 from geard.containers.quoting import check_text
 from geard.containers.requests import VolumeMount, Wish
@@ -33,6 +34,13 @@ def check_wish(wish: Wish, asker: Asker, allowed: Allowances | None = None) -> N
         raise Invalid(f"{wish.image!r} is given as image and as name", hint="gear install IMAGE NAME...")
     if wish.simple and wish.isolate:
         raise Invalid("a gear is either simple or isolated", hint="isolated is the default; leave both out")
+    if wish.host_user not in ("", OWN):
+        parse_host_user(wish.host_user)
+        if wish.simple or wish.isolate:
+            other = "simple" if wish.simple else "isolated"
+            raise Invalid(
+                f"a gear that is {other} shares no single user of the host", hint="leave out one of the two"
+            )
     check_slice(wish.systemd_slice)
     if wish.stop_timeout is not None and not 0 <= wish.stop_timeout <= STOP_LIMIT:
         raise Invalid(f"a stop timeout of {wish.stop_timeout} s", hint=f"0 to {STOP_LIMIT}")
@@ -52,6 +60,8 @@ def check_rights(wish: Wish, allowed: Allowances) -> None:
     """Raises Denied where such a gear has more of the host than askers without the scope admin may have."""
     if wish.simple and not allowed.simple:
         raise Denied("a gear that shares the host's users (simple) takes the scope admin", hint=_ALLOW)
+    if wish.host_user not in ("", OWN) and parse_host_user(wish.host_user)[0] not in allowed.host_users:
+        raise Denied(f"a gear that shares the host's user {wish.host_user} takes the scope admin", hint=_ALLOW)
     for mount in wish.volume_config.volume_mounts:
         if not any(_within(mount, folder) for folder in allowed.mounts):
             raise Denied(f"mounting {mount.path} of the host into a gear takes the scope admin", hint=_ALLOW)

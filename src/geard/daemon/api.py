@@ -63,11 +63,11 @@ from geard.failures import (
     Unauthenticated,
     Unavailable,
 )
+from geard.frames import PROTOCOL
 from geard.host import fields
 from geard.identifiers import new_request_id, parse_request_id
 from geard.measures import Measure, single
-from geard.request import Answer, Asker, Nothing, Request, answer_type, stream_item
-from geard.transport.frames import PROTOCOL
+from geard.request import Answer, Asker, Nothing, Piece, Request, answer_type, stream_item
 from geard.transport.wire import BODY_LIMIT, REQUEST_ID, parse
 
 log = logging.getLogger(__name__)
@@ -296,7 +296,8 @@ class Api:
         if question.entry.route.mutates:
             return await self._perform(question, request, asker, follow)
         if stream_item(answer_type(type(request))) is not None:
-            return await self._stream(question, self._dispatcher.stream(request, asker))
+            raw = stream_item(answer_type(type(request))) is Piece
+            return await self._stream(question, self._dispatcher.stream(request, asker), raw=raw)
         return self._whole(question, await self._dispatcher.ask(request, asker))
 
     async def _show(self, question: Question, page: PageEntry, asker: Asker) -> web.StreamResponse:
@@ -346,14 +347,14 @@ class Api:
             question, response, lines, _report(running, answer, lines, patience, question.seen)
         )
 
-    async def _stream(self, question: Question, items: AsyncIterator[Answer]) -> web.StreamResponse:
+    async def _stream(self, question: Question, items: AsyncIterator[Answer], *, raw: bool) -> web.StreamResponse:
         first = asyncio.ensure_future(_next(items))
         try:
             await asyncio.wait({first}, timeout=FIRST_ITEM_SECONDS)
             if first.done():
                 first.result()
             status = 202 if question.form is Form.ORIGINAL else 200
-            lines = lines_of(question.form, question.id)
+            lines = lines_of(question.form, question.id, raw=raw)
             response = _begin(question, status, lines, {})
             parts = _items(first, items, lines, question.id)
             return await self._send(question, response, lines, parts, endless=True)

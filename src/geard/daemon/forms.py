@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import msgspec
 
 from geard.failures import Failure, NotAcceptable
-from geard.request import Answer, Nothing, Progress, Route
+from geard.request import Answer, Nothing, Piece, Progress, Route
 from geard.transport.wire import NDJSON
 from geard.words import builtins_of
 
@@ -157,6 +157,18 @@ class TextLines:
         return b""
 
 
+class RawLines(TextLines):
+    """Of something that is no text."""
+
+    type = "application/octet-stream"
+
+    def item(self, item: Answer) -> bytes:
+        return item.data if isinstance(item, Piece) else b""
+
+    def failure(self, failure: Failure) -> bytes:
+        return b""  # what is cut short has no end that who reads it would take for one
+
+
 class NdjsonLines:
     type = NDJSON
 
@@ -220,10 +232,12 @@ def cursor_of(item: Answer) -> str:
     return str(getattr(item, "cursor", ""))
 
 
-def lines_of(form: Form, id: str) -> Lines:
+def lines_of(form: Form, id: str, *, raw: bool = False) -> Lines:
     if form is Form.SSE:
         return SseLines(id)
-    return NdjsonLines(id) if form in (Form.NDJSON, Form.JSON) else TextLines()
+    if form in (Form.NDJSON, Form.JSON):
+        return NdjsonLines(id)
+    return RawLines() if raw else TextLines()
 
 
 def failure_body(failure: Failure, id: str) -> dict[str, Any]:

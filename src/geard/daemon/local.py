@@ -8,11 +8,12 @@ from typing import Any
 from geard import catalog
 from geard.dispatch.dispatcher import Dispatcher
 from geard.dispatch.operation import operation_for
+from geard.exchange import Session
 from geard.failures import Failure
 from geard.host import Host, fields
 from geard.host.journal_writing import IDENTIFIER
 from geard.identifiers import new_request_id
-from geard.request import ROOT_HERE, Follow, Request
+from geard.request import ROOT_HERE, Follow, Request, answer_type
 
 SWEEP_EVERY = 64
 """Where no agent runs, about one command in so many removes records whose time is over."""
@@ -25,6 +26,8 @@ class LocalPerformer:
 
     async def answer(self, request: Request[Any], id: str, follow: Follow | None) -> Any:
         kind = type(request)
+        if answer_type(kind) is Session:
+            return await self._dispatcher.ask(request, ROOT_HERE)
         if operation_for(kind).streams:
             return self._dispatcher.stream(request, ROOT_HERE)
         if kind.route is not None and not kind.route.mutates:

@@ -23,8 +23,8 @@ from geard.daemon.forms import JSON_TYPE, TEXT_TYPE
 from geard.daemon.table import Entry, PageEntry
 from geard.exchange import Session
 from geard.failures import KINDS, Failure
+from geard.frames import PROTOCOL
 from geard.request import Answer, Nothing, Progress, Request, answer_type, stream_item
-from geard.transport.frames import PROTOCOL
 from geard.transport.wire import NDJSON, REQUEST_ID, path_fields
 from geard.words import Part, Word
 

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from geard.exchange import WINDOW, Errors, FromAsker, Input, Output, ToAsker
 from geard.failures import Invalid
-from geard.transport.frames import FRAME_LIMIT, PROTOCOL, encode, from_asker
+from geard.frames import FRAME_LIMIT, PROTOCOL, encode, from_asker
 from geard.transport.session import keep_watch
 
 FAREWELL_SECONDS = 5.0

@@ -81,6 +81,8 @@ class Container(Word, omit_defaults=True):
     secrets: tuple[SecretUse, ...] = ()
     engine: str = ""
     simple: bool = False
+    host_user: str = ""
+    """USER or USER:ID, as --host-user of gear install"""
     health_command: tuple[str, ...] = ()
     """kept for health checks, which are not there yet"""
 

@@ -35,7 +35,9 @@ from geard.containers.requests import (
 )
 from geard.deployments.answering import await_answers
 from geard.deployments.descriptor import Descriptor, Instance, Leaving
-from geard.deployments.plan import Plan, Planned, Removal, There, address_of, links_of, own_links
+from geard.deployments.found import There, address_of
+from geard.deployments.linking import links_of, own_links
+from geard.deployments.plan import Plan, Planned, Removal
 from geard.deployments.progress import Key, Lines
 from geard.deployments.requests import DeployedGear
 from geard.deployments.survey import survey

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 
@@ -17,7 +17,7 @@ from geard.containers.requests import InstallContainer, Limits
 from geard.containers.sizes import parse_size
 from geard.containers.volumes import parse_volumes
 from geard.containers.wishes import check_wish
-from geard.deployments.addresses import PortKey, give_addresses, linked
+from geard.deployments.addresses import PortKey, give_addresses
 from geard.deployments.descriptor import (
     Container,
     Descriptor,
@@ -28,28 +28,18 @@ from geard.deployments.descriptor import (
     parse_affinity,
 )
 from geard.deployments.differences import differences, link_differences
+from geard.deployments.found import THIS_MACHINE, Found, There, host_name
+from geard.deployments.linking import links_of, own_links
 from geard.deployments.placement import Board, Need, Room, fixed_ports, lowest_free
 from geard.deployments.requests import CONTAINER, DEPLOYMENT, Deployed, DeployedGear
 from geard.environments.requests import Environment, EnvironmentPart, Variable
 from geard.failures import AlreadyExists, Invalid
-from geard.identifiers import parse_place
 from geard.links.forms import LIMIT
 from geard.links.requests import NetworkLink
 from geard.ports.requests import PortPair, PublishedPorts
 from geard.request import ROOT_HERE
 from geard.secrets.requests import SecretsPart
 from geard.words import Part
-
-THIS_MACHINE = "local"
-_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-
-
-@dataclass(frozen=True)
-class There:
-    """What was found: what each host answered, and which did not."""
-
-    hosts: Mapping[str, Deployed] = field(default_factory=dict[str, Deployed])
-    silent: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -128,11 +118,6 @@ Variables = Mapping[str, Mapping[str, str]]
 """what each container's env files say"""
 
 
-def host_name(text: str) -> str:
-    """The one spelling of a host here; `local` is this machine. Raises Invalid."""
-    return str(parse_place(text)) or THIS_MACHINE
-
-
 def plan_deployment(
     descriptor: Descriptor,
     hosts: Sequence[str],
@@ -148,7 +133,7 @@ def plan_deployment(
     """
     there = there or There()
     names = tuple(dict.fromkeys(host_name(host) for host in hosts))
-    found = _Found(descriptor, names, there)
+    found = Found(descriptor, names, there)
     nobody: dict[str, list[str]] = {container.name: [] for container in descriptor.containers}
     ids = _choose_ids(descriptor, found) if names else nobody
     placed = _place(descriptor, names, ids, found, there)
@@ -180,55 +165,7 @@ def plan_deployment(
     )
 
 
-class _Found:
-    """The instances that are there or were written down, and where."""
-
-    def __init__(self, descriptor: Descriptor, hosts: Sequence[str], there: There) -> None:
-        known = {container.name for container in descriptor.containers}
-        self.gears: dict[tuple[str, str], DeployedGear] = {}
-        """by id and host"""
-        self.container: dict[str, str] = {}
-        self.host: dict[str, str] = {}
-        """the host at which it stays, where that is one of those named"""
-        self.was_on: dict[str, str] = {}
-        self.targets: dict[tuple[str, PortKey], Target] = {}
-        self.external: dict[tuple[str, PortKey], int] = {}
-        for instance in descriptor.instances:
-            if instance.on is None:
-                continue
-            on = host_name(instance.on)
-            self.was_on.setdefault(instance.id, on)
-            if instance.container in known:
-                self.container.setdefault(instance.id, instance.container)
-            if on in hosts:
-                self.host.setdefault(instance.id, on)
-            for port in instance.ports:
-                key = (instance.id, (port.internal, port.protocol))
-                self.external[key] = port.external
-                if port.target is not None:
-                    self.targets[key] = port.target
-        for host in dict.fromkeys([*hosts, *there.hosts]):
-            for gear in there.hosts.get(host, Deployed()).gears:
-                self.gears[gear.id, host] = gear
-                self.was_on.setdefault(gear.id, host)
-                if gear.container in known:
-                    self.container.setdefault(gear.id, gear.container)
-                if host in hosts:
-                    self.host.setdefault(gear.id, host)
-        self._recover_targets()
-
-    def _recover_targets(self) -> None:
-        """An address that is written down nowhere is known to those that are linked to it."""
-        led = {(link.to_host, link.to_port): link for gear in self.gears.values() for link in gear.links}
-        for (id, host), gear in self.gears.items():
-            for pair in gear.ports:
-                link = led.get((reached_as(host), pair.external))
-                key = (id, (pair.internal, str(pair.protocol)))
-                if link is not None and key not in self.targets:
-                    self.targets[key] = Target(host=link.from_host, port=link.from_port)
-
-
-def _choose_ids(descriptor: Descriptor, found: _Found) -> dict[str, list[str]]:
+def _choose_ids(descriptor: Descriptor, found: Found) -> dict[str, list[str]]:
     """Who there shall be, by container, in the order of their numbers."""
     chosen: dict[str, list[str]] = {}
     taken = set(found.container)
@@ -259,7 +196,7 @@ def _place(
     descriptor: Descriptor,
     hosts: Sequence[str],
     ids: Mapping[str, Sequence[str]],
-    found: _Found,
+    found: Found,
     there: There,
 ) -> dict[str, str]:
     """The host of each instance: first those that stay, then, one by one, those that need one."""
@@ -314,7 +251,7 @@ def _instance(
     id: str,
     on: str,
     addresses: Mapping[tuple[str, PortKey], Target],
-    found: _Found,
+    found: Found,
     there: There,
 ) -> Instance:
     ports: list[InstancePort] = []
@@ -337,71 +274,11 @@ def _instance(
     return Instance(id=id, image=container.image, container=container.name, on=on, ports=tuple(ports))
 
 
-def reached_as(on: str) -> str:
-    """The name by which other machines reach a host: the locator's, without its port."""
-    return "localhost" if on == THIS_MACHINE else parse_place(on).host
-
-
-def address_of(on: str, there: There) -> str:
-    """The same, or where that is a loopback's the address that the host itself says it has."""
-    host = reached_as(on)
-    local = on == THIS_MACHINE or host in _LOOPBACK
-    return (there.hosts.get(on, Deployed()).address or host) if local else host
-
-
-def links_of(
-    descriptor: Descriptor, instances: Sequence[Instance], there: There
-) -> dict[str, tuple[NetworkLink, ...]]:
-    """What each instance of a container is linked to, by container. A port that is not known yet is 0."""
-    many = len({instance.on for instance in instances}) > 1
-    by_container: dict[str, list[Instance]] = {container.name: [] for container in descriptor.containers}
-    for instance in instances:
-        by_container[instance.container].append(instance)
-    found: dict[str, dict[str, NetworkLink]] = {container.name: {} for container in descriptor.containers}
-    for source, _, target, ports in linked(descriptor):
-        wanted = {(alias.internal, alias.protocol) for alias in ports}
-        for instance in by_container[target.name]:
-            on = instance.on or THIS_MACHINE
-            # There is more than one machine, and to each of them a loopback's name is its own.
-            host = address_of(on, there) if many else reached_as(on)
-            for port in instance.ports:
-                if (port.internal, port.protocol) in wanted and port.target is not None:
-                    link = NetworkLink(
-                        from_host=port.target.host,
-                        from_port=port.target.port,
-                        protocol=port.protocol,
-                        to_host=host,
-                        to_port=port.external,
-                        alias=target.name,
-                    )
-                    found[source.name].setdefault(link.place, link)
-    return {name: tuple(links.values()) for name, links in found.items()}
-
-
-def own_links(links: Sequence[NetworkLink], instance: Instance, address: str) -> tuple[NetworkLink, ...]:
-    """The links of one instance: to itself it does not go by the host's port, from where no packet of its own
-    comes back to it, but to its own address.
-    """
-    own = {
-        (port.target.host, port.target.port, port.protocol): port.internal
-        for port in instance.ports
-        if port.target is not None
-    }
-    if not own:
-        return tuple(links)
-    return tuple(
-        msgspec.structs.replace(link, to_host=address, to_port=internal if address else 0)
-        if (internal := own.get((link.from_host, link.from_port, link.protocol)))
-        else link
-        for link in links
-    )
-
-
 def _planned(
     descriptor: Descriptor,
     instance: Instance,
     links: Mapping[str, tuple[NetworkLink, ...]],
-    found: _Found,
+    found: Found,
     there: There,
     variables: Variables,
     *,
@@ -456,6 +333,7 @@ def install_of(
         engine=container.engine,
         started=True,
         simple=container.simple,
+        host_user=container.host_user,
         command=container.command,
         entrypoint=container.entrypoint,
         volume_config=parse_volumes(container.volumes),
@@ -473,7 +351,7 @@ def install_of(
     return wish
 
 
-def _removed(gears: Sequence[Planned], found: _Found, there: There) -> tuple[Removal, ...]:
+def _removed(gears: Sequence[Planned], found: Found, there: There) -> tuple[Removal, ...]:
     staying = {(gear.id, gear.on) for gear in gears}
     elsewhere = {gear.id for gear in gears}
     wanted_ports = {

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from geard.cli.asking import session
 from geard.deployments.descriptor import Descriptor
-from geard.deployments.plan import There, host_name
+from geard.deployments.found import There, host_name
 from geard.deployments.requests import Deployed, GetDeployed
 from geard.failures import Failure, TimedOut, Unavailable
 from geard.identifiers import parse_place

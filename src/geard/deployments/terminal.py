@@ -15,7 +15,8 @@ from geard.deployments import files
 from geard.deployments.descriptor import Descriptor, schema
 from geard.deployments.execution import Outcome, Run
 from geard.deployments.files import Source
-from geard.deployments.plan import Plan, There, host_name, plan_deployment
+from geard.deployments.found import There, host_name
+from geard.deployments.plan import Plan, plan_deployment
 from geard.deployments.showing import describe_outcome, describe_plan, outcome_values, plan_values
 from geard.deployments.survey import hosts_of, survey
 from geard.failures import AlreadyExists, Conflict, Invalid, PreconditionFailed

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from geard.containers import selinux
 from geard.containers.slots import FIRST_UID, RANGE, SLOTS
 from geard.doctor.requests import Finding, State
 from geard.host.storage import read_text
@@ -75,15 +76,27 @@ def subordinate_ids(root: Path) -> Finding:
 
 
 def mandatory_access(root: Path) -> Finding:
-    what = "SELinux, AppArmor"
-    if enforcing := read_text(root / "sys/fs/selinux/enforce"):
-        word = "enforcing" if enforcing.strip() == "1" else "permissive"
-        return Finding(what=what, state="ok", detail=f"SELinux, {word}")
-    if (read_text(root / "sys/module/apparmor/parameters/enabled") or "").strip() == "Y":
-        return Finding(what=what, state="ok", detail="AppArmor")
+    what, mode = "SELinux, AppArmor", selinux.mode(str(root).rstrip("/"))
+    armed = (read_text(root / "sys/module/apparmor/parameters/enabled") or "").strip() == "Y"
+    on = [*([f"SELinux, {mode}"] if mode else []), *(["AppArmor"] if armed else [])]
+    if mode == "enforcing" or armed:
+        return Finding(what=what, state="ok", detail="; ".join(on))
     costs = "gears are held by users of their own, seccomp and capabilities alone"
+    if mode:
+        return Finding(what=what, state="advice", detail=on[0], costs=costs, remedy="setenforce 1; see audit2why")
     remedy = "boot with apparmor=1 security=apparmor"
     return Finding(what=what, state="advice", detail="neither is on", costs=costs, remedy=remedy)
+
+
+def seccomp(root: Path) -> Finding:
+    what = "seccomp"
+    actions = (read_text(root / "proc/sys/kernel/seccomp/actions_avail") or "").split()
+    if "errno" in actions:
+        return Finding(what=what, state="ok", detail="filters")
+    costs = "gears may make every system call"
+    return Finding(
+        what=what, state="broken", detail="the kernel has no filters", costs=costs, remedy="another kernel"
+    )
 
 
 def quota(root: Path, base: Path) -> Finding:
@@ -135,7 +148,7 @@ def disk(path: Path) -> list[Finding]:
 
 def space(path: Path, free: int, total: int) -> Finding:
     detail = f"{free / GIB:.1f} of {total / GIB:.1f} GiB free at {path}"
-    remedy = "podman image prune -a removes images that nothing runs; df -h; a larger disk"
+    remedy = "gear prune --days 0 removes images that no gear needs; df -h; a larger disk"
     if free < 200 * MIB:
         costs = "installs and pulls fail, and programs that write"
         return Finding(what="disk", state="broken", detail=detail, costs=costs, remedy=remedy)
@@ -153,7 +166,7 @@ def inodes(path: Path, free: int, total: int) -> list[Finding]:
         return [Finding(what="inodes", state="ok", detail=detail)]
     state: State = "broken" if free < 1_000 else "advice"
     costs = "no file can be made, however much room there is" if state == "broken" else "they are used up soon"
-    return [Finding(what="inodes", state=state, detail=detail, costs=costs, remedy="podman image prune -a; df -i")]
+    return [Finding(what="inodes", state=state, detail=detail, costs=costs, remedy="gear prune --days 0; df -i")]
 
 
 def journal(root: Path) -> list[Finding]:

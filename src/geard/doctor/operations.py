@@ -44,6 +44,7 @@ def _of_machine(host: Host) -> list[Finding]:
         machine.user_namespaces(ROOT),
         machine.subordinate_ids(ROOT),
         machine.mandatory_access(ROOT),
+        machine.seccomp(ROOT),
         machine.quota(ROOT, host.paths.base),
         *machine.disk(host.paths.base),
         *machine.journal(ROOT),

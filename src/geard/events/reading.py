@@ -115,6 +115,7 @@ class Reading:
             version=fields.get("GEARD_VERSION", ""),
             image=fields.get("GEARD_IMAGE", ""),
             reason=fields.get(REASON, ""),
+            **_of_job(fields),
         )
 
     def _podmans(self, entry: Entry) -> Event | None:
@@ -197,6 +198,14 @@ def _pull(entry: Entry, name: str) -> Event | None:
     if not _PULL.fullmatch(name) or result in ("", "exit-code"):
         return None
     return _event(entry, "pull-failed", "", reason=_result(entry.fields, "UNIT_RESULT", {}))
+
+
+def _of_job(fields: Mapping[str, str]) -> Mapping[str, Any]:
+    """How a job ended, which has no unit that is known here."""
+    status = fields.get("GEARD_EXIT_STATUS", "")
+    if fields.get(EVENT) != "job-ended" or not status.isdecimal():
+        return {}
+    return {"exit_status": int(status), "oom": fields.get("GEARD_OOM") == "yes"}
 
 
 def _event(entry: Entry, kind: str, id: str, **more: Any) -> Event:

@@ -13,8 +13,8 @@ class Event(Answer):
     """RFC 3339 with microseconds, UTC"""
     kind: str
     """installed, updated, ports, limits, deleted; starting, started, stopping, stopped, failed, restarting;
-    healthy, unhealthy; pulling, pulled, pull-failed; missed: of the events before this one some are gone. There
-    will be more: pass over what is not known.
+    healthy, unhealthy; pulling, pulled, pull-failed; job-started, job-ended; missed: of the events before this one
+    some are gone. There will be more: pass over what is not known.
     """
     id: str = ""
     """the gear; empty where it is about an image"""

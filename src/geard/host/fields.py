@@ -27,13 +27,14 @@ STATUS = "GEARD_STATUS"
 GEAR = "GEARD_GEAR"
 ENVIRONMENT = "GEARD_ENVIRONMENT"
 SECRET = "GEARD_SECRET"
+REPOSITORY = "GEARD_REPOSITORY"
 EVENT = "GEARD_EVENT"
 """one word for what happened to the gear: `installed`, `started`, `failed`, …"""
 REASON = "GEARD_REASON"
 KIND = "GEARD_FAILURE"
 """the kind of a failure: `NotFound`, …"""
 
-_OF_PATHS = {"container": GEAR, "environment": ENVIRONMENT, "secret": SECRET}
+_OF_PATHS = {"container": GEAR, "environment": ENVIRONMENT, "secret": SECRET, "repository": REPOSITORY}
 _current: ContextVar[Mapping[str, str]] = ContextVar("journal fields", default={})  # noqa: B039 - it is never changed
 
 

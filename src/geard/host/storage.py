@@ -159,6 +159,10 @@ class Changes:
         self._folders.pop(str(path), None)
         self._touch(path)
 
+    def changed_in(self, folder: Path) -> None:
+        """A name in there was changed otherwise: with the next `sync` it is durable."""
+        self._touch(folder / "_")
+
     def sync(self) -> None:
         """Make all changes durable. One fsync does it for all folders of a file system with one journal: what was
         changed before the folder that was changed last is in the same transaction of the journal, or an earlier.

@@ -72,6 +72,19 @@ class Systemd:
     async def restart(self, unit: str, *, wait: float | None = None) -> str:
         return await self._job("RestartUnit", unit, "replace", wait)
 
+    async def start_transient(self, unit: str, properties: Sequence[tuple[str, str, Any]]) -> bool:
+        """Make a unit that is there until it has ended, and start it; (name, D-Bus signature, value) each. False
+        where there is one of that name. Nobody waits for it to be up.
+        """
+        values = [[name, Variant(kind, value)] for name, kind, value in properties]
+        try:
+            await self._call(_PATH, _MANAGER, "StartTransientUnit", "ssa(sv)a(sa(sv))", unit, "fail", values, [])
+        except Refused as error:
+            if error.name.endswith("UnitExists"):
+                return False
+            raise _failure(error, unit) from error
+        return True
+
     async def reset_failed(self, unit: str) -> None:
         """Forget that a unit failed, and how often it was restarted; unknown is fine."""
         try:

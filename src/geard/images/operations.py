@@ -1,4 +1,4 @@
-"""Images, brought here."""
+"""Images, brought here, looked after, handed on."""
 
 from __future__ import annotations
 
@@ -6,10 +6,31 @@ import re
 
 from geard.dispatch.operation import operation
 from geard.dispatch.work import Work
-from geard.failures import Invalid
+from geard.exchange import Line, Talk
+from geard.failures import Invalid, NotFound, PreconditionFailed
+from geard.host.attached import relay
+from geard.host.engine import Engine, Image
+from geard.images import pruning
 from geard.images.names import check_image, complete_name
 from geard.images.pulling import bring
-from geard.images.requests import LogIn, Pulled, PullImage
+from geard.images.requests import (
+    DescribeTransfer,
+    GoneImage,
+    ImageList,
+    ListedImage,
+    ListImages,
+    LoadImage,
+    LogIn,
+    NamedImage,
+    PrunedImages,
+    PruneImages,
+    Pulled,
+    PullImage,
+    RemoveImage,
+    SaveImage,
+    TagImage,
+    TransferLine,
+)
 from geard.images.settings import RegistrySettings, permitted
 from geard.request import Nothing
 
@@ -30,6 +51,105 @@ async def pull_image(request: PullImage, work: Work) -> Pulled:
 
     work.owe(PullImage(image=name, engine=engine.name), first=pull)
     return Pulled(image=name, message=f"Pulling {name}")
+
+
+@operation
+async def list_images(request: ListImages, work: Work) -> ImageList:
+    engine, reaches = work.host.engine_named(request.engine), work.asker.reaches
+    images, uses = await pruning.look(work.host, engine)
+    since = await work.on_disk(pruning.unused_since, work.host.paths, engine.name)
+    found = [
+        ListedImage(
+            id=image.id,
+            digest=image.digest,
+            names=image.names,
+            size=image.size,
+            created=image.created,
+            used_by=tuple(id for id in uses[image.id].gears if reaches(id)),
+            kept_for=tuple(each for each in uses[image.id].versions if reaches(each.partition("@")[0])),
+            containers=tuple(uses[image.id].containers) if not work.asker.only else (),
+            unused_since="" if uses[image.id].any else since.get(image.id, ""),
+        )
+        for image in images
+    ]
+    return ImageList(engine=engine.name, images=tuple(sorted(found, key=lambda each: (each.names, each.id))))
+
+
+@operation
+async def prune_images(request: PruneImages, work: Work) -> PrunedImages:
+    if request.days is not None and not 0 <= request.days <= 36_500:
+        raise Invalid(f"{request.days} is no number of days", hint="0 to 36500")
+    engine = work.host.engine_named(request.engine)
+    return await pruning.prune(work.host, engine, days=request.days, dry_run=request.dry_run)
+
+
+@operation
+async def tag_image(request: TagImage, work: Work) -> NamedImage:
+    engine = work.host.engine_named(request.engine)
+    check_image(request.name)
+    name = complete_name(request.name, work.host.settings.section(RegistrySettings).default)
+    if "@" in name or ":" not in name.rpartition("/")[2]:
+        raise Invalid(f"{request.name!r} is no name to be given", hint="[REGISTRY/]NAME[:TAG]")
+    image = await _here(engine, request.image)
+    await engine.tag(image.id, name)
+    return NamedImage(id=image.id, name=name)
+
+
+@operation
+async def remove_image(request: RemoveImage, work: Work) -> GoneImage:
+    engine = work.host.engine_named(request.engine)
+    image = await engine.image(check_image(request.image))
+    if image is None:
+        return GoneImage(image=request.image, removed=False)
+    by_id = request.image.removeprefix("sha256:") == image.id
+    last = by_id or len(image.names) <= 1
+    if last and not request.force:
+        _, uses = await pruning.look(work.host, engine)
+        if (found := uses.get(image.id)) is not None and (users := [*found.gears, *found.versions]):
+            raise PreconditionFailed(
+                f"cannot remove {request.image}: {', '.join(users[:5])}{' …' if len(users) > 5 else ''} needs it",
+                hint="--force removes it all the same: it is pulled again when it is needed, if it can be",
+            )
+    await engine.remove_image(image.names or (image.id,) if by_id else (request.image,))
+    return GoneImage(image=request.image, removed=True)
+
+
+async def _here(engine: Engine, reference: str) -> Image:
+    """Raises Invalid, NotFound."""
+    found = await engine.image(check_image(reference))
+    if found is None:
+        raise NotFound(f"the image {reference} is not here", hint=f"gear pull {reference}")
+    return found
+
+
+@operation
+async def save_image(request: SaveImage, work: Work) -> Talk:
+    return _transfer(await _transfer_argv(request.image, request.engine, work), stdin=False)
+
+
+@operation
+async def load_image(request: LoadImage, work: Work) -> Talk:
+    return _transfer(await _transfer_argv("", request.engine, work), stdin=True)
+
+
+@operation
+async def describe_transfer(request: DescribeTransfer, work: Work) -> TransferLine:
+    return TransferLine(argv=tuple(await _transfer_argv(request.image, request.engine, work)))
+
+
+async def _transfer_argv(image: str, engine: str, work: Work) -> list[str]:
+    at = work.host.engine_named(engine)
+    if not image:
+        return at.load_argv()
+    found = await _here(at, image)
+    return at.save_argv(image if image.removeprefix("sha256:") != found.id else found.id)
+
+
+def _transfer(argv: list[str], *, stdin: bool) -> Talk:
+    async def talk(line: Line) -> int:
+        return await relay(argv, line, environment={}, stdin=stdin, terminal=None)
+
+    return talk
 
 
 @operation

@@ -155,7 +155,7 @@ _HINTS = (
         ("dial tcp", "no such host", "i/o timeout", "no route to host", "network is unreachable"),
         "is the network up? A registry nearer by: default or mirrors under [registries] in /etc/geard/geard.toml",
     ),
-    (("no space left",), "df -h /var/lib/containers /var/tmp; podman image prune -a"),
+    (("no space left",), "df -h /var/lib/containers /var/tmp; gear prune --days 0"),
     (("toomanyrequests", "too many requests"), "gear login {registry}, or a mirror: [registries] in geard.toml"),
 )
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from geard.exchange import Session
+from geard.images.sizes import show_bytes
 from geard.request import Answer, Nothing, Request, Route
+from geard.words import Word
 
 
 class Pulled(Answer):
@@ -22,6 +28,155 @@ class PullImage(Request[Pulled]):
     image: str
     engine: str = ""
     """the machine's default, where empty"""
+
+
+class ListedImage(Word):
+    id: str
+    digest: str
+    names: tuple[str, ...]
+    size: int
+    """bytes, uncompressed; layers that images share are counted with each"""
+    created: str
+    """RFC 3339, as the image says"""
+    used_by: tuple[str, ...] = ()
+    """gears whose definition in force is this image"""
+    kept_for: tuple[str, ...] = ()
+    """earlier versions that are kept: GEAR@VERSION"""
+    containers: tuple[str, ...] = ()
+    """others of the engine's containers that are made of it"""
+    unused_since: str = ""
+    """RFC 3339: when nothing of this was seen to use it first; empty where something does, or nobody has looked"""
+
+
+class ImageList(Answer):
+    engine: str
+    images: tuple[ListedImage, ...]
+
+
+class ListImages(Request[ImageList]):
+    """The images that are here, and what needs them."""
+
+    route = Route("GET", "/images", scope="read", text=False, reach="shown")
+
+    engine: str = ""
+
+
+class RemovedImage(Word):
+    id: str
+    names: tuple[str, ...]
+    size: int
+
+
+class PrunedImages(Answer):
+    dry_run: bool
+    removed: tuple[RemovedImage, ...]
+    waiting: int = 0
+    """images that nothing uses, and that have not been unused for long enough"""
+    kept: tuple[str, ...] = ()
+    """what could not be removed, and why"""
+    example: ClassVar[Mapping[str, Any]] = {
+        "DryRun": False,
+        "Removed": [{"Id": "0" * 64, "Names": ["docker.io/library/nginx:1.28"], "Size": 197_000_000}],
+    }
+
+    def text(self) -> str:
+        verb = "Would remove" if self.dry_run else "Removed"
+        lines = [
+            f"{verb} {' '.join(each.names) or each.id[:12]} ({show_bytes(each.size)})" for each in self.removed
+        ]
+        lines += [f"Kept {why}" for why in self.kept]
+        if self.waiting:
+            lines.append(f"{self.waiting} more without a use, not for long enough yet")
+        return "\n".join(lines) or "Nothing to remove"
+
+
+class PruneImages(Request[PrunedImages]):
+    """Remove images that no gear, none of its kept versions and no container has needed for some days."""
+
+    route = Route("POST", "/images/prune", scope="admin", reach="machine")
+    example = {"Days": 7, "DryRun": True}
+
+    days: int | None = None
+    """as `[images] keep-days` says, where nothing is given; 0: at once"""
+    dry_run: bool = False
+    engine: str = ""
+
+
+class NamedImage(Answer):
+    id: str
+    name: str
+
+    def text(self) -> str:
+        return f"{self.name} is {self.id[:12]}"
+
+
+class TagImage(Request[NamedImage]):
+    """Give an image that is here another name."""
+
+    route = Route("POST", "/images/tag", scope="admin", reach="machine")
+    example = {"Image": "docker.io/library/nginx:1.29", "Name": "localhost/web:stable"}
+
+    image: str
+    name: str
+    engine: str = ""
+
+
+class GoneImage(Answer):
+    image: str
+    removed: bool
+    """False where it was not there"""
+
+    def text(self) -> str:
+        return f"Removed {self.image}" if self.removed else f"{self.image} was not there"
+
+
+class RemoveImage(Request[GoneImage]):
+    """Remove a name, and with its last name the image. What a gear's versions need takes `force`; what a container
+    is made of stays.
+    """
+
+    route = Route("DELETE", "/images", scope="admin", reach="machine")
+    example = {"Image": "docker.io/library/nginx:1.28"}
+
+    image: str
+    engine: str = ""
+    force: bool = False
+
+
+class SaveImage(Request[Session]):
+    """An image as an archive, of the format of `docker save`, on the session's output."""
+
+    route = Route("POST", "/images/save", reach="machine")
+    example = {"Image": "docker.io/library/nginx:1.29"}
+
+    image: str
+    engine: str = ""
+
+    def told(self) -> str:
+        return self.image
+
+
+class LoadImage(Request[Session]):
+    """Take in the images of an archive, which is the session's input: of `docker save`, or of the OCI layout."""
+
+    route = Route("POST", "/images/load", scope="admin", reach="machine")
+    example = {"Engine": "podman"}
+
+    engine: str = ""
+
+
+class TransferLine(Answer):
+    """A command line."""
+
+    argv: tuple[str, ...]
+
+
+class DescribeTransfer(Request[TransferLine]):
+    """The same for root on this machine, whose `gear` runs it by itself."""
+
+    image: str = ""
+    """to be saved; empty: to load"""
+    engine: str = ""
 
 
 class LogIn(Request[Nothing]):

@@ -1,4 +1,4 @@
-"""Which registries images come from."""
+"""Which registries images come from, and how long they stay."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from typing import ClassVar
 
 from geard.failures import Denied, Invalid
+from geard.identifiers import parse_place
 from geard.images.names import DEFAULT_REGISTRY, registry_of
 from geard.settings import Section
 
@@ -33,6 +34,25 @@ class RegistrySettings(Section):
         ):
             if not _REGISTRY.fullmatch(name):
                 raise Invalid(f"{name!r} is no registry", hint="a host name, with :PORT if need be")
+
+
+class ImageSettings(Section):
+    key: ClassVar[str] = "images"
+    keep_days: int = 14
+    """how long an image stays that nothing needs, when `gear prune` or the agent looks"""
+    prune: bool = False
+    """the agent removes such images by itself, looking every hour"""
+    keep: tuple[str, ...] = ()
+    """patterns of names (`docker.io/acme/*`) that are never removed so"""
+    peers: tuple[str, ...] = ()
+    """machines that `gear host add` made known, asked for an image before its registry"""
+
+    def check(self) -> None:
+        if not 0 <= self.keep_days <= 36_500:
+            raise Invalid(f"keep-days = {self.keep_days} is no number of days", hint="0 to 36500")
+        for peer in self.peers:
+            if str(parse_place(peer)) != peer or ":" in peer or "/" in peer:
+                raise Invalid(f"peers: {peer!r} names no machine", hint="as gear host list has it")
 
 
 def permitted(settings: RegistrySettings, name: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from geard.request import Answer, Request, Route
@@ -37,14 +39,18 @@ class AddedKeys(Answer):
     ids: tuple[str, ...]
     keys: tuple[str, ...]
     """the fingerprints of those given"""
+    repositories: tuple[str, ...] = ()
 
     def text(self) -> str:
         count = len(self.keys)
-        return f"{count} key{'s open' if count != 1 else ' opens'} {', '.join(self.ids)}"
+        opened = ", ".join((*self.ids, *(f"the repository {id}" for id in self.repositories)))
+        return f"{count} key{'s open' if count != 1 else ' opens'} {opened}"
 
 
 class AddKeys(Request[AddedKeys]):
-    """Let public keys open gears by SSH: all of them, or where one cannot be, none. Repeating it is harmless."""
+    """Let public keys open gears and repositories by SSH: all of them, or where one cannot be, none. Repeating it
+    is harmless. A key that may write to a repository may also read it; the word given last counts.
+    """
 
     route = Route("PUT", "/keys", scope="admin", also=("POST",))
     example = {
@@ -63,11 +69,15 @@ class AddKeys(Request[AddedKeys]):
     permissions: tuple[Permission, ...] = ()
 
     def names(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys((*(each.id for each in self.containers), *_permitted(self.permissions))))
+        return tuple(dict.fromkeys((*self.gears(), *(each.id for each in self.keyed_repositories()))))
 
+    def gears(self) -> tuple[str, ...]:
+        permitted = [each.with_ for each in self.permissions if isinstance(each.with_, str)]
+        return tuple(dict.fromkeys((*(each.id for each in self.containers), *permitted)))
 
-def _permitted(permissions: tuple[Permission, ...]) -> list[str]:
-    return [each.with_ for each in permissions if isinstance(each.with_, str)]
+    def keyed_repositories(self) -> tuple[KeyedRepository, ...]:
+        permitted = [each.with_ for each in self.permissions if isinstance(each.with_, KeyedRepository)]
+        return tuple(dict.fromkeys((*self.repositories, *permitted)))
 
 
 class ListedKey(Word):
@@ -77,21 +87,28 @@ class ListedKey(Word):
     fingerprint: str
     value: str
     """as authorized_keys has it, without comment"""
+    repository: Literal["", "read", "write"] = ""
+    """of a repository: what the key may do there"""
 
 
 class KeyList(Answer):
     keys: tuple[ListedKey, ...]
 
     def text(self) -> str:
-        return "\n".join(f"{key.id} {key.fingerprint} {key.type}" for key in self.keys)
+        return "\n".join(
+            f"{key.id} {key.fingerprint} {key.type}" + (f" {key.repository}" if key.repository else "")
+            for key in self.keys
+        )
 
 
 class ListKeys(Request[KeyList]):
-    """Which keys open which gears, or one of them."""
+    """Which keys open which gears and repositories, or one of them."""
 
     route = Route("GET", "/keys", scope="read", reach="shown")
 
     id: str = ""
+    """a gear"""
+    repository: str = ""
 
 
 class RemovedKeys(Answer):
@@ -110,6 +127,18 @@ class RemoveKeys(Request[RemovedKeys]):
 
     route = Route("DELETE", "/container/{id}/keys", scope="admin")
     example = {"Id": "web-1", "Key": "SHA256:Zkh2AzzyVqbkXKnpCXhIBtLnN9fHyDqN8hPc0OXNzn0"}
+
+    id: str
+    key: str = ""
+    """its fingerprint, or the beginning of it"""
+    all: bool = False
+
+
+class RemoveRepositoryKeys(Request[RemovedKeys]):
+    """Have a key not open a repository any more: from the next login on. Unknown is fine."""
+
+    route = Route("DELETE", "/repository/{id}/keys", scope="admin")
+    example = {"Id": "shop", "Key": "SHA256:Zkh2AzzyVqbkXKnpCXhIBtLnN9fHyDqN8hPc0OXNzn0"}
 
     id: str
     key: str = ""

@@ -60,7 +60,11 @@ def read_links(place: Place) -> tuple[Link, ...]:
 
 def standing(place: Place) -> Standing | None:
     """None where the gear has not been started with links, or nobody can make sense of what is written there."""
-    lines = _read(f"{place.state}/links").splitlines()
+    return _standing(place.state)
+
+
+def _standing(folder: str) -> Standing | None:
+    lines = _read(f"{folder}/links").splitlines()
     try:
         _, address, gateway = lines[0].split(" ")
         return Standing(address, gateway, tuple(_parse_led(line) for line in lines[1:]))
@@ -228,6 +232,38 @@ def forget(place: Place, load: Callable[[str], None]) -> None:
             _settle(place, None, standing(place), 0, load)
 
 
+def lend(place: Place, folder: str, address: str, engine: str, load: Callable[[str], None]) -> dict[str, str]:
+    """A job in the gear, at that address, is to be led as the gear is: laid out in its `folder`, for `enter_lent`;
+    the variables that tell of it, none where the gear has no links. Raises OSError.
+    """
+    links = read_links(place)
+    if links:
+        known = look_up(names_of(links))
+        to = gateway(place, engine)
+        now = Standing(address, to, tuple(lead(links, known, to, ())))
+        _write(f"{folder}/links", _render(now))
+        if _openings(now):
+            os.makedirs(f"{place.run}/gears", mode=0o700, exist_ok=True)
+            _open(place.run, load)
+    return file.variables(links)
+
+
+def enter_lent(folder: str, pid: int) -> None:
+    """As `enter`, for such a job. Raises OSError."""
+    now = _standing(folder)
+    if now is not None:
+        netns.inside(pid, lambda: _enter(now.led))
+
+
+def give_back(folder: str, run: str, load: Callable[[str], None]) -> None:
+    """The job has ended: what it was let in by is closed. Raises OSError."""
+    now = _standing(folder)
+    if now is not None:
+        os.unlink(f"{folder}/links")
+        if _openings(now):
+            _open(run, load)
+
+
 def openings(run: str) -> str:
     """The host's rules for all gears that are led to the host itself."""
     return render_openings((now.address, led) for now in _all(run) for led in now.led)
@@ -245,10 +281,12 @@ def _open(run: str, load: Callable[[str], None]) -> None:
 
 
 def _all(run: str) -> Iterator[Standing]:
-    for name in sorted(os.listdir(f"{run}/gears")):
-        now = standing(Place("", run, name.removeprefix("ctr-")))
-        if now is not None:
-            yield now
+    for kind in ("gears", "jobs"):
+        with suppress(FileNotFoundError):
+            for name in sorted(os.listdir(f"{run}/{kind}")):
+                now = _standing(f"{run}/{kind}/{name}")
+                if now is not None:
+                    yield now
 
 
 @contextmanager

@@ -7,6 +7,7 @@ The start hook imports this module with nothing but the standard library at hand
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 from geard.failures import Failure, Invalid, NotFound, Unavailable
 
@@ -61,10 +62,13 @@ def file_of(number: int, name: str) -> str:
     return f"{number}-{name}"
 
 
-def lay_out(orders: str, first_id: int, secrets: str, folder: str) -> dict[str, str]:
+def lay_out(
+    orders: str, first_id: int, secrets: str, folder: str, shared: Mapping[int, tuple[int, int]] | None = None
+) -> dict[str, str]:
     """Have the secrets of a gear ready in `folder`, which is not there yet; those that are variables are returned.
 
-    `orders` are NAME:MODE:UID:GID for a file and NAME=VARIABLE; `first_id` is the host's id of the gear's root.
+    `orders` are NAME:MODE:UID:GID for a file and NAME=VARIABLE; `first_id` is the host's id of the gear's root;
+    `shared` has the ids of the gear that are another user and group outside.
     Raises Failure where a secret is missing, or cannot be what it is asked to be.
     """
     os.mkdir(folder, 0o700)
@@ -79,7 +83,9 @@ def lay_out(orders: str, first_id: int, secrets: str, folder: str) -> dict[str, 
             variables[variable] = as_variable(name, secret.value)
         else:
             mode, uid, gid = (int(access[0], 8), int(access[1]), int(access[2]))
-            _write(f"{folder}/{file_of(number, name)}", secret.value, (first_id + uid, first_id + gid), mode)
+            other = shared or {}
+            owner = (other.get(uid, (first_id + uid, 0))[0], other.get(gid, (0, first_id + gid))[1])
+            _write(f"{folder}/{file_of(number, name)}", secret.value, owner, mode)
     text = "".join(f"{name} {version}\n" for name, version in versions.items())
     _write(f"{folder}/versions", text.encode(), (0, 0), 0o600)
     return variables

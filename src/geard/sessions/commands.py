@@ -10,16 +10,16 @@ import struct
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import wraps
 from typing import Any, NoReturn, cast
 
 import click
 
 from geard import __version__
-from geard.cli.asking import ask_places, locators, places, session, tell
+from geard.cli.asking import ask_places, locators, places, session
 from geard.cli.attaching import attach, terminal_size
 from geard.cli.completion import GearName
 from geard.cli.main import verb
+from geard.cli.other_program import OWN_FAILURE, OtherProgram, own_failures
 from geard.cli.output import output_option, structured, table, with_place
 from geard.environments.file import parse_argument
 from geard.failures import Failure, Invalid, Unavailable
@@ -28,10 +28,6 @@ from geard.sessions.programs import SHELL
 from geard.sessions.requests import DescribeExec, DescribeLogin, ExecInContainer, ListSessions
 from geard.sessions.switchns import USAGE, parse_switchns
 from geard.words import encode
-
-OWN_FAILURE = 125
-"""of geard or the engine, as podman has it; 126 and 127 come from the engine, the rest from the program"""
-
 
 LINE = 5
 """the descriptor on which joined.py has the line of a login"""
@@ -45,35 +41,12 @@ options = (
 )
 
 
-class OtherProgram(click.Command):
-    """A verb whose exit code is that of the program it runs: its own failures are all one code."""
-
-    def make_context(self, *args: Any, **options: Any) -> click.Context:
-        try:
-            return super().make_context(*args, **options)
-        except click.UsageError as error:
-            error.show(sys.stderr)
-            raise click.exceptions.Exit(OWN_FAILURE) from None
-
-
 class TakesAll(OtherProgram):
     """One that reads its command line itself."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.params["words"] = tuple(args)
         return []
-
-
-def _told(command: Callable[..., int]) -> Callable[..., int]:
-    @wraps(command)
-    def run(**given: Any) -> int:
-        try:
-            return command(**given)
-        except Failure as failure:
-            tell(failure)
-            return OWN_FAILURE
-
-    return run
 
 
 def _common(command: Callable[..., int]) -> Callable[..., int]:
@@ -88,7 +61,7 @@ def _common(command: Callable[..., int]) -> Callable[..., int]:
 @_common
 @click.argument("name", metavar="NAME", type=GearName())
 @click.argument("command", nargs=-1, metavar="[--] COMMAND...", type=click.UNPROCESSED)
-@_told
+@own_failures
 def exec_(name: str, command: tuple[str, ...], **given: Any) -> int:
     """Run a program inside a gear that runs.
 
@@ -114,7 +87,7 @@ def exec_(name: str, command: tuple[str, ...], **given: Any) -> int:
 @verb("shell", group="Gears", cls=OtherProgram)
 @_common
 @click.argument("name", metavar="NAME", type=GearName())
-@_told
+@own_failures
 def shell(name: str, variables: tuple[str, ...], user: str, workdir: str) -> int:
     """Open a shell inside a gear that runs: its bash, or else its sh.
 
@@ -124,7 +97,7 @@ def shell(name: str, variables: tuple[str, ...], user: str, workdir: str) -> int
 
 
 @verb("switchns", group="Gears", cls=TakesAll, hidden=True, add_help_option=False)
-@_told
+@own_failures
 def switchns(words: tuple[str, ...]) -> int:
     """The original's name for `gear exec`."""
     if words in (("version",), ("--version",)):

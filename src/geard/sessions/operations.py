@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from geard.accounts.repositories import is_one, number_of
 from geard.containers import lifecycle
 from geard.containers.folders import Folders, engine_name
 from geard.dispatch.operation import operation
 from geard.dispatch.work import Work
 from geard.environments.file import check_variables, split_for_podman
 from geard.exchange import Line, Size, Talk
-from geard.failures import Invalid
+from geard.failures import Denied, Invalid
 from geard.host.attached import joined, kept, relay
 from geard.host.engine import ExecSpec
 from geard.host.keeper import ENV_FILE
 from geard.keys.public import parse_key
+from geard.keys.store import may_write
+from geard.repositories import folders, githost
+from geard.repositories.logins import wanted
 from geard.sessions import listing, logins, programs
 from geard.sessions.entering import check_may_enter
 from geard.sessions.requests import (
@@ -46,6 +50,8 @@ async def describe_exec(request: DescribeExec, work: Work) -> ExecLine:
 
 @operation
 async def describe_login(request: DescribeLogin, work: Work) -> ExecLine:
+    if is_one(request.uid):
+        return await _repository_login(request, work)
     id = await work.on_disk(logins.gear_of_uid, work.host.paths, request.uid)
     name, command = programs.program(request.command)
     wish = ExecInContainer(
@@ -61,6 +67,26 @@ async def describe_login(request: DescribeLogin, work: Work) -> ExecLine:
     key = _fingerprint(request.key)
     environment |= _noted(wish, work, key or f"uid {request.uid}", program=name, key=key, source=request.source)
     return ExecLine(argv=tuple(joined(argv)), environment=environment)
+
+
+async def _repository_login(request: DescribeLogin, work: Work) -> ExecLine:
+    """One program of git's, by the repository's user, in the container that hosts it."""
+    host = work.host
+    id = await work.on_disk(folders.of_uid, host.paths, request.uid)
+    key = _fingerprint(request.key)
+    write = await work.on_disk(may_write, host.paths, id, parse_key(request.key).id) if key else None
+    if write is None:
+        raise Denied(f"that key does not open the repository {id}", hint="gear list-keys --repo shows which do")
+    name, command = wanted(request.command, id, write=write)
+    await githost.ready(host)
+    program = githost.Program(
+        number_of(request.uid), (*command, githost.repository(id)), environment={"GEARD_KEY": key}
+    )
+    argv, environment = githost.command_line(host, program)
+    facts = {
+        "Gear": f"repo://{id}", "By": key, "Key": key, "Source": request.source, "Program": name, "Tty": "no",
+    }  # fmt: skip
+    return ExecLine(argv=tuple(joined(argv)), environment=environment | listing.note(host.paths, facts))
 
 
 def _noted(

@@ -12,7 +12,7 @@ from pathlib import Path
 from geard import __version__
 from geard.containers import networks, slots
 from geard.containers.folders import ACTIVE_WANTS, active_wants
-from geard.containers.slices import SLICES, render_slice
+from geard.containers.slices import JOBS, SLICES, render_slice
 from geard.dispatch.operation import operation
 from geard.dispatch.work import Work
 from geard.doctor import checks, machine
@@ -195,7 +195,8 @@ async def _units(work: Work) -> list[Finding]:
     def write() -> bool:
         paths = work.host.paths
         texts = {paths.base / "targets" / name: _target(about) for name, about in TARGETS.items()}
-        texts |= {paths.base / "slices" / f"{slice.name}.slice": render_slice(slice) for slice in SLICES.values()}
+        slices = (*SLICES.values(), JOBS)
+        texts |= {paths.base / "slices" / f"{slice.name}.slice": render_slice(slice) for slice in slices}
         fresh = False
         with Changes() as changes:
             for path, text in texts.items():

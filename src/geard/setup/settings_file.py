@@ -16,12 +16,19 @@ TEXT = """\
 # memory = {}                      # of one gear, by slice: { container-small = "1G" }; else 512M, 1G, 4G
 # cpus = 0                         # 0: no limit of its own
 # pids = 1024                      # processes and threads; 0: no limit of its own
+# host-user = ""                   # a user of the host that its root is; "apps:33": its user 33. Empty: none
 
 [registries]
 # default = "docker.io"            # completes names without a registry
 # mirrors = {}                     # tried first, in order: { "docker.io" = ["mirror.example:5000"] }
 # insecure = []                    # spoken to without TLS, or with any certificate: ["mirror.example:5000"]
 # allow = []                       # what may be pulled, all if empty: ["docker.io/library/*"]
+
+[images]
+# keep-days = 14                   # how long an image stays that nothing needs, when gear prune or the agent looks
+# prune = false                    # the agent removes such images by itself, looking every hour
+# keep = []                        # names that are never removed so: ["docker.io/acme/*"]
+# peers = []                       # machines of gear host list, asked for an image before its registry: ["h2"]
 
 [ports]
 # publish = ""                     # the host's address that ports are published on; empty: all
@@ -31,6 +38,16 @@ TEXT = """\
 # added = []                       # before a new gear is started first: ["/usr/local/sbin/gear-added"]
 # changed = []                     # before a gear runs that was changed
 # deleted = []                     # when nothing of a deleted gear runs any more
+
+[jobs]                             # containers that run once: docs/JOBS.md
+# keep-hours = 168                 # output, result and files of those that have ended
+# keep-jobs = 1000                 # of so many at most; the oldest go first
+# keep-output = "16m"              # of what one job writes: its beginning and its end
+# artifacts = "1g"                 # the most that one job may hand back
+# time-limit = 0                   # seconds; 0: none
+# memory = "512m"
+# cpus = 0                         # 0: no limit of its own
+# pids = 1024                      # processes and threads
 
 [requests]
 # at-once = 0                      # how many start, pull, build at a time; 0: 2 for each processor, 4 at least
@@ -51,4 +68,5 @@ TEXT = """\
 [allow]                            # what askers without the scope admin may do all the same
 # mounts = []                      # host folders they may mount, with all below: ["/srv/data", "/srv/logs:ro"]
 # simple = false                   # gears that share the host's users (--simple)
+# host-users = []                  # users of the host that gears may share (--host-user): ["www-data"]
 """

@@ -40,6 +40,19 @@ Match User ctr-*
     X11Forwarding no
     PermitTunnel no
     GatewayPorts no
+# … and repositories' users: one program of git's each, which gear-join has run; docs/GIT.md.
+Match User git-*
+    AuthorizedKeysCommand /usr/lib/geard/gear-authorized-keys %u %U %f %t %k
+    AuthorizedKeysCommandUser {ASKS_AS}
+    AuthorizedKeysFile none
+    TrustedUserCAKeys none
+    AuthenticationMethods publickey
+    PubkeyAuthentication yes
+    ForceCommand {JOIN}
+    ExposeAuthInfo yes
+    DisableForwarding yes
+    PermitTTY no
+    PermitUserRC no
 """
 _WHAT = "logins by SSH"
 
@@ -95,9 +108,12 @@ async def _good(sshd: Sequence[str]) -> bool:
 
 
 async def _heeded(sshd: Sequence[str]) -> bool:
-    """Whether sshd would do so for a gear's user, after all else that it was told."""
-    asked = await run([*sshd, "-T", "-C", "user=ctr-web,host=h,addr=192.0.2.1"], check=False)
-    return f"forcecommand {JOIN}\n" in asked.output
+    """Whether sshd would do so for a gear's user, and a repository's, after all else that it was told."""
+    for user in ("ctr-web", "git-shop"):
+        asked = await run([*sshd, "-T", "-C", f"user={user},host=h,addr=192.0.2.1"], check=False)
+        if f"forcecommand {JOIN}\n" not in asked.output:
+            return False
+    return True
 
 
 def _write(text: str | None) -> None:

@@ -20,10 +20,10 @@ import msgspec
 
 from geard.exchange import Session
 from geard.failures import Denied, Failure, Invalid, TimedOut, Unauthenticated, Unavailable, failure_of_kind
+from geard.frames import PROTOCOL
 from geard.identifiers import DEFAULT_PORT, Place, RequestIds, new_request_id
 from geard.request import Follow, Progress, Request, Stream, answer_type, stream_item
 from geard.transport import ConnectionBroken, known_hosts
-from geard.transport.frames import PROTOCOL
 from geard.transport.known_hosts import TlsPlace
 from geard.transport.session import HttpSession
 from geard.transport.wire import CALLBACK, NDJSON, REQUEST_ID, Call, write

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from geard.exchange import FromAsker, ToAsker
 from geard.failures import Invalid, Unavailable
-from geard.transport.frames import encode, to_asker
+from geard.frames import encode, to_asker
 
 CHUNK = 64 * 1024
 # When the other machine is gone without a word, TCP finds out in about a minute.

@@ -1,8 +1,9 @@
 #!/usr/bin/python3 -IS
-"""Every gear's user, made again from what is on disk: at a boot, by `gear setup`, after an upgrade.
+"""Every gear's user, and every repository's, made again from what is on disk: at a boot, by `gear setup`, after an
+upgrade.
 
 A slot (containers/slots.py) says whose it is, and so which ids belong to which gear; its unit, that it is there
-and has users of its own. What has no gear any more goes.
+and has users of its own. A repository's folder has its user for an owner. What has neither any more goes.
 """
 
 # ruff: noqa: PLC0415
@@ -21,15 +22,19 @@ SIMPLE = "X-ContainerType=simple"
 def main() -> int:
     _find_geard()
     from geard.accounts import local_users, records
-    from geard.identifiers import login_name
+    from geard.identifiers import login_name, repository_login
 
-    wanted = {login_name(id): (uid, id) for id, uid in _gears()}
+    def found() -> dict[str, tuple[int, str]]:
+        gears = {login_name(id): (uid, id) for id, uid in _gears()}
+        return gears | {repository_login(id): (uid, id) for id, uid in _repositories()}
+
+    wanted = found()
     for login, (uid, id) in wanted.items():
         records.write(RECORDS, login, uid, id)
-        if not _has_users(id):  # deleted just now, and its record perhaps before this was written
-            records.remove(RECORDS, login)
+        if not (_has_users(id) if login.startswith("ctr-") else os.path.isdir(f"{BASE}/git/{id}")):
+            records.remove(RECORDS, login)  # deleted just now, and its record perhaps before this was written
     gone = set(records.listed(RECORDS)) - wanted.keys()
-    for login in gone - {login_name(id) for id, _ in _gears()} if gone else ():  # some may have come meanwhile
+    for login in gone - found().keys() if gone else ():  # some may have come meanwhile
         records.remove(RECORDS, login)
     read = local_users.records_are_read(_text(f"{ETC}/nsswitch.conf"))
     _mark(f"{RUN}/{local_users.MARK}", there=not read)
@@ -56,6 +61,16 @@ def _gears() -> list[tuple[str, int]]:
             if _has_users(id):
                 found.append((id, FIRST_UID + RANGE * int(name)))
     return found
+
+
+def _repositories() -> list[tuple[str, int]]:
+    """The repositories, and the uid of each."""
+    from geard.accounts.repositories import is_one
+
+    folder = f"{BASE}/git"
+    names = os.listdir(folder) if os.path.isdir(folder) else ()
+    owners = [(name, os.lstat(f"{folder}/{name}").st_uid) for name in names if not name.startswith(".")]
+    return [(name, uid) for name, uid in owners if is_one(uid)]
 
 
 def _has_users(id: str) -> bool:

@@ -17,6 +17,7 @@ import sys
 BASE = "/var/lib/containers"
 RUN = "/run/geard/gears"
 DEVICES = "/dev"
+SELINUX = "/sys/fs/selinux/enforce"
 IMAGES = f"{BASE}/storage/overlay-images"
 DOCKER = "/run/docker.sock"
 REMAPPED = "/run/geard/ports"
@@ -44,9 +45,14 @@ def main(name: str) -> int:
                 _write(f"{state}/permanent", facts.get("GEAR_VERSION", ""))
             return 1
         facts = _facts(run)
+    words = _changed_user(facts)
+    if words:
+        sys.stderr.write(f"{words}\n")
+        _write(f"{state}/failure", words)
+        return 1
     secret: dict[str, str] = {}
     if "GEAR_SECRETS" in facts:
-        secret, words = _secrets(facts["GEAR_SECRETS"], int(facts.get("GEAR_UID", "0")), state)
+        secret, words = _secrets(facts, state)
         if words:
             sys.stderr.write(f"{words}\n")
             _write(f"{state}/failure", words)
@@ -58,6 +64,8 @@ def main(name: str) -> int:
     _write(f"{state}/environment", others or f'GEAR_ENV="--env-file={state}/env"\n')
     if "GEAR_IO" in facts:
         _bound_disk(facts["GEAR_IO"], f"{state}/environment")
+    if "GEAR_LEVEL" in facts and os.path.exists(SELINUX):
+        _confine(id, facts["GEAR_LEVEL"], state)
     if os.path.exists(f"{BASE}/ports/links/{id[:2]}/{id}") or os.path.exists(f"{state}/links"):
         words = _links(id, state, facts.get("GEAR_ENGINE", "podman"))
         if words:
@@ -111,14 +119,37 @@ def _laid_out(path: str, state: str, secret: dict[str, str]) -> tuple[str, str]:
     return plain, render_for_systemd(others, options)
 
 
-def _secrets(orders: str, first_id: int, state: str) -> tuple[dict[str, str], str]:
+def _changed_user(facts: dict[str, str]) -> str:
+    """What stands against a start as the host's user that is shared: its ids may be somebody else's by now."""
+    if "GEAR_HOST_USER" not in facts:
+        return ""
+    import pwd
+
+    name, uid, gid, _ = facts["GEAR_HOST_USER"].split()
+    try:
+        found = pwd.getpwnam(name)
+    except KeyError:
+        return f"this host has no user {name} any more, whom it is to share"
+    if (found.pw_uid, found.pw_gid) == (int(uid), int(gid)):
+        return ""
+    now = f"{found.pw_uid}:{found.pw_gid}"
+    return (
+        f"the host's user {name} is {now} now, and was {uid}:{gid}; gear update NAME --host-user {name} takes it"
+    )
+
+
+def _secrets(facts: dict[str, str], state: str) -> tuple[dict[str, str], str]:
     """Lay out the gear's secrets; those that are variables, and what stands against it."""
     _find_geard()
     from geard.failures import Failure
     from geard.secrets.file import lay_out, reason
 
+    first, shared = int(facts.get("GEAR_UID", "0")), {}
+    if first and "GEAR_HOST_USER" in facts:
+        _, uid, gid, inside = facts["GEAR_HOST_USER"].split()
+        shared = {int(inside): (int(uid), int(gid))}
     try:
-        variables = lay_out(orders, first_id, f"{BASE}/secrets", f"{state}/secrets")
+        variables = lay_out(facts["GEAR_SECRETS"], first, f"{BASE}/secrets", f"{state}/secrets", shared)
         if variables:
             from geard.environments.file import check_variables
 
@@ -204,6 +235,28 @@ def _bound_disk(most: str, path: str) -> None:
         for way, size in zip(("read", "write"), most.split(), strict=True)
         if size != "0"
     )
+    _tell_engine(path, options)
+
+
+def _confine(id: str, level: str, state: str) -> None:
+    """SELinux: the engine is told the gear's level, and what geard mounts into it has that level too. The host's
+    files that it was given are left as they are.
+    """
+    _find_geard()
+    from geard.containers.selinux import file_context, label
+
+    _tell_engine(f"{state}/environment", f"--security-opt=label=level:{level} ")
+    context = file_context(level)
+    for folder in (f"{BASE}/data/{id[:2]}/{id}", f"{state}/secrets"):
+        for name in os.listdir(folder) if os.path.isdir(folder) else ():
+            try:
+                label(f"{folder}/{name}", context)
+            except OSError as error:  # a file system without labels: it shows in what the program is refused
+                sys.stderr.write(f"{folder}/{name} cannot be labelled {context}: {error.strerror}\n")
+
+
+def _tell_engine(path: str, options: str) -> None:
+    """Options come before what stands in the environment file for the engine, each with a blank behind it."""
     with open(path, encoding="utf-8", newline="") as file:
         environment = file.read()
     _write(path, environment.replace('GEAR_ENV="', f'GEAR_ENV="{options}', 1))

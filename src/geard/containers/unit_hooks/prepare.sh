@@ -1,16 +1,17 @@
 #!/bin/sh
 # Before a gear starts: the usual case of gear-prepare.py, for which nobody waits for a Python. A gear that has not
-# run since the machine did, on podman, whose image is here, without variables, secrets or links. The rest is that program's.
+# run since the machine did, on podman, whose image is here, without variables, secrets or links, and without SELinux. The rest is that program's.
 set -u
 umask 077
-base=/var/lib/containers run=/run/geard prepare=/usr/lib/geard/gear-prepare.py
+base=/var/lib/containers run=/run/geard selinux=/sys/fs/selinux/enforce
+prepare=/usr/lib/geard/gear-prepare.py
 id=${1#ctr-}
 state=$run/gears/$1
 version='' engine='' environment='' image='' whole=''
 
 is_usual() {
     units=$base/units/${id%"${id#??}"} # its first two characters
-    [ -r "$units/$1.run" ] && [ ! -e "$state" ] && [ ! -e "$run/ports/$1" ] && [ ! -e "$units/$id/hook-owed" ] &&
+    [ -r "$units/$1.run" ] && [ ! -e "$state" ] && [ ! -e "$selinux" ] && [ ! -e "$run/ports/$1" ] && [ ! -e "$units/$id/hook-owed" ] &&
         [ ! -e "$base/ports/links/${units##*/}/$id" ] || return 1
     while [ ! "$whole" ] && IFS= read -r line; do
         value=${line#*=\"} value=${value%\"}
@@ -19,7 +20,7 @@ is_usual() {
         GEAR_ENGINE=*) engine=$value ;;
         GEAR_ENVIRONMENT=*) environment=$value ;;
         GEAR_IMAGE=*) image=$value ;;
-        GEAR_SECRETS=* | GEAR_IO=*) return 1 ;;
+        GEAR_SECRETS=* | GEAR_IO=* | GEAR_HOST_USER=*) return 1 ;;
         GEAR_RUN=*) whole=yes ;; # it stands last
         esac
     done <"$units/$1.run"

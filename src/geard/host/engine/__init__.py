@@ -6,6 +6,7 @@ another container whose hexadecimal id began with d.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -26,6 +27,19 @@ class Image:
     user: str
     command: tuple[str, ...]
     """entry point and command together; empty where the image names no program"""
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """One of all images that are here."""
+
+    id: str
+    digest: str
+    """of its manifest; empty where the engine knows none"""
+    names: tuple[str, ...]
+    size: int
+    created: str
+    """RFC 3339"""
 
 
 @dataclass(frozen=True)
@@ -57,6 +71,16 @@ class Network:
 
 
 @dataclass(frozen=True)
+class SharedUser:
+    """A user of the host, and which user of the container it is."""
+
+    name: str
+    uid: int
+    gid: int
+    inside: int = 0
+
+
+@dataclass(frozen=True)
 class RunSpec:
     """A container in the words all engines share. Rooms fill it in; an engine turns it into arguments."""
 
@@ -71,6 +95,8 @@ class RunSpec:
     network: Network | None = None
     uid_base: int | None = None
     """first host uid and gid of the gear's 65,536; None for no user namespace (--simple)"""
+    host_user: SharedUser | None = None
+    """who one of its users is outside; on an engine that maps none, who its program is"""
     memory: int = 0
     """bytes; 0 for no limit"""
     memory_swap: int = 0
@@ -95,6 +121,39 @@ class ExecSpec:
     """a file of NAME=VALUE lines: further variables, beside those the container has"""
     env_names: tuple[str, ...] = ()
     """further variables, whose values stand in the engine's own environment"""
+
+
+@dataclass(frozen=True)
+class OnceSpec:
+    """What is said of a container that runs once, with somebody's input and output, beside its RunSpec."""
+
+    state: str
+    """a folder in which the engine notes which processes it has started"""
+    slice: str
+    tty: bool = False
+    stdin: bool = False
+    user: str = ""
+    folder: str = ""
+    env_file: str = ""
+    env_names: tuple[str, ...] = ()
+    """as with ExecSpec"""
+    links: str = ""
+    """what gear-link knows it by, where it has links"""
+
+
+@dataclass(frozen=True)
+class OnceLine:
+    """The command lines of a container that runs once, as the main process of its unit needs them."""
+
+    argv: tuple[str, ...]
+    leaves: bool
+    """it ends when the program has begun, which `state` then tells of: `pid`, and `conmon`, whose status counts"""
+    kill: tuple[str, ...]
+    """followed by a signal's number and the container's name; empty where `pid` is there to be told"""
+    remove: tuple[str, ...]
+    ask_image: tuple[str, ...]
+    ask_oom: tuple[str, ...]
+    """followed by the container's name each; the id of its image, and `true` where it was killed for memory"""
 
 
 class Engine(Protocol):
@@ -142,8 +201,36 @@ class Engine(Protocol):
         executed, 127 where there is no such program, 125 where the engine fails."""
         ...
 
+    async def once(self, spec: RunSpec, how: OnceSpec) -> OnceLine:
+        """How a container is run once, attached to what the process has that runs it."""
+        ...
+
     def pull_argv(self, reference: str, *, insecure: bool = False) -> list[str]:
         """`insecure`: the registry is spoken to without TLS, where the engine can be told so here."""
+        ...
+
+    async def images(self) -> list[StoredImage]:
+        """All that have names, or could have; not the layers that others are built on."""
+        ...
+
+    async def containers_of_images(self) -> dict[str, list[str]]:
+        """image id -> containers made of it, running or not."""
+        ...
+
+    async def tag(self, id: str, name: str) -> None:
+        """Give an image a further name, in place of another image that has it."""
+        ...
+
+    async def remove_image(self, names: Sequence[str]) -> None:
+        """Take these names away, and with the last the image; a container's own stays. Raises ProgramFailed."""
+        ...
+
+    def save_argv(self, image: str) -> list[str]:
+        """The command line that writes an image to its standard output."""
+        ...
+
+    def load_argv(self) -> list[str]:
+        """The command line that takes in images from its standard input."""
         ...
 
     def rename_argvs(self, old: str, new: str) -> list[list[str]]:

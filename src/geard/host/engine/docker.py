@@ -12,14 +12,15 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote
 
 from geard.failures import Denied, Unavailable
-from geard.host.engine import ExecSpec, Image, RunSpec, docker_exec
-from geard.host.engine.words import exposed, limit_words, mount_word, network_words, publish_words
+from geard.host.engine import ExecSpec, Image, OnceLine, OnceSpec, RunSpec, StoredImage, docker_exec
+from geard.host.engine.words import exposed, limit_words, mount_word, network_words, once_words, publish_words
 from geard.host.process import ProgramFailed, run
 
 SETTINGS = Path("/etc/geard/docker")
@@ -27,6 +28,8 @@ DOCKER = ("/usr/bin/docker", "--config", str(SETTINGS))
 SOCKET = "/run/docker.sock"
 HOOK = "/usr/lib/geard/gear-docker"
 STORE = Path("/var/lib/docker/image/overlay2")
+# What Docker gives and podman does not: with the first a gear makes frames with another's address.
+LESS = ("--cap-drop=NET_RAW", "--cap-drop=MKNOD", "--cap-drop=AUDIT_WRITE")
 ANSWER_SECONDS = 60
 MOST = (1 << 62) - 4_096
 UNPACK = (
@@ -71,6 +74,8 @@ class Docker:
             "--hostname", spec.hostname or spec.name,
             "--stop-timeout", str(spec.stop_seconds),
         ]  # fmt: skip
+        if spec.host_user is not None:
+            words += ["--user", f"{spec.host_user.uid}:{spec.host_user.gid}"]
         words += [*network_words(spec), *limit_words(spec), *publish_words(spec)]
         for mount in spec.mounts:
             words += ["--mount", mount_word(mount)]
@@ -124,9 +129,49 @@ class Docker:
         program = str(Path(docker_exec.__file__))
         return [sys.executable, "-IS", program, spec.container, json.dumps(facts), spec.env_file, *spec.env_names]
 
+    async def once(self, spec: RunSpec, how: OnceSpec) -> OnceLine:
+        info = await _ask("/info") or {}
+        parent = f"{how.slice}.slice" if info.get("CgroupDriver") == "systemd" else _slice_path(how.slice)
+        words = [*DOCKER, "run", "--pull=never", "--log-driver=none", "--restart=no",
+            "--security-opt=no-new-privileges", *LESS, f"--cgroup-parent={parent}",
+            f"--detach-keys={','.join(['ctrl-^'] * 8)}"]  # fmt: skip
+        words += ["--interactive"] if how.stdin or how.tty else []
+        words += ["--tty"] if how.tty else []
+        inspect = (*DOCKER, "container", "inspect", "--format")
+        return OnceLine(
+            argv=(*words, *once_words(how), *self.run_words(spec)),
+            leaves=False,
+            kill=(*DOCKER, "kill", "--signal"),
+            remove=(*DOCKER, "rm", "--force", "--volumes"),
+            ask_image=(*inspect, "{{.Image}}"),
+            ask_oom=(*inspect, "{{.State.OOMKilled}}"),
+        )
+
     def pull_argv(self, reference: str, *, insecure: bool = False) -> list[str]:
         # dockerd alone says which registries it speaks to without TLS: "insecure-registries" of its daemon.json.
         return [*DOCKER, "pull", "--quiet", "--", reference]
+
+    async def images(self) -> list[StoredImage]:
+        return [_stored(row) for row in await _list("/images/json?digests=1")]
+
+    async def containers_of_images(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for row in await _list("/containers/json?all=1"):
+            name = str((row.get("Names") or [str(row["Id"])[:12]])[0]).lstrip("/")
+            found.setdefault(str(row["ImageID"]).removeprefix("sha256:"), []).append(name)
+        return found
+
+    async def tag(self, id: str, name: str) -> None:
+        await run([*DOCKER, "tag", f"sha256:{id}", name])
+
+    async def remove_image(self, names: Sequence[str]) -> None:
+        await run([*DOCKER, "rmi", "--", *names], timeout=600)
+
+    def save_argv(self, image: str) -> list[str]:
+        return [*DOCKER, "save", "--", image]
+
+    def load_argv(self) -> list[str]:
+        return [*DOCKER, "load", "--quiet"]
 
     def rename_argvs(self, old: str, new: str) -> list[list[str]]:
         if "@" in new:  # a digest is no name that could be given; the image is found by its id
@@ -179,15 +224,25 @@ class Docker:
                 "Users",
                 "the host's own: Docker Engine has no range for each container; root inside is root outside",
             ),
-            (
-                "Protections",
-                "no new privileges, seccomp, default capabilities, apart from other gears and the host; no users"
-                " of its own, and Docker's name service tells it the names and addresses of other gears",
-            ),
+            ("Neighbours", "Docker's name service tells it the names and addresses of the others on Docker"),
         ]
 
 
+def _slice_path(slice: str) -> str:
+    """/container.slice/container-job.slice (systemd.slice(5))."""
+    parts = slice.split("-")
+    return "".join(f"/{'-'.join(parts[:count])}.slice" for count in range(1, len(parts) + 1))
+
+
 async def _ask(path: str, told: Mapping[str, object] | None = None) -> dict[str, Any] | None:
+    return cast("dict[str, Any] | None", await _answer(path, told))
+
+
+async def _list(path: str) -> list[dict[str, Any]]:
+    return cast("list[dict[str, Any]]", await _answer(path) or [])
+
+
+async def _answer(path: str, told: Mapping[str, object] | None = None) -> object:
     """What the engine's API has at `path`, or says when it is `told` something there; None where it has nothing.
     Raises Unavailable.
 
@@ -212,7 +267,7 @@ async def _ask(path: str, told: Mapping[str, object] | None = None) -> dict[str,
         return None
     if status >= 400:
         raise Unavailable(f"Docker Engine failed: {body.decode(errors='replace').strip()[:500]}")
-    return cast("dict[str, Any]", json.loads(body))
+    return json.loads(body)
 
 
 async def _archive(path: str) -> socket.socket | None:
@@ -256,6 +311,25 @@ def _whole(reference: str) -> str:
     if len(reference.removeprefix("sha256:")) == 64 or any(mark in reference for mark in "/:@"):
         return reference
     return f"{reference}:latest"
+
+
+def _full(name: str) -> str:
+    """A name with its registry, which it leaves out where that is Docker's own."""
+    first, slash, _ = name.partition("/")
+    if slash and (set(".:") & set(first) or first == "localhost"):
+        return name
+    return f"docker.io/{name if slash else f'library/{name}'}"
+
+
+def _stored(row: Mapping[str, Any]) -> StoredImage:
+    digests = [str(text).rpartition("@")[2] for text in row.get("RepoDigests") or ()]
+    return StoredImage(
+        id=str(row["Id"]).removeprefix("sha256:"),
+        digest=next((each for each in digests if each.startswith("sha256:")), ""),
+        names=tuple(sorted(_full(name) for name in row.get("RepoTags") or () if name != "<none>:<none>")),
+        size=int(row.get("Size") or 0),
+        created=datetime.fromtimestamp(max(0, int(row.get("Created") or 0)), UTC).isoformat(timespec="seconds"),
+    )
 
 
 def _image(found: Mapping[str, Any]) -> Image:

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from geard.failures import Denied, Unavailable
-from geard.host.engine import ExecSpec, Image, RunSpec
-from geard.host.engine.words import exposed, limit_words, mount_word, network_words, publish_words
+from geard.host.engine import ExecSpec, Image, OnceLine, OnceSpec, RunSpec, SharedUser, StoredImage
+from geard.host.engine.words import exposed, limit_words, mount_word, network_words, once_words, publish_words
 from geard.host.process import ProgramFailed, run
 from geard.host.storage import Changes
 
@@ -82,8 +82,7 @@ class Podman:
             "--stop-timeout", str(spec.stop_seconds),
         ]  # fmt: skip
         if spec.uid_base is not None:
-            mapping = f"0:{spec.uid_base}:{RANGE}"
-            words += ["--uidmap", mapping, "--gidmap", mapping]
+            words += _mapping_words(spec.uid_base, spec.host_user)
         words += [*network_words(spec), *limit_words(spec), *publish_words(spec)]
         for mount in spec.mounts:
             mapped = ["idmap"] if mount.managed and spec.uid_base is not None else []
@@ -128,10 +127,55 @@ class Podman:
             options += ["--env", name]
         return [*QUIET, "exec", *options, "--", spec.container, *spec.command]
 
+    async def once(self, spec: RunSpec, how: OnceSpec) -> OnceLine:
+        words = [*QUIET, "run", "--pull=never", "--cgroups=split", "--sdnotify=ignore", "--http-proxy=false",
+            "--security-opt=no-new-privileges", "--pidfile", f"{how.state}/pid"]  # fmt: skip
+        if how.tty:
+            words += ["--log-driver=none", "--interactive", "--tty", "--detach-keys="]
+        else:
+            # The program has our very input and output, and nobody copies: no podman stays, 50 MB each.
+            words += ["--log-driver=passthrough", "--detach", "--cidfile", f"{how.state}/cid",
+                "--conmon-pidfile", f"{how.state}/conmon"]  # fmt: skip
+        words += [f"--annotation=geard.links={how.links}"] if how.links else []
+        inspect = (*QUIET, "container", "inspect", "--format")
+        return OnceLine(
+            argv=(*words, *once_words(how), *self.run_words(spec)),
+            leaves=not how.tty,
+            kill=(),
+            remove=(*QUIET, "--noout", "rm", "--force", "--volumes", "--ignore", "--time=0"),
+            ask_image=(*inspect, "{{.Image}}"),
+            ask_oom=(*inspect, "{{.State.OOMKilled}}"),
+        )
+
     def pull_argv(self, reference: str, *, insecure: bool = False) -> list[str]:
         auth = ["--authfile", AUTH_FILE] if Path(AUTH_FILE).exists() else []
         tls = ["--tls-verify=false"] if insecure else []
         return [*QUIET, "pull", *auth, *tls, "--", reference]
+
+    async def images(self) -> list[StoredImage]:
+        rows = json.loads((await run([*QUIET, "images", "--no-trunc", "--format", "json"])).output or "[]")
+        return list({row["Id"]: _stored(row) for row in rows}.values())  # it has a row for each name
+
+    async def containers_of_images(self) -> dict[str, list[str]]:
+        # --external: also those of buildah, which podman did not make
+        said = await run([*QUIET, "ps", "--all", "--external", "--no-trunc", "--format", "json"])
+        found: dict[str, list[str]] = {}
+        for row in json.loads(said.output or "[]"):
+            found.setdefault(str(row["ImageID"]), []).append(str((row.get("Names") or [row["Id"][:12]])[0]))
+        return found
+
+    async def tag(self, id: str, name: str) -> None:
+        await run([*QUIET, "tag", "--", id, name])
+
+    async def remove_image(self, names: Sequence[str]) -> None:
+        await run([*QUIET, "rmi", "--", *names], timeout=600)
+
+    def save_argv(self, image: str) -> list[str]:
+        # Docker's format: as the OCI layout it has another configuration, so the image would have another id.
+        return [*QUIET, "save", "--quiet", "--format", "docker-archive", "--", image]
+
+    def load_argv(self) -> list[str]:
+        return [*QUIET, "load", "--quiet"]
 
     def rename_argvs(self, old: str, new: str) -> list[list[str]]:
         if "@" in new:  # a digest is no name that could be given; the image is found by its id
@@ -205,15 +249,29 @@ class Podman:
     def facts(self, spec: RunSpec) -> list[tuple[str, str]]:
         if spec.uid_base is None:
             users = "the host's own (simple)"
+        elif spec.host_user is not None:
+            users = _shared_users(spec.uid_base, spec.host_user)
         else:
             users = f"host ids from {spec.uid_base}, {RANGE} of them; root inside is nobody outside"
-        return [
-            ("Users", users),
-            (
-                "Protections",
-                "no new privileges, seccomp, default capabilities, apart from other gears and the host",
-            ),
-        ]
+        return [("Users", users)]
+
+
+def _shared_users(base: int, shared: SharedUser) -> str:
+    who = f"user {shared.inside}" if shared.inside else "root"
+    return f"{who} inside is {shared.name} (uid {shared.uid}) outside; the others host ids from {base}"
+
+
+def _mapping_words(base: int, shared: SharedUser | None) -> list[str]:
+    """Which ids inside are which outside: all those from `base` on, but for the one that is shared."""
+    if shared is None:
+        return ["--uidmap", f"0:{base}:{RANGE}", "--gidmap", f"0:{base}:{RANGE}"]
+    ids = (("--uidmap", shared.uid), ("--gidmap", shared.gid))
+    return [word for option, id in ids for each in _ranges(base, shared.inside, id) for word in (option, each)]
+
+
+def _ranges(base: int, inside: int, outside: int) -> list[str]:
+    parts = [(0, base, inside), (inside, outside, 1), (inside + 1, base + inside + 1, RANGE - inside - 1)]
+    return [f"{first}:{there}:{count}" for first, there, count in parts if count]
 
 
 def _store_signature() -> tuple[int, int] | None:
@@ -267,6 +325,17 @@ def _beneath(root: str, path: str) -> str | None:
     found = os.path.realpath(os.path.join(root, path.lstrip("/")))
     inside = found == root or found.startswith(root.rstrip("/") + "/")
     return found if inside and os.path.isdir(found) else None
+
+
+def _stored(row: Mapping[str, Any]) -> StoredImage:
+    created = datetime.fromtimestamp(int(row.get("Created") or 0), UTC)
+    return StoredImage(
+        id=str(row["Id"]).removeprefix("sha256:"),
+        digest=str(row.get("Digest") or ""),
+        names=tuple(sorted(row.get("Names") or ())),
+        size=int(row.get("Size") or 0),
+        created=created.isoformat(timespec="seconds"),
+    )
 
 
 def _image(found: Mapping[str, Any]) -> Image:

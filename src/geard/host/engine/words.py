@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from geard.host.engine import IpProtocol, Mount, Publish, RunSpec
+from geard.host.engine import IpProtocol, Mount, OnceSpec, Publish, RunSpec
 
 
 def network_words(spec: RunSpec) -> list[str]:
@@ -27,6 +27,19 @@ def limit_words(spec: RunSpec) -> list[str]:
         words += ["--cpus", f"{spec.cpus:g}"]
     if spec.pids:
         words += ["--pids-limit", str(spec.pids)]
+    return words
+
+
+def once_words(how: OnceSpec) -> list[str]:
+    words: list[str] = []
+    if how.user:
+        words += ["--user", how.user]
+    if how.folder:
+        words += ["--workdir", how.folder]
+    if how.env_file:
+        words += ["--env-file", how.env_file]
+    for name in how.env_names:
+        words += ["--env", name]
     return words
 
 

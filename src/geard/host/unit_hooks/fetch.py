@@ -143,14 +143,13 @@ def _ask(
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     told = {**headers, "Host": named if parts.port is None else f"{named}:{port}"}
     connection = http.client.HTTPConnection(host, port, timeout=CONNECT_SECONDS)
-    connection.sock = _dial(parts, allowed)
+    connection.sock = dial(host, port, allowed, tls=parts.scheme == "https")
     connection.request(method, target, body=body or None, headers=told)
     return connection.getresponse()
 
 
-def _dial(parts: SplitResult, allowed: list[Network]) -> socket.socket:
+def dial(host: str, port: int, allowed: list[Network], *, tls: bool = False) -> socket.socket:
     """A connection to an address that may be asked. Raises ValueError where there is none, or none answers."""
-    host, port = parts.hostname or "", port_of(parts)
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
@@ -165,7 +164,7 @@ def _dial(parts: SplitResult, allowed: list[Network]) -> socket.socket:
         line.settimeout(CONNECT_SECONDS)
         try:
             line.connect(where)
-            if parts.scheme == "https":
+            if tls:
                 return ssl.create_default_context().wrap_socket(line, server_hostname=host)
             return line
         except OSError as error:

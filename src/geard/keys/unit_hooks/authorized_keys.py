@@ -5,7 +5,7 @@
 
 Asked as a user without rights while somebody waits to be let in, so: no look-up of names, a few files, and no
 module that takes long to read. The uid says whose slot it is, and so which gear; a link says that the key opens
-it. Nothing is printed otherwise.
+it. Nothing is printed otherwise. A repository's user has a uid below all slots, and may have one program run.
 """
 
 import binascii
@@ -25,16 +25,18 @@ def main(argv: list[str]) -> int:
         return 64
     _, uid, fingerprint, kind, value = argv
     slot, rest = divmod(int(uid) - FIRST_UID, RANGE)
-    gear = _gear(slot) if slot >= 0 and rest == 0 else ""
-    if not gear:
-        return 0
     if kind.endswith(_CERT):
         fingerprint = _fingerprint(value)  # sshd's is that of the key alone
     name = fingerprint.removeprefix("SHA256:").replace("+", "-").replace("/", "_")
-    if _text(f"{BASE}/access/containers/{gear[:2]}/{gear}/{name}").split() != [kind, value]:
+    if slot == -1:
+        opened, options = _of_repository(rest, name), ["restrict"]
+    else:
+        gear = _gear(slot) if slot >= 0 and rest == 0 else ""
+        opened = [_text(f"{BASE}/access/containers/{gear[:2]}/{gear}/{name}")] if gear else []
+        options = ["restrict", "pty", *_ports(gear, slot)] if opened else []
+    if [kind, value] not in [text.split() for text in opened]:
         return 0
     key = f"{kind} {value}"
-    options = ["restrict", "pty", *_ports(gear, slot)]
     if kind.endswith(_CERT):
         # sshd knows a certificate by its authority. This very one is let in, as long as it is valid, and no other
         # of that authority: for each that comes sshd asks here again.
@@ -57,6 +59,17 @@ def _gear(slot: int) -> str:
     except OSError:
         return ""
     return id
+
+
+def _of_repository(number: int, key: str) -> list[str]:
+    """The keys behind the links of that name, to read and to write."""
+    try:
+        id = posix.readlink(f"{BASE}/git-users/{number}").rpartition("/")[2]
+        if posix.stat(f"{BASE}/git/{id}").st_uid != FIRST_UID - RANGE + number:
+            return []
+    except OSError:
+        return []
+    return [_text(f"{BASE}/access/git/{way}/{id[:2]}/{id}/{key}") for way in ("read", "write")]
 
 
 def _ports(gear: str, slot: int) -> list[str]:

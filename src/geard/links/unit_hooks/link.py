@@ -28,15 +28,17 @@ def main(argv: list[str]) -> int:
     else:
         state = json.load(sys.stdin)
         name, pid = str(state.get("annotations", {}).get("geard.links", "")), int(state["pid"])
-    if not re.fullmatch(r"ctr-[A-Za-z0-9][A-Za-z0-9_.-]{1,63}", name) or ".." in name:
+    if not re.fullmatch(r"(ctr|job)-[A-Za-z0-9][A-Za-z0-9_.-]{1,63}", name) or ".." in name:
         print(f"gear-link: {name!r} is no gear", file=sys.stderr)
         return 1
     sys.path.append(f"/opt/geard/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages")
-    from geard.links.live import Place, enter, enter_early  # noqa: PLC0415 - the path must be known before
+    from geard.links.live import Place, enter, enter_early, enter_lent  # noqa: PLC0415 - the path must be known before
 
     place = Place(BASE, RUN, name.removeprefix("ctr-"))
     try:
-        if pid:
+        if name.startswith("job-"):
+            enter_lent(f"{RUN}/jobs/{name.removeprefix('job-')}", pid)
+        elif pid:
             enter(place, pid)
         else:
             enter_early(place, DOCKER_NAMESPACES, EARLY_SECONDS)

@@ -1,0 +1,106 @@
+"""`gear create-repo`, `list-repos`, `rename-repo`, `gc-repo`, `delete-repo`."""
+
+from __future__ import annotations
+
+import click
+
+from geard.cli.asking import ask, ask_places, locators, places
+from geard.cli.completion import Name
+from geard.cli.main import verb
+from geard.cli.output import output_option, structured, table, with_place
+from geard.failures import Invalid
+from geard.identifiers import Place, parse_place
+from geard.repositories.requests import (
+    CreateRepository,
+    DeleteRepository,
+    ListRepositories,
+    RenameRepository,
+    TidyRepository,
+)
+
+
+def _names(host: str) -> list[str]:
+    at = parse_place(host) if host else Place()
+    return [
+        each.id for _, answer in ask_places([at], lambda at: ListRepositories()) for each in answer.repositories
+    ]
+
+
+class RepositoryName(Name):
+    """A repository."""
+
+    def __init__(self) -> None:
+        super().__init__(_names)
+
+
+@verb("create-repo", group="Repositories")
+@click.argument("name", metavar="NAME")
+@click.argument("source", default="", metavar="[URL]")
+@click.option("--no-wait", is_flag=True, help="Do not wait until it is filled.")
+def create_repo(name: str, source: str, no_wait: bool) -> None:
+    """Make a git repository: empty, or with the branches and tags of URL.
+
+    \b
+    gear create-repo shop
+    gear create-repo h1/shop https://github.com/acme/shop
+    gear create-repo copy shop
+
+    URL begins with https://, http:// or git://, or is the name of another repository there. To use it:
+    gear keys --repo --write --key-file ~/.ssh/id_ed25519.pub NAME, git clone git-NAME@HOST:NAME.
+    """
+    targets = locators([name], "repo", "repository")
+    follow = bool(source) and not no_wait
+    for _, answer in ask(
+        targets, lambda at: CreateRepository(id=at.id, source=source), follow=follow, announce=follow
+    ):
+        if not follow:
+            click.echo(answer.text())
+
+
+@verb("list-repos", group="Repositories")
+@click.argument("hosts", nargs=-1, metavar="[HOST]...")
+@output_option
+def list_repos(hosts: tuple[str, ...], form: str) -> None:
+    """List git repositories: their size on disk, how many branches and tags, the last push."""
+    found = [
+        (str(place), each)
+        for place, answer in ask_places(places(hosts), lambda at: ListRepositories())
+        for each in answer.repositories
+    ]
+    if form in ("json", "yaml"):
+        structured([with_place(each, place) for place, each in found], form)
+    elif form == "name":
+        click.echo("".join(f"{place}/{each.id}\n" if place else f"{each.id}\n" for place, each in found), nl=False)
+    else:
+        rows = [
+            (each.id, place, each.login, f"{each.bytes / 1e6:.1f} MB", str(each.refs), each.head, each.changed)
+            for place, each in found
+        ]
+        click.echo(table(("ID", "SERVER", "LOGIN", "SIZE", "REFS", "HEAD", "CHANGED"), rows))
+
+
+@verb("delete-repo", group="Repositories")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...", type=RepositoryName())
+def delete_repo(names: tuple[str, ...]) -> None:
+    """Delete git repositories with all in them; what is not there is fine."""
+    for _, answer in ask(locators(names, "repo", "repository"), lambda at: DeleteRepository(id=at.id)):
+        click.echo(answer.text())
+
+
+@verb("rename-repo", group="Repositories")
+@click.argument("name", metavar="NAME", type=RepositoryName())
+@click.argument("new", metavar="NEW-NAME")
+def rename_repo(name: str, new: str) -> None:
+    """Give a git repository another name; its keys go along."""
+    if "/" in new:
+        raise Invalid("a repository stays on its machine", hint="gear rename-repo HOST/NAME NEW-NAME")
+    for _, answer in ask(locators([name], "repo", "repository"), lambda at: RenameRepository(id=at.id, name=new)):
+        click.echo(answer.text())
+
+
+@verb("gc-repo", group="Repositories")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...", type=RepositoryName())
+def gc_repo(names: tuple[str, ...]) -> None:
+    """Pack git repositories, and drop what nothing in them leads to any more."""
+    for _, answer in ask(locators(names, "repo", "repository"), lambda at: TidyRepository(id=at.id)):
+        click.echo(answer.text())

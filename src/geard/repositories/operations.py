@@ -1,0 +1,170 @@
+"""Repositories, made, filled, renamed, tidied, deleted."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from geard.dispatch.operation import operation
+from geard.dispatch.work import Work
+from geard.failures import Failure, Invalid
+from geard.host.paths import Paths
+from geard.identifiers import check_id, repository_login
+from geard.keys import store as keys
+from geard.repositories import filling, folders, githost
+from geard.repositories.githost import Program
+from geard.repositories.requests import (
+    CreatedRepository,
+    CreateRepository,
+    DeletedRepository,
+    DeleteRepository,
+    FilledRepository,
+    FillRepository,
+    ListedRepository,
+    ListRepositories,
+    RenamedRepository,
+    RenameRepository,
+    RepositoryList,
+    TidiedRepository,
+    TidyRepository,
+)
+from geard.repositories.settings import RepositorySettings
+from geard.repositories.sources import parse_source
+
+TIDY_SECONDS = 3_600
+
+
+@operation
+async def create_repository(request: CreateRepository, work: Work) -> CreatedRepository:
+    id = check_id(request.id, "repository")
+    if request.source:
+        source = parse_source(request.source)
+        if source.hosted:
+            await work.on_disk(keys.check_there, work.host.paths, source.hosted)
+    branch = work.host.settings.section(RepositorySettings).branch
+    await work.on_disk(folders.create, work.host, id, branch)
+    if request.source:
+        work.owe(FillRepository(id=id, source=request.source))
+    return CreatedRepository(id=id, login=repository_login(id), source=request.source)
+
+
+@operation
+async def fill_repository(request: FillRepository, work: Work) -> FilledRepository:
+    """Done again where it was cut: what is there by then is fetched no second time. An empty one that cannot be
+    filled goes, so that it can be asked for again.
+    """
+    id, host = check_id(request.id, "repository"), work.host
+
+    async def fill() -> None:
+        await githost.ready(host, work.say)
+        work.say("filling", f"filling {id} from {request.source}")
+        await filling.fill(host, id, parse_source(request.source))
+
+    try:
+        async with work.turn():
+            await fill()
+    except Failure:
+        if not await work.on_disk(_has_refs, folders.path(host.paths, id)):
+            await _delete(id, work)
+        raise
+    work.conclude("done", f"{id} is filled", id)
+    return FilledRepository(id=id)
+
+
+@operation
+async def list_repositories(request: ListRepositories, work: Work) -> RepositoryList:
+    found = await work.on_disk(_listed, work.host.paths)
+    return RepositoryList(repositories=tuple(each for each in found if work.asker.reaches(each.id)))
+
+
+def _listed(paths: Paths) -> list[ListedRepository]:
+    found: list[ListedRepository] = []
+    for id in folders.listed(paths):
+        with suppress(OSError):  # deleted just now
+            found.append(_looked_at(folders.path(paths, id), id))
+    return found
+
+
+def _looked_at(at: Path, id: str) -> ListedRepository:
+    """By its files alone: no program is run for each. Links are not followed; its user could have made them."""
+    size, refs, changed = 0, set[str](), 0.0
+    for folder, _, files in os.walk(at):
+        inside = os.path.relpath(folder, at)
+        for name in files:
+            status = os.lstat(os.path.join(folder, name))
+            size += status.st_blocks * 512
+            if inside.startswith("refs") and not name.endswith(".lock"):
+                refs.add(f"{inside}/{name}")
+                changed = max(changed, status.st_mtime)
+    packed = _text(at / "packed-refs", 16 << 20)
+    refs |= {line.split(" ", 1)[1] for line in packed.splitlines() if " refs/" in line}
+    head = _text(at / "HEAD", 4_096).strip()
+    return ListedRepository(
+        id=id,
+        login=repository_login(id),
+        bytes=size,
+        refs=len(refs),
+        head=head.removeprefix("ref: refs/heads/") if head.startswith("ref: refs/heads/") else "",
+        changed=_rfc3339(changed or os.lstat(at / "config").st_mtime),
+    )
+
+
+def _text(path: Path, limit: int) -> str:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    with open(fd, "rb") as file:
+        return file.read(limit).decode(errors="replace")
+
+
+def _rfc3339(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def _has_refs(at: Path) -> bool:
+    with suppress(OSError):
+        return _looked_at(at, at.name).refs > 0
+    return False
+
+
+@operation
+async def delete_repository(request: DeleteRepository, work: Work) -> DeletedRepository:
+    id = check_id(request.id, "repository")
+    return DeletedRepository(id=id, deleted=await _delete(id, work))
+
+
+async def _delete(id: str, work: Work) -> bool:
+    number = await work.on_disk(folders.put_aside, work.host, id)
+    if number is not None:
+        with suppress(Failure):  # then it ends by itself: its folder is not there any more
+            await githost.end_all(work, number)
+        await work.on_disk(folders.clear, work.host.paths)
+    return number is not None
+
+
+@operation
+async def rename_repository(request: RenameRepository, work: Work) -> RenamedRepository:
+    id, name = check_id(request.id, "repository"), check_id(request.name, "repository")
+    if id == name:
+        raise Invalid(f"{id} has that name")
+    await work.on_disk(folders.rename, work.host, id, name)
+    return RenamedRepository(id=id, name=name, login=repository_login(name))
+
+
+@operation
+async def tidy_repository(request: TidyRepository, work: Work) -> TidiedRepository:
+    id, host = check_id(request.id, "repository"), work.host
+    number = await work.on_disk(folders.number, host.paths, id)
+    before = (await work.on_disk(_looked_at, folders.path(host.paths, id), id)).bytes
+    await githost.ready(host, work.say)
+    async with work.turn():
+        # What a killed push left: git itself looks for files only, not for the folder that holds them.
+        stale = "find objects -maxdepth 1 -name 'tmp_objdir-*' -mmin +60 -exec rm -rf {} +"
+        script = f'cd "$1" && {stale}; git gc --quiet --prune=1.hour.ago'
+        command = ("sh", "-c", script, "sh", githost.repository(id))
+        await githost.done(host, Program(number, command), seconds=TIDY_SECONDS)
+    after = (await work.on_disk(_looked_at, folders.path(host.paths, id), id)).bytes
+    return TidiedRepository(id=id, message=f"{id}: {before} bytes on disk before, {after} now")

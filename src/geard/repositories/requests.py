@@ -1,0 +1,128 @@
+"""The words of repositories."""
+
+from __future__ import annotations
+
+from geard.request import Answer, Request, Route
+from geard.words import Word
+
+
+class CreatedRepository(Answer):
+    id: str
+    login: str
+    """the user to log in as"""
+    source: str = ""
+    """what it is being filled from, behind this answer"""
+
+    def text(self) -> str:
+        filled = f" and is being filled from {self.source}" if self.source else ""
+        return f"Repository {self.id} is created{filled}; git clone {self.login}@HOST:{self.id}"
+
+
+class CreateRepository(Request[CreatedRepository]):
+    """Make a git repository: an empty one, or one with all branches and tags of another. Raises AlreadyExists."""
+
+    route = Route("PUT", "/repository/{id}", in_query=("source",))
+    example = {"Id": "my-sample-repo", "Source": "https://github.com/pmorie/simple-html"}
+
+    id: str
+    source: str = ""
+    """a URL (https, http, git), or another repository of this machine"""
+
+    def names(self) -> tuple[str, ...]:
+        return (self.id, *((self.source.removeprefix("repo://"),) if self.hosted_source() else ()))
+
+    def hosted_source(self) -> bool:
+        return bool(self.source) and ("://" not in self.source or self.source.startswith("repo://"))
+
+
+class FilledRepository(Answer):
+    id: str
+
+
+class FillRepository(Request[FilledRepository]):
+    """Fetch into a repository that was made just now what it is to hold; where that fails, it is gone again."""
+
+    id: str
+    source: str
+
+
+class ListedRepository(Word):
+    id: str
+    login: str
+    bytes: int
+    """on disk"""
+    refs: int
+    head: str = ""
+    """the branch that a clone checks out"""
+    changed: str = ""
+    """RFC 3339: the last push, or its creation"""
+
+
+class RepositoryList(Answer):
+    repositories: tuple[ListedRepository, ...]
+
+    def text(self) -> str:
+        return "\n".join(f"{each.id} {each.bytes} {each.refs} {each.head}" for each in self.repositories)
+
+
+class ListRepositories(Request[RepositoryList]):
+    """The repositories of a machine."""
+
+    route = Route("GET", "/repositories", scope="read", reach="shown")
+
+
+class DeletedRepository(Answer):
+    id: str
+    deleted: bool
+    """False where it was not there"""
+
+    def text(self) -> str:
+        return f"Deleted repository {self.id}" if self.deleted else f"Repository {self.id} was not there"
+
+
+class DeleteRepository(Request[DeletedRepository]):
+    """Delete a repository with all in it; what is under way in it is ended. Unknown is fine."""
+
+    route = Route("DELETE", "/repository/{id}")
+    example = {"Id": "my-sample-repo"}
+
+    id: str
+
+
+class RenamedRepository(Answer):
+    id: str
+    name: str
+    login: str
+
+    def text(self) -> str:
+        return f"Repository {self.id} is {self.name} now; git remote set-url origin {self.login}@HOST:{self.name}"
+
+
+class RenameRepository(Request[RenamedRepository]):
+    """Give a repository another name. Its keys, and what is under way in it, go along."""
+
+    route = Route("POST", "/repository/{id}/name")
+    example = {"Id": "my-sample-repo", "Name": "my-repo"}
+
+    id: str
+    name: str
+
+    def names(self) -> tuple[str, ...]:
+        return (self.id, self.name)
+
+
+class TidiedRepository(Answer):
+    id: str
+    message: str = ""
+
+    def text(self) -> str:
+        return self.message
+
+
+class TidyRepository(Request[TidiedRepository]):
+    """Pack what pushes brought, and drop what no branch or tag leads to any more (git gc)."""
+
+    route = Route("POST", "/repository/{id}/gc")
+    example = {"Id": "my-sample-repo"}
+
+    id: str
