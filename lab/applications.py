@@ -33,7 +33,7 @@ class Application:
     programs: tuple[str, ...]
     """paths; the libraries that they load come with them"""
     folders: tuple[str, ...] = ()
-    """taken whole"""
+    """taken whole; files too"""
 
 
 def _image(name: str, port: int, *files: str, command: tuple[str, ...], stop_signal: str = "") -> Image:
@@ -94,18 +94,17 @@ def names() -> tuple[str, ...]:
     return tuple(application.image.name for application in applications())
 
 
-def ready() -> Path:
-    """The folder with all archives, made if it is not there."""
+def ready(wanted: Sequence[Application]) -> Path:
+    """The folder with the archives of these, all made together if they are not there."""
     debian = base.ready(base.DEFAULT_SUITE).layers[-1]
     ways = [Path(__file__).read_text(), Path(images.__file__).read_text()]
-    made_of = base.digest(debian.name, ways, [asdict(application) for application in applications()])
+    made_of = base.digest(debian.name, ways, [asdict(application) for application in wanted])
     directory = CACHE / "applications" / made_of
-    base.once(directory, lambda new: build(debian, new))
+    base.once(directory, lambda new: build(debian, new, wanted))
     return directory
 
 
-def build(debian: Path, new: Path) -> None:
-    wanted = applications()
+def build(debian: Path, new: Path, wanted: Sequence[Application]) -> None:
     say(f"making images of {', '.join(application.image.name for application in wanted)}")
     unpacked = new.with_name(new.name + ".packages")
     remove(unpacked)
@@ -140,7 +139,7 @@ def programs_layer(root: Path, application: Application) -> bytes:
     """The programs of an application and all they need, as packages in `root` have them."""
     files = {path for program in application.programs for path in needed(root, program)}
     for pattern in application.folders:
-        files |= {str(path.relative_to(root)) for folder in root.glob(pattern) for path in folder.rglob("*")}
+        files |= {str(path.relative_to(root)) for folder in root.glob(pattern) for path in _all_of(folder)}
     layer = Layer()
     layer.link("lib", "usr/lib")
     layer.link("lib64", "usr/lib64")
@@ -153,6 +152,10 @@ def programs_layer(root: Path, application: Application) -> bytes:
         elif path.is_file():
             layer.file(file, path.read_bytes(), path.stat().st_mode & 0o777)
     return layer.done()
+
+
+def _all_of(path: Path) -> Iterable[Path]:
+    return path.rglob("*") if path.is_dir() else [path]
 
 
 def needed(root: Path, program: str) -> set[str]:

@@ -32,6 +32,8 @@ class Image:
     files: dict[str, str] = field(default_factory=dict[str, str])
     port: str | None = None
     stop_signal: str = ""
+    labels: dict[str, str] = field(default_factory=dict[str, str])
+    user: str = ""
 
 
 # A shell as PID 1 has no signal's default action: without the trap, TERM would do nothing.
@@ -149,8 +151,9 @@ def archive(image: Image, below: Sequence[bytes], to: Path) -> None:
             "Cmd": list(image.command),
             "Env": ["PATH=/bin:/usr/bin"],
             "ExposedPorts": ports,
-            "Labels": {"org.opencontainers.image.title": image.name},
+            "Labels": {"org.opencontainers.image.title": image.name, **image.labels},
             **stopped,
+            **({"User": image.user} if image.user else {}),
         },
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}" for digest in digests]},
         "history": [{"created": "1970-01-01T00:00:00Z", "created_by": "geard lab"} for _ in layers],

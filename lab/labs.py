@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from lab import applications, base, geard, images, machine, network
+from lab import applications, base, builders, geard, images, machine, network
 from lab.host import Host
 from lab.machine import LabError, locked, say, write
 from lab.network import Network
@@ -136,15 +137,19 @@ class Lab:
 
     def load(self, names: Sequence[str]) -> None:
         """Have images of applications in all hosts that are up; they are made if they are not there."""
-        unknown = [name for name in names if name not in applications.names()]
+        sets = (applications.applications(), builders.builders())
+        all_names = [[application.image.name for application in each] for each in sets]
+        unknown = [name for name in names if not any(name in each for each in all_names)]
         if unknown or not names:
-            known = ", ".join(applications.names())
+            known = ", ".join(name for each in all_names for name in each)
             raise LabError(f"no image {unknown[0]}: {known}" if unknown else f"which images? There are {known}")
         machine.prepare()
-        directory = applications.ready()
         with self.lock():
             up = [host for host in self.hosts() if host.leader() is not None]
-            for_each(up, lambda host: applications.load(host, names, directory))
+            for each, known_names in zip(sets, all_names, strict=True):
+                if wanted := [name for name in names if name in known_names]:
+                    directory = applications.ready(each)
+                    for_each(up, partial(applications.load, wanted=wanted, directory=directory))
 
     def reboot(self, host: Host) -> None:
         """Shut down in good order, then start again; its network begins anew, as on a real machine."""

@@ -126,6 +126,10 @@ class Request(Word, Generic[R]):
         """What the journal is told of it beside its path: nothing that may be secret."""
         return ""
 
+    def callback(self) -> str:
+        """A URL in its own words that is to be told when it has ended, as the original's bodies have one."""
+        return ""
+
     def line(self) -> str:
         """`PUT /container/web/started`: what records show of it. Not for a machine: nothing in it is quoted."""
         if self.route is None:

@@ -103,7 +103,7 @@ class FakeSystemd(Systemd):
         found = self._load(unit)
         if found.load == "loaded" or found.active not in ("inactive", "failed"):
             return False
-        found.settings = {name: value for name, _, value in properties}
+        found.load, found.settings = "loaded", {name: value for name, _, value in properties}
         found.become("active", "running", pid=next(self._numbers))
         return True
 

@@ -40,6 +40,7 @@ PURE = {
     "pull_argv",
     "rename_argvs",
     "once",
+    "load_argv",
 }
 
 

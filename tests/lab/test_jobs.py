@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from tests.lab.conftest import BOTH, SETTINGS, Shell, drive, eventually
+from tests.lab.conftest import APP, BOTH, SETTINGS, Shell, drive, eventually
 
 pytestmark = pytest.mark.lab
 
@@ -176,11 +176,18 @@ def test_cancel_and_time_limit(host: Shell) -> None:
 def test_out_of_bounds(host: Shell) -> None:
     """Output without end, forks without end, more memory than its limit: the job pays, and it is told."""
     settings = f'[engine]\ndefault = "{host.engine}"\n[jobs]\nkeep-output = "1m"\n'
-    host.sh(f"cp {SETTINGS} {SETTINGS}.before")
+    host.sh(f"touch {SETTINGS}; cp {SETTINGS} {SETTINGS}.before")
     host.run(["tee", SETTINGS], stdin=settings)
     try:
         flood = run(
-            host, "--name", "flood", TOOLS, "--", "sh", "-c", "echo first; yes | head -c 20000000; echo last"
+            host,
+            "--name",
+            "flood",
+            TOOLS,
+            "--",
+            "sh",
+            "-c",
+            "echo first; yes $(printf %0199d 0) | head -c 20000000; echo last",
         )
         assert len(flood.stdout) == 20_000_011, "who follows is given all of it"
         result = shown(host, "flood")["Result"]
@@ -251,6 +258,23 @@ def test_artifacts(host: Shell, at: list[str]) -> None:
     nothing = run(host, *at, "--name", "idle", TOOLS, "true")
     assert nothing.returncode == 0
     assert "hands nothing back" in host.run(["gear", "job", "artifacts", "idle"], check=False).stderr
+
+
+@BOTH
+def test_it_is_kept_apart(host: Shell) -> None:
+    host.gear("install", APP, "web", "--start")
+    definition = host.sh("sed -n 's/^# geard: //p' /var/lib/containers/units/we/ctr-web.run").stdout
+    address, port = json.loads(definition)["Ipv4"], host.port("web")
+    script = f"""
+        nc -w2 {address} 8080 </dev/null && echo reached the gear
+        nc -w2 {host.address} 43273 </dev/null && echo reached the agent
+        wget -qO- -T 5 http://{host.address}:{port}/
+        cat /proc/1/uid_map"""
+    said = run(host, TOOLS, "--", "sh", "-c", script).stdout
+    assert "reached" not in said
+    assert host.page(port) in said, "what is published is there for all"
+    if host.engine == "podman":
+        assert int(said.split()[-2]) >= 2_000_000, "its root is nobody on the host"
 
 
 def test_hostile_words(host: Shell) -> None:

@@ -16,7 +16,7 @@ TOOLS = "geard/test-tools"
 def test_environment_secrets_volumes(host: Shell) -> None:
     host.gear("secret", "create", "word", stdin="s3cret", check=False)
     host.gear("install", TOOLS, "db", "--start", "-p", "none", "GREETING=hello there", "-v", "/data",
-              "--secret", "word", "--secret", "word=WORD")  # fmt: skip
+              "--secret", "word", "--secret", "word:env=WORD")  # fmt: skip
     host.inside("db", "sh", "-c", "echo from the gear >/data/f; chmod 600 /data/f")
     script = 'cat /data/f; echo "$GREETING $MORE $WORD"; cat /run/secrets/word; echo; echo job >>/data/f; id -u'
     done = host.run(["gear", "run", "--in", "db", "-e", "MORE=too", "--", "sh", "-c", script], check=False)

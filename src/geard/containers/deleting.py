@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
-from geard.containers import slots, versions
+from geard.containers import asleep, slots, versions
 from geard.containers.folders import Folders
 from geard.containers.installing import release_unrecorded
 from geard.containers.units import gear_of
@@ -37,6 +37,7 @@ def hide(host: Host, id: str, facets: Sequence[AnyFacet], *, purge: bool) -> boo
 
 
 def _hide(folders: Folders, changes: Changes) -> None:
+    asleep.forget(folders, changes)
     changes.remove(folders.wanted)
     changes.remove(folders.unit)
     changes.remove(folders.known)

@@ -55,6 +55,11 @@ class Folders:
         return self.bucket / f"ctr-{self.id}.run"
 
     @cached_property
+    def idle(self) -> Path:
+        """There while the gear is idle: its first connection starts it."""
+        return self.bucket / f"ctr-{self.id}.idle"
+
+    @cached_property
     def versions(self) -> Path:
         """The folder of versions; its lock is the gear's lock."""
         return self.bucket / self.id

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from geard.containers import hooks, slots, versions
+from geard.containers import asleep, hooks, slots, versions
 from geard.containers.defaults import ASKED, decide
 from geard.containers.definition import Definition
 from geard.containers.folders import Folders
@@ -95,6 +95,8 @@ def settle_planned(
         if wish.started:
             changes.folder(folders.wanted.parent)
             changes.point(folders.wanted, folders.unit)
+            asleep.forget(folders, changes)
+        _hold_if_idle(folders, definition)
     reload = before is not None and _of_unit(before) != _of_unit(definition)
     return Settled(definition, changed, reload, new=before is None)
 
@@ -121,7 +123,14 @@ def complete(
             if full != versions.current(folders):
                 versions.write(folders, changes, full, facets, host.engine_named(full.engine))
             _forget_old(host, folders, changes, full.version, facets)
+        _hold_if_idle(folders, full)
     return full
+
+
+def _hold_if_idle(folders: Folders, definition: Definition) -> None:
+    """An idle gear is woken by the ports that it has now."""
+    if asleep.read(folders) is not None:
+        asleep.hold(folders, definition)
 
 
 def revise(
@@ -181,6 +190,7 @@ def _revised(
                 hooks.owe(host, folders, changes, "changed")
                 versions.write(folders, changes, asked, facets, host.engine_named(asked.engine))
                 _forget_old(host, folders, changes, asked.version, facets)
+        _hold_if_idle(folders, asked if changed else before)
     return Settled(asked if changed else before, changed, reload=False)
 
 
@@ -288,6 +298,7 @@ def roll_back(host: Host, id: str, version: str, facets: Sequence[AnyFacet]) -> 
                 versions.enforce(folders, changes, target.version)
         changes.remove(folders.owed_update)
         _tell_facets(host, folders, target, facets)
+        _hold_if_idle(folders, target)
     return Settled(target, target.version != before.version, _of_unit(before) != _of_unit(target))
 
 

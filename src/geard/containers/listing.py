@@ -26,7 +26,14 @@ def installed(paths: Paths) -> list[str]:
 def wanted(paths: Paths) -> list[str]:
     """The ids of the gears that are to run, sorted."""
     links = _names(active_wants(paths))
-    return sorted(id for id in _units(paths) if unit_name(id) in links)
+    asleep = set(idle(paths))
+    return sorted(id for id in _units(paths) if unit_name(id) in links and id not in asleep)
+
+
+def idle(paths: Paths) -> list[str]:
+    """The ids of the gears that are idle, sorted."""
+    there = _units(paths)
+    return sorted(id for id in _units(paths, ".idle") if id in there)
 
 
 def not_known(paths: Paths) -> list[str]:
@@ -38,18 +45,23 @@ def not_known(paths: Paths) -> list[str]:
 def combine(paths: Paths, units: Mapping[str, UnitState], *, all: bool) -> tuple[ListedContainer, ...]:
     """The installed gears with the states systemd gives them; without `all`, only those it has loaded."""
     links = _names(active_wants(paths))
+    asleep = _units(paths, ".idle")
     rows: list[ListedContainer] = []
     for id, path in sorted(_units(paths).items()):
         state = units.get(unit_name(id))
         shown = state is not None and state.load not in ("not-found", "masked")
-        if not shown and not all:
+        if not shown and not all and id not in asleep:
             continue
         image, ports = _facts(path)
+        active = state.active if state is not None else "inactive"
+        sub = state.sub if state is not None else "dead"
+        if id in asleep:
+            active, sub = as_idle(active, sub)
         rows.append(
             ListedContainer(
                 id=id,
-                active_state=state.active if state is not None else "inactive",
-                sub_state=state.sub if state is not None else "dead",
+                active_state=active,
+                sub_state=sub,
                 load_state=state.load if state is not None else "loaded",
                 job_type=state.job if state is not None else "",
                 image=image,
@@ -60,16 +72,23 @@ def combine(paths: Paths, units: Mapping[str, UnitState], *, all: bool) -> tuple
     return tuple(rows)
 
 
-def _units(paths: Paths) -> dict[str, str]:
-    """id -> unit file"""
+def as_idle(active: str, sub: str) -> tuple[str, str]:
+    """What is said of the states of a gear that is idle, by what systemd says: on its way there, that."""
+    return {"inactive": ("idle", "stopped"), "failed": ("idle", "stopped"), "active": ("idle", "frozen")}.get(
+        active, (active, sub)
+    )
+
+
+def _units(paths: Paths, kind: str = ".service") -> dict[str, str]:
+    """id -> unit file, or another of its files"""
     found: dict[str, str] = {}
     with suppress(FileNotFoundError):
         for folder in os.scandir(paths.base / "units"):
             if not folder.is_dir(follow_symlinks=False):
                 continue
             for entry in os.scandir(folder.path):
-                if entry.name.startswith("ctr-") and entry.name.endswith(".service"):
-                    found[entry.name[4:-8]] = entry.path
+                if entry.name.startswith("ctr-") and entry.name.endswith(kind):
+                    found[entry.name[4 : -len(kind)]] = entry.path
     return found
 
 

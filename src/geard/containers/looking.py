@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from geard.containers import bounding, lifecycle, protections, versions
+from geard.containers import asleep, bounding, lifecycle, listing, protections, versions
 from geard.containers.definition import Definition
 from geard.containers.folders import Folders, unit_name
 from geard.containers.host_files import trouble
@@ -47,12 +47,18 @@ async def look(work: Work, id: str, lines: int) -> ContainerStatus:
     facts = await work.on_disk(_facts, work, definition, folders)
     running = versions.running(folders) if state["ActiveState"] == "active" else ""
     wanted = folders.wanted.is_symlink()
+    idle = await work.on_disk(asleep.read, folders)
+    active, sub = state["ActiveState"], state["SubState"]
+    if idle is not None:
+        active, sub = listing.as_idle(active, sub)
+        how = "frozen" if sub == "frozen" else "stopped"
+        facts = (Fact(label="Idle", text=f"{how} since {idle.since}; a connection wakes it"), *facts)
     return ContainerStatus(
         id=id,
         unit=unit_name(id),
         load_state=state["LoadState"],
-        active_state=state["ActiveState"],
-        sub_state=state["SubState"],
+        active_state=active,
+        sub_state=sub,
         since=_when(state.get("StateChangeTimestamp", 0)),
         result=str(state.get("Result", "")),
         exit_status=_exit_status(state, folders),
@@ -66,6 +72,7 @@ async def look(work: Work, id: str, lines: int) -> ContainerStatus:
         installed_version=definition.version,
         running_version=running,
         facts=facts,
+        idle=idle is not None,
         advice=tuple(advice(state, definition, folders, running, waits, troubles)),
         log=log,
         loaded=f"{state['LoadState']} ({folders.unit}; {'enabled' if folders.known.is_symlink() else 'disabled'})",

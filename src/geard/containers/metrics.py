@@ -5,32 +5,41 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from geard.containers import listing
 from geard.containers.folders import unit_name
 from geard.host import Host
 from geard.host.paths import Paths
+from geard.host.systemd import UnitState
 from geard.measures import Measure, single
 
-STATES = ("active", "activating", "deactivating", "failed", "inactive", "reloading")
+STATES = ("active", "activating", "deactivating", "failed", "idle", "inactive", "reloading")
 
 
 async def measure(host: Host) -> Sequence[Measure]:
     units = await host.systemd.units("ctr-*.service")
-    installed, wanted, ends = await asyncio.to_thread(_look, host.paths)
-    states = Counter(units[name].active if (name := unit_name(id)) in units else "inactive" for id in installed)
+    installed, wanted, idle, ends = await asyncio.to_thread(_look, host.paths)
+    states = Counter(_state(units, id, idle) for id in installed)
     about = "Runs of gears that ended since the boot, by systemd's word for how; who is to run starts again."
     return [
-        Measure("geard_gears", "Installed gears by systemd's state.", {s: states[s] for s in STATES}, "state"),
+        Measure(
+            "geard_gears", "Installed gears by systemd's state, or idle.", {s: states[s] for s in STATES}, "state"
+        ),
         single("geard_gears_wanted", "Gears that are to run, now and after a boot.", len(wanted)),
         Measure("geard_gear_ends_total", about, ends, "result", "counter"),
     ]
 
 
-def _look(paths: Paths) -> tuple[list[str], list[str], dict[str, float]]:
-    return listing.installed(paths), listing.wanted(paths), _ends(paths)
+def _state(units: Mapping[str, UnitState], id: str, idle: set[str]) -> str:
+    found = units.get(unit_name(id))
+    active = found.active if found is not None else "inactive"
+    return listing.as_idle(active, "")[0] if id in idle else active
+
+
+def _look(paths: Paths) -> tuple[list[str], list[str], set[str], dict[str, float]]:
+    return listing.installed(paths), listing.wanted(paths), set(listing.idle(paths)), _ends(paths)
 
 
 def _ends(paths: Paths) -> dict[str, float]:

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import msgspec
 
-from geard.containers import bounding, deleting, hooks, installing, lifecycle, listing, looking, versions
+from geard.containers import asleep, bounding, deleting, hooks, installing, lifecycle, listing, looking, versions
 from geard.containers.defaults import decide
 from geard.containers.definition import Definition
 from geard.containers.folders import Folders, unit_name
@@ -358,6 +358,7 @@ def _want(work: Work, id: str) -> None:
         changes.folder(folders.wanted.parent)
         changes.point(folders.known, folders.unit)
         changes.point(folders.wanted, folders.unit)
+        asleep.forget(folders, changes)
 
 
 @operation
@@ -377,6 +378,7 @@ def _want_not(work: Work, id: str) -> None:
         raise no_such_gear(id)
     _owe_stop(folders)
     with Changes() as changes:
+        asleep.forget(folders, changes)
         changes.remove(folders.wanted)
 
 
@@ -407,6 +409,7 @@ async def purge_containers(request: PurgeContainers, work: Work) -> Accepted:
             for id in ids:
                 folders = Folders.of(work.host.paths, id)
                 _owe_stop(folders)
+                asleep.forget(folders, changes)
                 changes.remove(folders.wanted)
 
     await work.on_disk(forget)
@@ -452,8 +455,12 @@ async def start_wanted(request: StartWanted, work: Work) -> Accepted:
         await lifecycle.clear(work, id)
     for id in await work.on_disk(listing.installed, work.host.paths):
         await work.on_disk(installing.put_right, work.host, id, work.facets)
+    holds = await work.on_disk(_hold_idle, work)
 
     async def bring_about() -> None:
+        if holds:
+            with suppress(NotFound):
+                await work.host.systemd.start(asleep.WAKER)
         try:
             await _each(work, ids, lifecycle.boot)
         finally:
@@ -463,6 +470,21 @@ async def start_wanted(request: StartWanted, work: Work) -> Accepted:
 
     work.then(bring_about)
     return Accepted(id="", message=f"Starting {len(ids)} container{'s' if len(ids) != 1 else ''}")
+
+
+def _hold_idle(work: Work) -> bool:
+    """Idle gears stay idle over a boot: whether there are any whose first connections are to be held."""
+    found = False
+    for id in listing.idle(work.host.paths):
+        folders = Folders(work.host.paths, id)
+        definition = versions.current(folders)
+        if definition is not None:
+            with Changes() as changes:
+                changes.point(folders.known, folders.unit)
+                changes.remove(folders.wanted)  # a crash may have come between the flag and that
+            asleep.hold(folders, definition)
+            found = True
+    return found
 
 
 def _make_known(work: Work, ids: list[str]) -> None:

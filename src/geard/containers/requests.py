@@ -371,6 +371,8 @@ class ContainerStatus(Answer):
     restarts: int = 0
     pid: int = 0
     started: bool = False
+    idle: bool = False
+    """its first connection starts it"""
     image: str = ""
     image_id: str = ""
     digest: str = ""

@@ -15,7 +15,7 @@ def describe(status: ContainerStatus) -> str:
     rows = [
         ("Loaded", status.loaded),
         ("Active", f"{status.active_state} ({status.sub_state}){since}{result}"),
-        ("Boot", "started" if status.started else "stays stopped"),
+        ("Boot", "started" if status.started else "stays idle" if status.idle else "stays stopped"),
     ]
     if status.pid:
         rows.append(("Main PID", str(status.pid)))

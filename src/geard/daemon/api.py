@@ -275,6 +275,7 @@ class Api:
         request = parse(question.entry.request, in_path, query, body)
         question.told = request.told()
         check_reach(asker, route, request)
+        question.callback = question.callback or request.callback()
         if question.callback:
             check_callback(self._dispatcher, question.callback, route, type(request))
         if entered is not None:

@@ -15,7 +15,7 @@ from pathlib import Path
 NO_LIMIT = 1 << 61
 """version 1 has no word for it, but a number near the largest; nor has Docker, whose is half of that"""
 PERIOD = 100_000
-_CONTROLLERS = ("memory", "cpu", "cpuacct", "pids", "blkio")
+_CONTROLLERS = ("memory", "cpu", "cpuacct", "pids", "blkio", "freezer")
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,12 @@ class Group:
 
     def file(self, controller: str, name: str) -> Path:
         return self.folders.get(controller, Path("/nowhere")) / name
+
+    def freezer(self) -> tuple[Path, str, str]:
+        """The file that has all members stand still, and the words for that and for going on."""
+        if self.version == 2:
+            return self.file("freezer", "cgroup.freeze"), "1", "0"
+        return self.file("freezer", "freezer.state"), "FROZEN", "THAWED"
 
     def use(self) -> Use:
         """Raises OSError where the group is gone. What the kernel does not count is 0."""

@@ -13,9 +13,10 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from geard.failures import Denied, Invalid, Unavailable
-from geard.host.process import run
+from geard.host.process import follow, run
 from geard.host.unit_hooks.fetch import parse_url, refusal
 
 LIMIT = 100 * 1_024
@@ -52,6 +53,21 @@ async def fetch_text(url: str, allow: Sequence[str]) -> str:
         return reply.body.decode()
     except UnicodeDecodeError:
         raise Invalid(f"cannot use {without_query(url)}: it is not UTF-8") from None
+
+
+async def fetch_to(file: int, url: str, allow: Sequence[str], *, limit: int, seconds: int) -> None:
+    """Write what is behind an http(s) URL to a file, of at most `limit` bytes. Raises as `fetch_text`."""
+    order = _order("GET", check_url(url), {}, b"", allow, redirects=REDIRECTS, limit=limit, seconds=seconds)
+    said: list[bytes] = []
+    status = await follow(
+        [sys.executable, "-I", "-S", PROGRAM],
+        said.append,
+        stdout=file,
+        stdin=json.dumps({**order, "Raw": True}).encode(),
+    )
+    if status != 0:
+        failure = Unavailable(b"".join(said).decode(errors="replace").strip() or "no reason given")
+        raise Invalid(f"cannot fetch {without_query(url)}: {failure.message}", hint=_hint(failure, "fetch"))
 
 
 async def post(url: str, body: bytes, headers: Mapping[str, str], allow: Sequence[str]) -> Reply:
@@ -123,7 +139,27 @@ async def _ask(
     redirects: int,
     limit: int,
 ) -> Reply:
-    order = {
+    order = _order(method, url, headers, body, allow, redirects=redirects, limit=limit, seconds=SECONDS)
+    program = [sys.executable, "-I", "-S", PROGRAM]
+    done = await run(program, stdin=json.dumps(order).encode(), timeout=SECONDS + 5, check=False)
+    if done.status != 0:
+        raise Unavailable(done.errors.strip() or "no reason given")
+    found = json.loads(done.output)
+    return Reply(found["Status"], found["Reason"], found["RetryAfter"], base64.b64decode(found["Body"]))
+
+
+def _order(
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    allow: Sequence[str],
+    *,
+    redirects: int,
+    limit: int,
+    seconds: int,
+) -> dict[str, Any]:
+    return {
         "Method": method,
         "Url": url,
         "Headers": {"User-Agent": "geard", **headers},
@@ -131,14 +167,8 @@ async def _ask(
         "Allow": list(allow),
         "Redirects": redirects,
         "Limit": limit,
-        "Seconds": SECONDS,
+        "Seconds": seconds,
     }
-    program = [sys.executable, "-I", "-S", PROGRAM]
-    done = await run(program, stdin=json.dumps(order).encode(), timeout=SECONDS + 5, check=False)
-    if done.status != 0:
-        raise Unavailable(done.errors.strip() or "no reason given")
-    found = json.loads(done.output)
-    return Reply(found["Status"], found["Reason"], found["RetryAfter"], base64.b64decode(found["Body"]))
 
 
 def _hint(failure: Unavailable, table: str) -> str:

@@ -7,10 +7,11 @@ five hundred questions must not be five hundred podmans.
 from __future__ import annotations
 
 import asyncio
+import os
 import shlex
 import socket
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -18,6 +19,7 @@ from geard.failures import TimedOut, Unavailable
 
 ERROR_LIMIT = 4_000
 AT_ONCE = 8
+PIECE = 64 * 1024
 
 _turns = WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Semaphore]]()
 
@@ -60,6 +62,58 @@ async def run(
     if check and finished.status != 0:
         raise ProgramFailed(argv, finished.status, finished.errors[-ERROR_LIMIT:])
     return finished
+
+
+async def follow(
+    argv: Sequence[str],
+    heard: Callable[[bytes], None],
+    *,
+    stdout: int | None = None,
+    stdin: bytes = b"",
+    environment: Mapping[str, str] | None = None,
+) -> int:
+    """Run a program to its end, however long it takes; its status. `heard` gets what it prints, as it comes: its
+    errors alone where its output goes to the file `stdout`. `environment` is added to ours. Cancelled, it kills.
+
+    Raises Unavailable where there is no such program.
+    """
+    reader, writer = os.pipe()
+    try:
+        child = await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
+            stdout=writer if stdout is None else stdout,
+            stderr=writer,
+            env={**os.environ, **(environment or {})},
+        )
+    except OSError as error:
+        os.close(reader)
+        raise Unavailable(f"{argv[0]} cannot be run: {error.strerror}") from None
+    finally:
+        os.close(writer)
+    try:
+        if child.stdin is not None:
+            child.stdin.write(stdin)
+            child.stdin.close()
+        await _hear(reader, heard)
+        return await child.wait()
+    finally:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
+
+
+async def _hear(reader: int, heard: Callable[[bytes], None]) -> None:
+    loop = asyncio.get_running_loop()
+    stream = asyncio.StreamReader(limit=PIECE)
+    transport, _ = await loop.connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(reader, "rb", buffering=0)
+    )
+    try:
+        while piece := await stream.read(PIECE):
+            heard(piece)
+    finally:
+        transport.close()
 
 
 def _turn(program: str) -> asyncio.Semaphore:

@@ -52,7 +52,7 @@ async def _settle_the_lost(host: Host) -> None:
             continue
         if record.boot == boot:
             age = time.time() - datetime.fromisoformat(record.created).timestamp()
-            if age < YOUNG_SECONDS or ((folders.state / "order").exists() and not records.phase(folders)[0]):
+            if age < YOUNG_SECONDS:
                 continue
             try:
                 if (await host.systemd.state(unit_name(record.id))).load != "not-found":

@@ -179,7 +179,10 @@ def log(name: str, follow: bool, tail: int | None, times: bool, form: str) -> No
                 structured_line(item, form)
                 continue
             text = printable(item.content) if sys.stdout.isatty() else item.content
-            click.echo(f"{local_time(item.time)} {text}" if times else text, err=item.stream != "stdout")
+            file = sys.stdout if item.stream == "stdout" else sys.stderr
+            file.write(f"{local_time(item.time)} {text}\n" if times else f"{text}\n")
+            if follow:  # else there may be a million lines, and none is waited for
+                file.flush()
     finally:
         items.close()
 

@@ -90,6 +90,8 @@ async def run_job(request: RunJob, work: Work) -> StartedJob:
             line = await engine.once(plan.spec, plan.how)
             order = starting.order(host, record, folders, plan, line, settings)
             order |= {"Rows": request.rows, "Columns": request.columns}
+            if plan.how.level:
+                await work.on_disk(starting.confine, folders, plan.how.level)
             await work.on_disk(starting.lay_out, folders, order, plan.env_lines)
         except BaseException:
             await work.on_disk(_forget, folders)  # nothing has begun, and the name is free again

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from geard.containers import slots
+from geard.containers import selinux, slots
 from geard.containers.definition import Definition
 from geard.containers.folders import Folders
 from geard.containers.limits import check_together, merged
@@ -159,6 +160,7 @@ def plan(
         env_file=str(folders.state / "env") if lines else "",
         env_names=tuple(several),
         links=links,
+        level=_level(record, gear) if selinux.mode() else "",
     )
     return Plan(spec, how, variables, lines, several)
 
@@ -205,6 +207,17 @@ def order(
         "Keep": parse_size(settings.keep_output),
         "Artifacts": artifacts if record.artifacts else None,
     }
+
+
+def _level(record: JobRecord, gear: Definition | None) -> str:
+    return gear.level if gear is not None else selinux.level_of(record.slot)
+
+
+def confine(folders: JobFolders, level: str) -> None:
+    """SELinux: what geard mounts into the job has its level. The host's own files are left as they are."""
+    for folder in (folders.artifacts, *folders.state.glob("gears/*/secrets")):
+        with suppress(OSError):  # a file system without labels: it shows in what the program is refused
+            selinux.label(str(folder), selinux.file_context(level))
 
 
 def lay_out(folders: JobFolders, order: Mapping[str, Any], env_lines: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from geard.containers import lifecycle, versions
+from geard.containers import asleep, lifecycle, versions
 from geard.containers.definition import Definition
 from geard.containers.folders import Folders, unit_name
 from geard.containers.settings import Allowances
@@ -38,6 +38,10 @@ def _check_rights(folders: Folders, now: Definition, host: Host) -> None:
 async def _check_running(folders: Folders, work: Work) -> None:
     id = folders.id
     state = await work.host.systemd.properties(unit_name(id))
+    if await work.on_disk(asleep.read, folders) is not None:
+        raise PreconditionFailed(
+            f"{id} is idle", hint=f"gear start {id}; a connection to one of its ports wakes it"
+        )
     match state["ActiveState"]:
         case "active":
             return

@@ -143,11 +143,24 @@ def _stop(name: str) -> int:
     """`follow` is told next, and has it stopped. But a gear that was started on podman, and whose unit is Docker's
     by now, is podman's to stop.
     """
+    _thaw(f"{RUN}/{name}/frozen")
     with open(f"{RUN}/{name}/engine", encoding="ascii") as file:
         if file.read() == "podman":
             podman = ["/usr/bin/podman", "--events-backend=none", "--noout", "stop", "--ignore", name]
             os.execv(podman[0], podman)
     return 0
+
+
+def _thaw(noted: str) -> None:
+    """What stands still hears no signal (containers/asleep.py)."""
+    try:
+        with open(noted, encoding="utf-8") as file:
+            path, _, word = file.read().strip().rpartition(" ")
+        os.unlink(noted)
+        with open(path, "w", encoding="ascii") as file:
+            file.write(word)
+    except OSError:
+        pass  # it was not frozen, or has ended
 
 
 def _remove(name: str) -> int:

@@ -49,10 +49,11 @@ def main(name: str) -> int:
     _write(f"{state}/ended", f"result={result} code={code} status={status} oom={oom} at={time.time():.3f}\n")
     _count(result)
     _forget_secrets(state)
-    try:
-        os.unlink(f"{state}/links-pid")
-    except FileNotFoundError:
-        pass
+    for gone in ("links-pid", "frozen"):
+        try:
+            os.unlink(f"{state}/{gone}")
+        except FileNotFoundError:
+            pass
     if os.path.exists(f"{REMAPPED}/{name}"):
         _run([REMAP, name])
     hopeless = os.path.exists(f"{state}/permanent") and _is_in_force(f"{state}/permanent", name)

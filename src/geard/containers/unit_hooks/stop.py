@@ -31,6 +31,7 @@ def main(name: str) -> int:
     if not conmon:
         return 0  # it has ended by itself
     state = f"{RUN}/gears/{name}"
+    _thaw(f"{state}/frozen")
     pid = _read(f"{state}/pid").strip()
     signal, grace = _stop_signal(_read(f"{state}/cid").strip()), _grace(os.environ.get("GEAR_RUN", ""))
     program = _child(pid, conmon)
@@ -48,6 +49,18 @@ def main(name: str) -> int:
             _without_cleanup(conmon, main_process)
         _ended(main_process, None)
     return 0
+
+
+def _thaw(noted: str) -> None:
+    """What stands still hears no signal (containers/asleep.py)."""
+    path, _, word = _read(noted).strip().rpartition(" ")
+    if path:
+        try:
+            with open(path, "w", encoding="ascii") as file:
+                file.write(word)
+        except OSError:
+            pass
+        os.unlink(noted)
 
 
 def _stop_signal(container: str) -> int | None:

@@ -139,6 +139,8 @@ class OnceSpec:
     """as with ExecSpec"""
     links: str = ""
     """what gear-link knows it by, where it has links"""
+    level: str = ""
+    """SELinux's, where that is on"""
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,8 @@ def once_words(how: OnceSpec) -> list[str]:
         words += ["--env-file", how.env_file]
     for name in how.env_names:
         words += ["--env", name]
+    if how.level:
+        words.append(f"--security-opt=label=level:{how.level}")
     return words
 
 

@@ -3,6 +3,8 @@
 
     gear-fetch < ORDER      JSON in, JSON out; exit status 1 and a line on stderr where it cannot be done
 
+With Raw in the order the body alone goes to stdout, as it comes, and any status but 2xx is a failure.
+
 An order has Method, Url, Headers, Body (base64), Allow (networks that are reached although they are not public),
 Redirects (how many are followed), Limit (bytes of the answer's body) and Seconds (for all of it). The outcome has
 Status, Reason, RetryAfter and Body (base64). Nothing of it stands on a command line, which is everybody's to read.
@@ -28,6 +30,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 CONNECT_SECONDS = 10
 URL_LIMIT = 2_000
 NOBODY = 65_534
+PIECE = 65_536
 AGENT_PORT = 43_273
 
 _IPV4_IN_IPV6 = tuple(map(ipaddress.ip_network, ("::ffff:0:0/96", "64:ff9b::/96")))  # mapped; NAT64 (RFC 6052)
@@ -52,6 +55,8 @@ def main() -> int:
     try:
         answer = _follow(order["Method"], order["Url"], order["Headers"], body, allowed, order["Redirects"])
         limit = order["Limit"]
+        if order.get("Raw"):
+            return _pass_on(answer, limit)
         found = answer.read(limit + 1) if limit else b""
     except (OSError, ValueError, http.client.HTTPException) as error:
         sys.exit(_printable(str(error) or type(error).__name__))
@@ -64,6 +69,18 @@ def main() -> int:
         "Body": base64.b64encode(found).decode(),
     }
     json.dump(outcome, sys.stdout)
+    return 0
+
+
+def _pass_on(answer: http.client.HTTPResponse, limit: int) -> int:
+    if not 200 <= answer.status < 300:
+        raise ValueError(f"the server answered {answer.status} {answer.reason}")
+    while piece := answer.read(PIECE):
+        limit -= len(piece)
+        if limit < 0:
+            raise ValueError("it is longer than it may be")
+        sys.stdout.buffer.write(piece)
+    sys.stdout.buffer.flush()
     return 0
 
 

@@ -1,0 +1,110 @@
+"""Gears that are idle: the flag on disk that says so, and what the waker is to hold for them.
+
+An idle gear's unit has `ctr-ID.idle` beside it (the 2014 README's name), and no link that says it is to run: its
+first connection has it start, by the waker (docs/IDLING.md). Whoever takes the flag away does so under its lock,
+so that of a stop and a wake at the same moment one comes first.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from geard.containers.definition import Definition
+from geard.containers.folders import Folders
+from geard.host.paths import Paths
+from geard.host.storage import Changes, read_text
+from geard.ports.requests import PortPair, PublishedPorts
+from geard.words import part_of
+
+FREEZE, STOP = "freeze", "stop"
+WAKER = "geard-waker.service"
+
+
+@dataclass(frozen=True)
+class Asleep:
+    """How a gear is idle, and since when (RFC 3339)."""
+
+    depth: str
+    since: str
+
+
+def read(folders: Folders) -> Asleep | None:
+    """None for a gear that is not idle."""
+    text = read_text(folders.idle)
+    if text is None:
+        return None
+    words = dict(line.split(" ", 1) for line in text.splitlines() if " " in line)
+    return Asleep(FREEZE if words.get("depth") == FREEZE else STOP, words.get("since", ""))
+
+
+def flag(folders: Folders, changes: Changes, asleep: Asleep) -> None:
+    """On record: idle, and not to run."""
+    changes.write(folders.idle, f"depth {asleep.depth}\nsince {asleep.since}\n")
+    changes.remove(folders.wanted)
+
+
+def forget(folders: Folders, changes: Changes) -> None:
+    """The gear is not idle any more: it is told to start, to stop, or to go."""
+    with _locked(folders.idle):
+        changes.remove(folders.idle)
+    with suppress(FileNotFoundError):
+        os.unlink(held(folders.paths, folders.id))
+
+
+@contextmanager
+def _locked(path: Path) -> Generator[None]:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield
+        return
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def held(paths: Paths, id: str) -> Path:
+    """What the waker holds for this gear: it watches the folder."""
+    return paths.run / "idle" / f"ctr-{id}"
+
+
+def hold(folders: Folders, definition: Definition) -> None:
+    """Have first packets to the gear's ports held, as long as it is idle. Gone with a reboot, and made again."""
+    path = held(folders.paths, folders.id)
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}")
+    draft.write_text(render_held(ports(definition)), encoding="ascii")
+    os.rename(draft, path)
+    if not folders.idle.exists():  # it was woken, or told something else, meanwhile
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+def ports(definition: Definition) -> tuple[PortPair, ...]:
+    """Those by which a gear can be woken."""
+    published = part_of(PublishedPorts, definition.parts)
+    return tuple(pair for pair in (published.value if published is not None else ()) if pair.protocol == "tcp")
+
+
+def render_held(pairs: Iterable[PortPair]) -> str:
+    """A port of the host, the gear's own, the host's address (`*` for all) on each line."""
+    return "".join(f"{pair.protocol} {pair.external} {pair.internal} {pair.address or '*'}\n" for pair in pairs)
+
+
+def thaw(folders: Folders) -> None:
+    """Have what was frozen go on. What is to be written where stands in `frozen`, for hooks as well."""
+    text = read_text(folders.state / "frozen")
+    if text is None:
+        return
+    path, _, word = text.strip().rpartition(" ")
+    with suppress(OSError):  # it has ended
+        Path(path).write_text(word, encoding="ascii")
+    with suppress(FileNotFoundError):
+        os.unlink(folders.state / "frozen")

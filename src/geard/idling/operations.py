@@ -1,0 +1,104 @@
+"""Idling, done: a flag on disk, the waker told what to hold, then the gear stopped or frozen."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from geard.containers import asleep, installing, lifecycle, versions
+from geard.containers.asleep import Asleep
+from geard.containers.bounding import group_of
+from geard.containers.definition import Definition
+from geard.containers.folders import Folders, unit_name
+from geard.containers.requests import Accepted
+from geard.dispatch.operation import operation
+from geard.dispatch.work import Work
+from geard.events.entries import ASKED, note
+from geard.failures import Invalid, Unavailable, no_such_gear
+from geard.host.storage import Changes
+from geard.idling.requests import FallAsleep, IdleContainer
+
+WAIT_SECONDS = 30.0
+
+
+@operation
+async def idle_container(request: IdleContainer, work: Work) -> Accepted:
+    folders = Folders.of(work.host.paths, request.id)
+    await work.on_disk(_flag, folders, request.depth)
+    work.owe(FallAsleep(id=request.id))
+    return Accepted(id=request.id, message=f"Container {request.id} falls asleep")
+
+
+def _flag(folders: Folders, depth: str) -> None:
+    if not folders.unit.exists():
+        raise no_such_gear(folders.id)
+    definition = versions.require(folders)
+    if definition.complete and not asleep.ports(definition):
+        raise Invalid(
+            f"nothing could wake {folders.id}: it publishes no TCP port", hint=f"gear stop {folders.id} stops it"
+        )
+    before = asleep.read(folders)
+    since = before.since if before is not None else datetime.now(UTC).isoformat(timespec="seconds")
+    with Changes() as changes:
+        asleep.flag(folders, changes, Asleep(depth, since))
+
+
+@operation
+async def fall_asleep(request: FallAsleep, work: Work) -> Accepted:
+    """Ports are held before the gear goes, so whoever connects meanwhile only waits, and wakes it again."""
+    host, id, unit = work.host, request.id, unit_name(request.id)
+    folders = Folders.of(host.paths, id)
+    found, definition = await work.on_disk(lambda: (asleep.read(folders), versions.current(folders)))
+    if found is None or definition is None:
+        work.conclude("canceled", f"{id} was told something else meanwhile", id)
+        return Accepted(id=id, message="")
+    await work.on_disk(asleep.hold, folders, definition)
+    if not work.lasting:
+        await host.systemd.start(asleep.WAKER)
+    elif (result := await host.systemd.start(asleep.WAKER, wait=WAIT_SECONDS)) != "done":
+        raise Unavailable(f"{id} goes on: its waker does not run ({result})", hint="systemctl status geard-waker")
+    if found.depth == asleep.FREEZE and await _froze(work, folders, definition):
+        note(host.journal, "idled", "it is frozen", gear=id, request=work.id, by=work.asker.name)
+        work.conclude("idle", f"{id} is idle: it is frozen", id)
+        return Accepted(id=id, message="")
+    await work.on_disk(asleep.thaw, folders)
+    note(host.journal, ASKED, "stop", gear=id, request=work.id, by=work.asker.name, job="stop")
+    note(host.journal, "idled", "it stops", gear=id, request=work.id, by=work.asker.name)
+    if not work.lasting:
+        await host.systemd.stop(unit)
+        return Accepted(id=id, message="")
+    await host.systemd.stop(unit, wait=lifecycle.STOP_SECONDS)
+    if await work.on_disk(asleep.read, folders) is None:
+        if folders.wanted.is_symlink():  # woken at this very moment: that start may have come before this stop
+            await host.systemd.start(unit)
+        work.conclude("canceled", f"{id} was told something else meanwhile", id)
+        return Accepted(id=id, message="")
+    await host.systemd.reset_failed(unit)
+    await work.on_disk(lambda: installing.tidy(host, id, work.facets, stopped=True))
+    work.conclude("idle", f"{id} is idle: it is stopped", id)
+    return Accepted(id=id, message="")
+
+
+async def _froze(work: Work, folders: Folders, definition: Definition) -> bool:
+    """Whether it stands still now. One that does not run cannot; its first connection starts it."""
+    if (await work.host.systemd.state(unit_name(folders.id))).active != "active":
+        return False
+    return await work.on_disk(_freeze, work, folders)
+
+
+def _freeze(work: Work, folders: Folders) -> bool:
+    group = group_of(work.host, folders)
+    if group is None:
+        return False
+    switch, on, off = group.freezer()
+    if not switch.exists():
+        raise Unavailable(
+            f"{folders.id} cannot be frozen: the kernel has no freezer here", hint="gear idle --depth stop"
+        )
+    # What undoes it is written down first: hooks and the waker find it there, whatever becomes of this process.
+    draft = folders.state / ".frozen"
+    draft.write_text(f"{switch} {off}\n", encoding="ascii")
+    draft.rename(folders.state / "frozen")
+    switch.write_text(on, encoding="ascii")
+    if asleep.read(folders) is None:  # woken meanwhile
+        asleep.thaw(folders)
+    return True
