@@ -122,6 +122,9 @@ class Request(Word, Generic[R]):
     secret_answer: ClassVar[bool] = False
     """The answer holds what nobody may read later: it goes into no record, and is given once."""
 
+    archive: ClassVar[bool] = False
+    """A session whose output, of a GET, or input, of a PUT, is a tar: without an upgrade it is the body."""
+
     def names(self) -> Iterable[str]:
         """The ids of gears, environments and secrets that it is about."""
         id = getattr(self, "id", "")

@@ -69,7 +69,8 @@ def test_who_is_bounded_to_other_ids_is_refused(afar: Afar, entry: Entry) -> Non
         "/keys": {"Keys": [], "Containers": [{"Id": "web"}]},
     }
     body = None if entry.method in ("GET", "DELETE") else bodies.get(entry.route.path, {})
-    reply = afar.ask(entry.method, entry.route.path.format(id="web"), body, token=tokens["bounded"])
+    target = entry.route.path.format(id="web") + ("?path=/etc" if "/file" in entry.route.path else "")
+    reply = afar.ask(entry.method, target, body, token=tokens["bounded"])
     assert (reply.status, reply.json["Kind"]) == (403, "Denied")
 
 

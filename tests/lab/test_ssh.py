@@ -350,6 +350,26 @@ def test_setup_takes_back_what_sshd_does_not_take(host: Shell, sshd: None) -> No
     assert "made  logins by SSH" in host.gear("setup").stdout
 
 
+def test_the_doctor_says_what_keeps_logins_out(host: Shell, sshd: None) -> None:
+    def told() -> tuple[str, str]:
+        findings = json.loads(host.gear("doctor", "-o", "json", check=False).stdout)[0]["Findings"]
+        found = next(each for each in findings if each["What"] == "logins by SSH")
+        return found["State"], found["Remedy"]
+
+    assert told() == ("ok", "")
+    host.run(["systemctl", "stop", "geard-join.socket"])
+    try:
+        assert told() == ("broken", "systemctl start geard-join.socket")
+    finally:
+        host.run(["systemctl", "start", "geard-join.socket"])
+    host.sh("mv /etc/ssh/sshd_config.d/10-geard.conf /root/ssh/")
+    try:
+        assert told()[0] == "missing"
+    finally:
+        host.sh("mv /root/ssh/10-geard.conf /etc/ssh/sshd_config.d/")
+    assert told() == ("ok", "")
+
+
 def test_setup_needs_no_key_of_the_host(host: Shell, sshd: None) -> None:
     """A new machine makes its keys when sshd first starts, which may be later."""
     host.sh("mkdir /root/ssh/kept; mv /etc/ssh/ssh_host_* /root/ssh/kept; rm /etc/ssh/sshd_config.d/10-geard.conf")

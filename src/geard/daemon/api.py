@@ -19,6 +19,7 @@ from aiohttp import HttpVersion11, web
 from multidict import MultiMapping
 from yarl import URL
 
+from geard.daemon import archives
 from geard.daemon.admission import Admission, Visit, check_reach, check_scope
 from geard.daemon.audit import Audit
 from geard.daemon.callback import check_callback, take_callback
@@ -71,7 +72,7 @@ from geard.frames import PROTOCOL
 from geard.host import fields
 from geard.identifiers import new_request_id, parse_request_id
 from geard.measures import Measure, single
-from geard.request import Answer, Asker, Piece, Request, answer_type, stream_item
+from geard.request import Answer, Asker, Nothing, Piece, Request, answer_type, stream_item
 from geard.transport.wire import BODY_LIMIT, REQUEST_ID, parse
 
 log = logging.getLogger(__name__)
@@ -279,7 +280,8 @@ class Api:
         ):
             query["follow"] = "true"  # whoever listens so comes back when it ends
         question.callback = take_callback(http.headers, query)
-        body = entered.body if entered is not None else await _body(http)
+        is_body = question.entry.request.archive and not wants_session(http)
+        body = entered.body if entered is not None else b"" if is_body else await _body(http)
         request = parse(question.entry.request, in_path, query, body)
         question.told = request.told()
         check_reach(asker, route, request)
@@ -298,6 +300,8 @@ class Api:
         self, question: Question, request: Request[Any], asker: Asker, follow: bool
     ) -> web.StreamResponse:
         if answer_type(type(request)) is Session:
+            if type(request).archive and not wants_session(question.http):
+                return await self._archive(question, request, asker)
             return await self._session(question, request, asker)
         assert question.entry is not None
         if question.entry.route.mutates:
@@ -391,8 +395,7 @@ class Api:
         """Talk until the program there has ended, or the asker leaves. It takes no record: it cannot be joined."""
         if not wants_session(question.http):
             raise UpgradeRequired(question.http.rel_url.raw_path)
-        if self._sessions >= SESSIONS:
-            raise Full(f"{SESSIONS} sessions are open", hint="ask again when one has ended")
+        self._check_room()
         self._sessions += 1
         try:
             talk: Talk = await self._dispatcher.ask(request, asker)
@@ -405,6 +408,55 @@ class Api:
         finally:
             self._sessions -= 1
         return response
+
+    def _check_room(self) -> None:
+        if self._sessions >= SESSIONS:
+            raise Full(f"{SESSIONS} sessions are open", hint="ask again when one has ended")
+
+    async def _archive(self, question: Question, request: Request[Any], asker: Asker) -> web.StreamResponse:
+        """The same where what goes between is a body. One that cannot be completed is broken off."""
+
+        def begin() -> web.StreamResponse:
+            question.headed = time.monotonic()
+            return web.StreamResponse(headers={**question.headers(), "Content-Type": archives.TYPE})
+
+        self._check_room()
+        self._sessions += 1
+        line = archives.BodyLine(question.http, begin)
+        try:
+            talk: Talk = await self._dispatcher.ask(request, asker)
+            await self._until_left(question, talk, line)
+        except BaseException as error:
+            if line.response is None:
+                raise
+            if isinstance(error, Failure):
+                log.info("request %s is broken off: %s", question.id, error.message)
+            if question.http.transport is not None:
+                question.http.transport.abort()
+            raise ConnectionResetError from None
+        finally:
+            self._sessions -= 1
+        if line.response is None:
+            return self._told(question, self._whole(question, Nothing()))
+        await line.response.write_eof()
+        return line.response
+
+    async def _until_left(self, question: Question, talk: Talk, line: archives.BodyLine) -> None:
+        """Raises the Failure it ends with, ConnectionError where the asker has left."""
+        talking = asyncio.ensure_future(talk(line))
+        ends = {asyncio.create_task(question.visit.gone.wait()), asyncio.create_task(self.stopping.wait())}
+        try:
+            await asyncio.wait({talking, *ends}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (talking, *ends):
+                task.cancel()
+            await _all_ended({talking, *ends})
+        if not talking.cancelled():
+            talking.result()
+        elif question.visit.gone.is_set():
+            raise ConnectionResetError
+        else:
+            raise Unavailable("the agent is stopping; what ran was ended", hint="try again in a moment")
 
     async def _talked(self, question: Question, talk: Talk, line: AskersLine) -> str:
         talking = asyncio.ensure_future(talk(line))

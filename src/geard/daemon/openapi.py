@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from geard import __version__
+from geard.daemon.archives import TYPE as ARCHIVE
 from geard.daemon.forms import JSON_TYPE, TEXT_TYPE
 from geard.daemon.table import Entry, PageEntry
 from geard.exchange import Session
@@ -168,7 +169,9 @@ def _operation(entry: Entry, schemas: Mapping[str, Document], statuses: Statuses
         "security": _security(route.scope),
         "x-scope": route.scope,
     }
-    if route.method not in ("GET", "HEAD", "DELETE"):
+    if request.archive and route.mutates:
+        found["requestBody"] = {"required": True, "content": {ARCHIVE: {"schema": {}}}}
+    elif route.method not in ("GET", "HEAD", "DELETE"):
         found["requestBody"] = _body(request, schemas)
     return found
 
@@ -190,7 +193,7 @@ def _parameters(request: type[Request[Any]], schemas: Mapping[str, Document]) ->
         schema = {**written[fields[name].encode_name], **({"pattern": NAME} if name == "id" else {})}
         example = request.example.get(fields[name].encode_name, "web-1")
         found.append({"name": name, "in": "path", "required": True, "schema": schema, "example": example})
-    if request.route.method in ("GET", "DELETE"):
+    if request.route.method in ("GET", "DELETE") or request.archive:
         for field in fields.values():
             if field.name in in_path or field.encode_name not in written:
                 continue
@@ -238,7 +241,15 @@ def _answers(entry: Entry, answer: Any) -> dict[str, Document]:
     if answer is Session:
         about = f"The connection is a session of protocol {PROTOCOL} from here on; docs/API.md has its frames."
         upgrade = {"schema": {"type": "string", "const": PROTOCOL}}
-        return {"101": {"description": about, "headers": {**_echo(), "Upgrade": upgrade}}}
+        found = {"101": {"description": about, "headers": {**_echo(), "Upgrade": upgrade}}}
+        if entry.request.archive:
+            done: Document = {
+                "description": "Without an upgrade: a tar, or that one was taken.",
+                "headers": _echo(),
+            }
+            done |= {"content": {ARCHIVE: {"schema": {}}}} if not route.mutates else {}
+            found |= {"200": done} | ({"204": done} if route.mutates else {})
+        return found
     item = stream_item(answer)
     word: type[Answer] = item or answer
     content: Document = {}
@@ -299,7 +310,8 @@ def _refusals(entry: Entry, statuses: Statuses) -> dict[str, Document]:
     if entry.route.mutates:
         names += ["AlreadyExists", "Conflict", "PreconditionFailed", "TooLarge", "Full"]
     if answer_type(entry.request) is Session:
-        names.append("UpgradeRequired")
+        names += ["PreconditionFailed", "Conflict", "Full"]
+        names += [] if entry.request.archive else ["UpgradeRequired"]
     found = sorted({kinds[name] for name in names if name in kinds})
     return {str(code): {"$ref": f"#/components/responses/Status{code}"} for code in found}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from geard import __version__
 from geard.dispatch.operation import operation
 from geard.dispatch.work import Work
-from geard.doctor import checks, gears, machine
+from geard.doctor import checks, gears, logins, machine
 from geard.doctor.requests import Diagnose, Diagnosis, Finding, GetHealth, Health
 from geard.failures import Failure, Unavailable
 from geard.host import Host
@@ -31,6 +31,7 @@ async def diagnose(request: Diagnose, work: Work) -> Diagnosis:
         _looked("firewalls", checks.firewalls(host)),
         _looked("forwarding", checks.forwarding()),
         _looked("agent", checks.agent(host)),
+        _looked("logins by SSH", logins.logins(host, ROOT)),
         _looked("gears", _one(gears.failed(host))),
         _looked("the machine", work.on_disk(_of_machine, host)),
     )

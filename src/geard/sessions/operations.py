@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from geard.accounts.repositories import is_one, number_of
-from geard.containers import asleep, lifecycle, versions
-from geard.containers.definition import Definition
-from geard.containers.folders import Folders, engine_name, unit_name
-from geard.containers.settings import Allowances
-from geard.containers.updating import wish_of
-from geard.containers.wishes import check_rights
+from geard.containers import lifecycle
+from geard.containers.folders import Folders, engine_name
 from geard.dispatch.operation import operation
 from geard.dispatch.work import Work
 from geard.environments.file import check_variables, split_for_podman
 from geard.exchange import Line, Size, Talk
-from geard.failures import Denied, Invalid, PreconditionFailed
-from geard.host import Host
+from geard.failures import Denied, Invalid
 from geard.host.attached import joined, kept, relay
 from geard.host.engine import ExecSpec
 from geard.host.keeper import ENV_FILE
@@ -23,6 +18,7 @@ from geard.keys.store import may_write
 from geard.repositories import folders, githost
 from geard.repositories.logins import wanted
 from geard.sessions import listing, logins, programs
+from geard.sessions.entering import check_may_enter
 from geard.sessions.requests import (
     DescribeExec,
     DescribeLogin,
@@ -124,10 +120,7 @@ async def _command_line(request: ExecInContainer, work: Work) -> tuple[list[str]
     """What is run, and what it needs in its environment. Raises NotFound, PreconditionFailed, Invalid."""
     folders = Folders.of(work.host.paths, request.id)
     _check(request)
-    definition = await work.on_disk(versions.require, folders)
-    if not work.asker.may("admin"):
-        await work.on_disk(_check_rights, folders, definition, work.host)
-    await _check_running(request.id, folders, work)
+    definition = await check_may_enter(folders, work)
     engine = work.host.engine_named(lifecycle.running_engine(folders, definition))
     # Command lines are for everybody on the host to see, so values go another way.
     lines, several = split_for_podman(request.environment)
@@ -144,19 +137,6 @@ async def _command_line(request: ExecInContainer, work: Work) -> tuple[list[str]
     return engine.exec_argv(spec), several | ({"GEARD_ENV_FILE": lines} if lines else {})
 
 
-def _check_rights(folders: Folders, now: Definition, host: Host) -> None:
-    """Who is in a gear has what it has: of the host no more than they might have had it given. Raises Denied."""
-    running, allowed = versions.running(folders), host.settings.section(Allowances)
-    known = {each.version: each for each in (*versions.recorded(folders), now)}
-    for version in {now.version, running or now.version}:
-        if version not in known:
-            raise Denied(f"{now.id} runs a version that is not kept any more: to enter it takes the scope admin")
-        engine = host.engine_named(known[version].engine)
-        check_rights(wish_of(known[version]), allowed)
-        if not (engine.maps_users or engine is host.engine or allowed.simple):
-            raise Denied(f"{now.id} shares the host's users on {engine.name}: to enter it takes the scope admin")
-
-
 def _check(request: ExecInContainer) -> None:
     if not request.command or not request.command[0]:
         raise Invalid("there is no program to run", hint="gear exec NAME -- PROGRAM ARGUMENT...")
@@ -165,21 +145,3 @@ def _check(request: ExecInContainer) -> None:
     if not (0 < request.rows < 65536 and 0 < request.columns < 65536):
         raise Invalid(f"{request.rows} rows and {request.columns} columns are no terminal", hint="1 to 65535")
     check_variables(request.environment)
-
-
-async def _check_running(id: str, folders: Folders, work: Work) -> None:
-    state = await work.host.systemd.properties(unit_name(id))
-    if await work.on_disk(asleep.read, folders) is not None:
-        raise PreconditionFailed(
-            f"{id} is idle", hint=f"gear start {id}; a connection to one of its ports wakes it"
-        )
-    match state["ActiveState"]:
-        case "active":
-            return
-        case "activating" if state["SubState"] != "auto-restart":
-            raise PreconditionFailed(f"{id} is still starting", hint=f"gear status {id} tells how far it is")
-        case "failed" | "activating":
-            why = await work.on_disk(lifecycle.reason, state, folders)
-            raise PreconditionFailed(f"{id} is not running: {why}", hint=f"gear log {id}")
-        case _:
-            raise PreconditionFailed(f"{id} is not running", hint=f"gear start {id}")

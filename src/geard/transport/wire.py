@@ -71,7 +71,7 @@ def parse(kind: type[Q], in_path: Mapping[str, str], query: Mapping[str, str], b
     assert route is not None
     names = dict(zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True))
     fixed = {names[name]: value for name, value in in_path.items()}
-    if route.method in ("GET", "DELETE"):
+    if route.method in ("GET", "DELETE") or (kind.archive and not body):
         return read(kind, {**query, **fixed}, strict=False)
     known = {name.lower(): names[name] for name in route.in_query}
     fixed |= {known[key.lower()]: value for key, value in query.items() if key.lower() in known}

@@ -9,7 +9,7 @@ it. Nothing is printed otherwise. A repository's user has a uid below all slots,
 """
 
 import binascii
-import os
+import posix  # and not os, which takes a third of this program's own time
 import sys
 
 BASE = "/var/lib/containers"
@@ -53,18 +53,19 @@ def main(argv: list[str]) -> int:
 
 def _gear(slot: int) -> str:
     try:
-        unit = os.path.basename(os.readlink(f"{BASE}/slots/{slot}"))
+        unit = posix.readlink(f"{BASE}/slots/{slot}").rpartition("/")[2]
+        id = unit.removeprefix("ctr-").removesuffix(".service")
+        posix.stat(f"{BASE}/units/{id[:2]}/{unit}")
     except OSError:
         return ""
-    id = unit.removeprefix("ctr-").removesuffix(".service")
-    return id if os.path.exists(f"{BASE}/units/{id[:2]}/{unit}") else ""
+    return id
 
 
 def _of_repository(number: int, key: str) -> list[str]:
     """The keys behind the links of that name, to read and to write."""
     try:
-        id = os.path.basename(os.readlink(f"{BASE}/git-users/{number}"))
-        if os.stat(f"{BASE}/git/{id}").st_uid != FIRST_UID - RANGE + number:
+        id = posix.readlink(f"{BASE}/git-users/{number}").rpartition("/")[2]
+        if posix.stat(f"{BASE}/git/{id}").st_uid != FIRST_UID - RANGE + number:
             return []
     except OSError:
         return []
