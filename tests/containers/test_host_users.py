@@ -73,7 +73,7 @@ def test_ids_that_are_no_ones_to_share(uid: int, gid: int) -> None:
 
 
 def test_ids_that_are() -> None:
-    for uid in (1, 33, 999, 1000, 60_000, FIRST_UID - 1, FIRST_UID + RANGE * SLOTS):
+    for uid in (1, 33, 999, 1000, 60_000, FIRST_UID - RANGE - 1, FIRST_UID + RANGE * SLOTS):
         check_host_user("x", uid, uid)
 
 

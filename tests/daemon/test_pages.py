@@ -187,7 +187,7 @@ def test_figures_that_cannot_be_had_take_no_others_away(rooms: RoomsAgent) -> No
     rooms.host.systemd.broken = "the bus is away"
     found = figures(rooms.there.ask("GET", "/metrics").text)
     failed = {labels[0][1] for (name, labels), value in found.items() if name == "geard_measure_failed" and value}
-    assert failed == {"containers", "images"}
+    assert failed == {"containers", "images", "jobs"}
     assert found["geard_ports_free", (("protocol", "tcp"),)] > 0
     assert ("geard_gears_wanted", ()) not in found
 

@@ -28,6 +28,10 @@ def routes() -> list[Entry]:
     ]
 
 
+def filled(entry: Entry, id: str) -> str:
+    return entry.route.path.format(id=id, ref="main")
+
+
 @pytest.fixture(scope="module")
 def afar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Afar]:
     with agent_afar(tmp_path_factory.mktemp("afar")) as found:
@@ -43,7 +47,7 @@ tokens: dict[str, str] = {}
 @pytest.mark.parametrize("entry", routes(), ids=lambda entry: f"{entry.method} {entry.route.path}")
 def test_a_route_is_open_to_its_scope_and_those_above_and_to_no_other(afar: Afar, entry: Entry) -> None:
     """A body that cannot be understood shows who came so far."""
-    target = entry.route.path.format(id="web")
+    target = filled(entry, "web")
     for scope in ("read", "operate", "admin"):
         query = "?Nonsense=1" if entry.method in ("GET", "DELETE") else ""
         body = None if query else {"Nonsense": 1}
@@ -60,16 +64,9 @@ def test_a_route_is_open_to_its_scope_and_those_above_and_to_no_other(afar: Afar
     ids=lambda entry: f"{entry.method} {entry.route.path}",
 )
 def test_who_is_bounded_to_other_ids_is_refused(afar: Afar, entry: Entry) -> None:
-    bodies: dict[str, object] = {
-        "/container/{id}": {"Image": IMAGE},
-        "/container/{id}/preview": {"Image": IMAGE},
-        "/container/{id}/exec": {"Command": ["id"]},
-        "/secret/{id}": {"Value": "eA=="},
-        "/containers/links": {"Links": [{"Id": "web"}]},
-        "/keys": {"Keys": [], "Containers": [{"Id": "web"}]},
-    }
-    body = None if entry.method in ("GET", "DELETE") else bodies.get(entry.route.path, {})
-    target = entry.route.path.format(id="web") + ("?path=/etc" if "/file" in entry.route.path else "")
+    example = {key: value for key, value in entry.request.example.items() if key != "Id"}
+    body = None if entry.method in ("GET", "DELETE") else example
+    target = filled(entry, "web") + ("?path=/etc" if "/file" in entry.route.path else "")
     reply = afar.ask(entry.method, target, body, token=tokens["bounded"])
     assert (reply.status, reply.json["Kind"]) == (403, "Denied")
 
@@ -82,13 +79,11 @@ def test_who_may_only_read_sees_no_value_of_variables_nor_of_commands(afar: Afar
     asked, id = 0, json.loads(afar.ask("GET", "/requests", token=tokens["read"]).text)["Requests"][0]["Id"]
     for entry in routes():
         if entry.route.scope == "read" and not entry.route.mutates:
-            path = entry.route.path.format(id=id if entry.route.path.startswith("/request/") else "hidden")
-            streams = path.endswith(("/log", "/events")) and not path.startswith("/builds/")
-            briefly = "?timeout=0" if streams else ""
+            path = filled(entry, id if entry.route.path.startswith("/request/") else "hidden")
+            briefly = "?timeout=0" if path in ("/container/hidden/log", "/events") else ""
             reply = afar.ask("GET", path + briefly, token=tokens["read"])
-            none = path.endswith("/report") or path.startswith(
-                "/builds/"
-            )  # a report is for who asked; no build is
+            # A report is for who asked; of the others there is none.
+            none = path.endswith("/report") or path.startswith(("/builds/", "/job/", "/timer/", "/repository/"))
             assert reply.status == (404 if none else 200), path
             assert secret not in reply.text, path
             asked += 1

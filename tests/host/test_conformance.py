@@ -42,6 +42,9 @@ PURE = {
     "once",
     "load_argv",
     "save_argv",
+    "name_argvs",
+    "forget_argv",
+    "store",
 }
 
 

@@ -157,6 +157,8 @@ async def _keep(service: ModuleType, host: Host, dispatcher: Dispatcher) -> None
         try:
             await service.serve(host, dispatcher)
             return
+        except Failure as failure:
+            log.warning("%s: %s; trying again in %g s", service.__name__, failure, SERVICE_PAUSE_SECONDS)
         except Exception:
             log.exception("%s met a bug; starting it again in %g s", service.__name__, SERVICE_PAUSE_SECONDS)
         await asyncio.sleep(SERVICE_PAUSE_SECONDS)

@@ -84,6 +84,7 @@ class ShowImage(Request[ShownImage]):
     """
 
     route = Route("GET", "/images/show", scope="pull", text=False, reach="machine")
+    example = {"Image": "docker.io/library/nginx:1.29"}
 
     image: str
     engine: str = ""

@@ -16,7 +16,7 @@ TEXT = """\
 # memory = {}                      # of one gear, by slice: { container-small = "1G" }; else 512M, 1G, 4G
 # cpus = 0                         # 0: no limit of its own
 # pids = 1024                      # processes and threads; 0: no limit of its own
-# quota = "10G"                    # of its volumes, on a disk with quotas
+# quota = ""                       # of its volumes, such as "10G", on a disk with quotas; empty: none
 # host-user = ""                   # a user of the host that its root is; "apps:33": its user 33. Empty: none
 
 [registries]
