@@ -19,12 +19,19 @@ not_a_server_error.expected-statuses = ["2xx", "4xx", "503", "504"]
     for name, further in (
         ("FollowLog", ', "query.timeout" = "0"'),
         ("FollowEvents", ', "query.timeout" = "0"'),
+        ("FollowJobLog", ""),
+        ("FollowBuild", ""),
+        ("RunJob", ""),
+        ("BuildImage", ""),
+        ("ShowUsage", ""),
         ("LinkContainer", ""),
         ("LinkContainerByPost", ""),
         ("LinkContainers", ""),
         ("LinkContainersByPut", ""),
     )
 )
+# It has no way to write a tar.
+CONFIG += '[[operations]]\ninclude-operation-id = "CopyIn"\nenabled = false\n'
 CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,"
     "response_schema_conformance,unsupported_method,allow_header_conformance"
