@@ -180,22 +180,6 @@ def test_the_host_is_not_written_to(thief: Thief) -> None:
     assert thief.host.run(["ls", "/usr/geard-proof"], check=False).returncode != 0
 
 
-def test_a_granted_folder_is_what_is_granted(host: Shell) -> None:
-    host.sh(
-        "rm -rf /srv/proof; mkdir -p /srv/proof; ln -s /etc/shadow /srv/proof/link; echo kept >/srv/proof/file"
-    )
-    try:
-        host.gear("install", TOOLS, "granted", "--start", "-v", "/srv/proof:/proof")
-        granted = Thief(host, "granted")
-        assert granted.sh("cat /proof/file") == "kept\n"
-        assert "root:" not in granted.sh("cat /proof/link /proof/../../etc/shadow")
-        assert "denied" in granted.sh("echo gone > /proof/file"), "root inside is nobody to the host's files"
-        assert "not permitted" in granted.sh("ln /proof/file /proof/second"), "nor may it give them names"
-        assert host.run(["ls", "/srv/proof"]).stdout == "file\nlink\n"
-    finally:
-        host.run(["rm", "-rf", "/srv/proof"])
-
-
 @BOTH
 def test_set_uid_programs_gain_nothing(thief: Thief) -> None:
     host = thief.host
@@ -217,24 +201,6 @@ def test_set_uid_programs_gain_nothing(thief: Thief) -> None:
     )
     options = host.run(["findmnt", "-no", "OPTIONS", "-T", folder]).stdout.strip().split(",")
     assert {"nosuid", "nodev"} <= set(options)
-
-
-@BOTH
-def test_links_in_volumes_lead_nowhere(host: Shell) -> None:
-    """Neither the engine, which mounts one volume in another, nor a purge follows a link that a gear has made."""
-    host.sh("rm -rf /srv/proof; mkdir /srv/proof; echo kept >/srv/proof/file")
-    before = host.sh("ls -A /tmp").stdout
-    host.gear("install", TOOLS, "linker", "--start", "-p", "none", "-v", "/data")
-    host.inside("linker", "sh", "-c", "cd /data; ln -s /tmp sub; ln -s /../../etc etc; ln -s /srv/proof proof")
-    host.gear("update", "linker", "-v", "/data,/data/sub,/data/etc/geard-proof")
-    host.inside("linker", "sh", "-c", "echo mine >/data/sub/mine; echo mine >/data/etc/geard-proof/mine")
-    assert host.sh("ls -A /tmp").stdout == before
-    assert host.run(["ls", "/etc/geard-proof"], check=False).returncode != 0
-    found = host.sh("cd /var/lib/containers/data/li/linker; ls -1 */mine").stdout.split()
-    assert found == ["data-etc-geard%2Dproof/mine", "data-sub/mine"]
-    host.gear("delete", "--purge", "linker")
-    eventually(lambda: host.run(["ls", "/var/lib/containers/data/li/linker"], check=False).returncode)
-    assert host.sh("cat /srv/proof/file; rm -r /srv/proof").stdout == "kept\n"
 
 
 @BOTH
@@ -261,3 +227,40 @@ def test_a_fork_bomb_stays_inside(thief: Thief) -> None:
 def top(host: Shell, name: str) -> dict[str, Any]:
     found: list[dict[str, Any]] = json.loads(host.gear("top", "-d", "0.1", "-o", "json", name).stdout)
     return found[0]
+
+
+# Those with a host of their own go last: none of the gears above is left to them.
+
+
+def test_a_granted_folder_is_what_is_granted(host: Shell) -> None:
+    host.sh(
+        "rm -rf /srv/proof; mkdir -p /srv/proof; ln -s /etc/shadow /srv/proof/link; echo kept >/srv/proof/file"
+    )
+    try:
+        host.gear("install", TOOLS, "granted", "--start", "-v", "/srv/proof:/proof")
+        granted = Thief(host, "granted")
+        assert granted.sh("cat /proof/file") == "kept\n"
+        assert "root:" not in granted.sh("cat /proof/link /proof/../../etc/shadow")
+        assert "denied" in granted.sh("echo gone > /proof/file"), "root inside is nobody to the host's files"
+        assert "not permitted" in granted.sh("ln /proof/file /proof/second"), "nor may it give them names"
+        assert host.run(["ls", "/srv/proof"]).stdout == "file\nlink\n"
+    finally:
+        host.run(["rm", "-rf", "/srv/proof"])
+
+
+@BOTH
+def test_links_in_volumes_lead_nowhere(host: Shell) -> None:
+    """Neither the engine, which mounts one volume in another, nor a purge follows a link that a gear has made."""
+    host.sh("rm -rf /srv/proof; mkdir /srv/proof; echo kept >/srv/proof/file")
+    before = host.sh("ls -A /tmp").stdout
+    host.gear("install", TOOLS, "linker", "--start", "-p", "none", "-v", "/data")
+    host.inside("linker", "sh", "-c", "cd /data; ln -s /tmp sub; ln -s /../../etc etc; ln -s /srv/proof proof")
+    host.gear("update", "linker", "-v", "/data,/data/sub,/data/etc/geard-proof")
+    host.inside("linker", "sh", "-c", "echo mine >/data/sub/mine; echo mine >/data/etc/geard-proof/mine")
+    assert host.sh("ls -A /tmp").stdout == before
+    assert host.run(["ls", "/etc/geard-proof"], check=False).returncode != 0
+    found = host.sh("cd /var/lib/containers/data/li/linker; ls -1 */mine").stdout.split()
+    assert found == ["data-etc-geard%2Dproof/mine", "data-sub/mine"]
+    host.gear("delete", "--purge", "linker")
+    eventually(lambda: host.run(["ls", "/var/lib/containers/data/li/linker"], check=False).returncode)
+    assert host.sh("cat /srv/proof/file; rm -r /srv/proof").stdout == "kept\n"

@@ -308,7 +308,7 @@ def _refusals(entry: Entry, statuses: Statuses) -> dict[str, Document]:
     names = ["Invalid", "NotAcceptable", "Unauthenticated", "Denied", "NotFound", "TooMany"]
     names += ["Unavailable", "TimedOut", "Bug"]
     if path_fields(entry.route):
-        names += ["PreconditionFailed"]  # what it is about is not as it would have to be: does not run, has not ended
+        names += ["PreconditionFailed"]  # it does not run, or has not ended
     if entry.route.mutates:
         names += ["AlreadyExists", "Conflict", "PreconditionFailed", "TooLarge", "Full"]
     if answer_type(entry.request) is Session:
