@@ -52,6 +52,8 @@ async def add_timer(request: AddTimer, work: Work) -> Timer:
         created=_now(),
     )
     if await work.on_disk(store.write, folders, record):
+        # One that failed as an earlier timer's is kept as systemd last knew it, a reload or not.
+        await work.host.systemd.reset_failed(folders.service)
         await work.host.systemd.reload()
     await _begin(work.host, folders)
     return await _shown(work.host, folders, record)
@@ -83,9 +85,12 @@ async def get_timer(request: GetTimer, work: Work) -> Timer:
 @operation
 async def remove_timer(request: RemoveTimer, work: Work) -> Nothing:
     folders = TimerFolders.of(work.host.paths, request.id)
-    await work.host.systemd.stop(folders.timer, wait=START_SECONDS)
+    systemd = work.host.systemd
+    for unit in (folders.timer, folders.service):  # one that is just firing would find nothing, and stay as failed
+        await systemd.stop(unit, wait=START_SECONDS)
     await work.on_disk(store.remove, folders)
-    await work.host.systemd.reload()
+    await systemd.reload()
+    await systemd.reset_failed(folders.service)
     return Nothing()
 
 
@@ -152,6 +157,9 @@ def _jobs(host: Host, timer: str) -> list[Job]:
 async def _shown(host: Host, folders: TimerFolders, record: TimerRecord, jobs: tuple[Job, ...] = ()) -> Timer:
     properties = await host.systemd.properties(folders.timer, TIMER)
     suspended = folders.suspended.exists()
+    next, last = (_moment(properties.get(name, 0)) for name in ("NextElapseUSecRealtime", "LastTriggerUSec"))
+    if not next and (await host.systemd.state(folders.timer)).sub == "running":
+        next = last  # it is firing just now: systemd works out the time after that behind it
     return Timer(
         id=record.id,
         schedule=record.schedule,
@@ -164,8 +172,8 @@ async def _shown(host: Host, folders: TimerFolders, record: TimerRecord, jobs: t
         program=(record.job.entrypoint or record.job.command or ("",))[0][:200],
         by=record.by,
         created=record.created,
-        next="" if suspended else _moment(properties.get("NextElapseUSecRealtime", 0)),
-        last=_moment(properties.get("LastTriggerUSec", 0)),
+        next="" if suspended else next,
+        last=last,
         jobs=jobs,
         skipped=tuple(store.skipped(folders)),
     )
