@@ -74,8 +74,9 @@ class Shell:
 
     @property
     def containers(self) -> list[str]:
-        """All that the engine has, running or not."""
-        return self.run([self.engine, "ps", "-aq"]).stdout.split()
+        """All that the engine has, running or not, but for geard-githost: the host's, once it has a repository."""
+        names = self.run([self.engine, "ps", "-a", "--format", "{{.Names}}"]).stdout.split()
+        return [name for name in names if name != "geard-githost"]
 
     def status(self, name: str) -> dict[str, Any]:
         found: list[dict[str, Any]] = json.loads(self.gear("status", "-o", "json", name).stdout)

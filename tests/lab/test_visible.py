@@ -19,6 +19,8 @@ from geard.identifiers import DEFAULT_PORT, new_request_id
 pytestmark = pytest.mark.lab
 
 IDLE_KB = 60_000
+DESCRIBED_KB = 66_000
+"""once it has been asked for the description of itself, which it keeps"""
 DIES = ("sh", "-c", "sleep 2; exit 3")
 
 
@@ -81,12 +83,12 @@ def test_figures_follow_what_happens_and_promtool_has_nothing_to_say(host: Shell
 
 def test_an_agent_that_shows_all_of_this_stays_small(host: Shell) -> None:
     host.run(["systemctl", "restart", "geard.service"])
-    for path in ("/metrics", "/healthz", "/openapi.json", "/docs", "/version"):
-        assert host.agent("GET", path, None, "-f").stdout
-    pid = host.run(["systemctl", "show", "-P", "MainPID", "geard.service"]).stdout.strip()
-    status = host.run(["cat", f"/proc/{pid}/status"]).stdout
-    resident = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:"))
-    assert resident < IDLE_KB
+    for pages, most in ((("metrics", "healthz", "version"), IDLE_KB), (("openapi.json", "docs"), DESCRIBED_KB)):
+        for page in pages:
+            assert host.agent("GET", f"/{page}", None, "-f").stdout
+        pid = host.run(["systemctl", "show", "-P", "MainPID", "geard.service"]).stdout.strip()
+        status = host.run(["cat", f"/proc/{pid}/status"]).stdout
+        assert next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:")) < most
     assert (
         f"geard {host.gear('version').stdout.split()[1]}"
         in host.run(["systemctl", "show", "-P", "StatusText", "geard.service"]).stdout
