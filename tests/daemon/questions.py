@@ -9,7 +9,11 @@ from pathlib import Path
 
 # 503 and 504 are answers that the description has: such as of a registry that cannot be reached. What follows for
 # ever, or half a minute where nothing is said, is asked for what is there.
+# It has no way to write a tar.
 CONFIG = """
+[[operations]]
+include-operation-id = "CopyIn"
+enabled = false
 [generation]
 max-examples = {examples}
 [checks]
@@ -30,8 +34,6 @@ not_a_server_error.expected-statuses = ["2xx", "4xx", "503", "504"]
         ("LinkContainersByPut", ""),
     )
 )
-# It has no way to write a tar.
-CONFIG += '[[operations]]\ninclude-operation-id = "CopyIn"\nenabled = false\n'
 CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,"
     "response_schema_conformance,unsupported_method,allow_header_conformance"

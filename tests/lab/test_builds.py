@@ -274,7 +274,7 @@ def test_endless_output_forks_and_a_full_disk(builder: Shell) -> None:
 def test_two_builds_of_one_tag_take_turns(builder: Shell) -> None:
     source = put(builder, assembling("sleep 3; cat /proc/uptime >/when"))
     for name in ("one", "two"):
-        builder.gear("build", source, "geard/build-static", "t-same", "--name", name, "--no-wait")
+        builder.gear("build", source, "geard/build-static", "t-same", "--clean", "--name", name, "--no-wait")
     for name in ("one", "two"):
         builder.gear("builds", "log", name)
         assert shown(builder, name)["State"] == "done"

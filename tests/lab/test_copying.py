@@ -165,7 +165,8 @@ def test_who_may(web: Shell) -> None:
         assert status("bounded", "web/file?path=/etc") == "200"
         assert status("bounded", "given/file?path=/etc") == "403"
     finally:
-        web.gear("token", "revoke", *ids)
+        for token in ids:
+            web.gear("token", "revoke", token)
 
 
 @BOTH

@@ -19,8 +19,8 @@ import collections, socket, sys, threading
 ends = collections.Counter()
 def ask():
     try:
-        with socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=60) as line:
-            line.settimeout(60)
+        with socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=150) as line:
+            line.settimeout(150)
             line.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
             ends["answered" if b"Hello" in line.makefile("rb").read() else "silent"] += 1
     except OSError as error:
@@ -153,7 +153,7 @@ def test_a_crowd_is_answered(host: Shell) -> None:
     said = host.agent("PUT", "/container/web/idle?follow=true", {"Depth": "stop"}).stdout
     assert "web is idle" in said
     eventually(lambda: str(PORT) in held(host))
-    crowd = host.run(["python3", "-c", CROWD, str(PORT), "200"], seconds=120)
+    crowd = host.run(["python3", "-c", CROWD, str(PORT), "200"], seconds=200)
     assert crowd.stdout.strip() == "{'answered': 200}"
 
 

@@ -60,7 +60,9 @@ def main(argv: list[str]) -> int:
 
 
 def _end(number: int, frame: object) -> None:
-    """What is half written goes."""
+    """What is half written goes; a second signal must not stop that."""
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
