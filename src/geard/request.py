@@ -197,6 +197,8 @@ class Asker:
 
 
 ROOT_HERE = Asker("root on this machine", SCOPES["admin"], 0)
+AGENT = Asker("the agent itself", SCOPES["admin"], 0)
+"""what it does with nobody asking"""
 
 
 def answer_type(request: type[Request[Any]]) -> Any:

@@ -7,7 +7,6 @@ many bytes or entries. A symbolic link may lead anywhere inside. Owners are not 
 from __future__ import annotations
 
 import os
-import posixpath
 import tarfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from geard.failures import Invalid
+from geard.jobs.archiving import stays_inside
 
 ENTRIES = 500_000
 PIECE = 1_048_576
@@ -51,10 +51,8 @@ def check_entry(entry: tarfile.TarInfo) -> str:
         raise Invalid(f"the archive has {entry.name[:200]!r}: a path that leads out of it")
     if not (entry.isreg() or entry.isdir() or entry.issym() or entry.islnk()):
         raise Invalid(f"the archive has {entry.name[:200]!r}: neither file, folder nor link")
-    if entry.issym():
-        target = posixpath.normpath(posixpath.join(posixpath.dirname(name), entry.linkname))
-        if entry.linkname.startswith("/") or target == ".." or target.startswith("../"):
-            raise Invalid(f"the archive has {entry.name[:200]!r}: a link that leads out of it")
+    if entry.issym() and not stays_inside(name, entry.linkname):
+        raise Invalid(f"the archive has {entry.name[:200]!r}: a link that leads out of it")
     if entry.islnk():
         target = entry.linkname.removeprefix("./")
         if target.startswith("/") or ".." in target.split("/"):

@@ -11,12 +11,11 @@ from geard.builds import keeping, watching
 from geard.dispatch.dispatcher import Dispatcher
 from geard.failures import Failure
 from geard.host import Host
-from geard.request import SCOPES, Asker
+from geard.request import AGENT
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
-AGENT = Asker("the agent itself", SCOPES["admin"], 0)
 
 
 async def serve(host: Host, dispatcher: Dispatcher) -> None:

@@ -15,11 +15,9 @@ from geard.containers.requests import CompleteContainer, GoOn
 from geard.dispatch.dispatcher import Dispatcher
 from geard.failures import Failure
 from geard.host import Host
-from geard.request import Asker, Request
+from geard.request import AGENT, Request
 
 log = logging.getLogger(__name__)
-
-AGENT = Asker("the agent itself", frozenset(("read", "operate", "admin")), 0)
 
 
 async def serve(host: Host, dispatcher: Dispatcher) -> None:

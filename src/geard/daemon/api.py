@@ -10,7 +10,7 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Set
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, TypeVar
@@ -443,14 +443,7 @@ class Api:
 
     async def _until_left(self, question: Question, talk: Talk, line: archives.BodyLine) -> None:
         """Raises the Failure it ends with, ConnectionError where the asker has left."""
-        talking = asyncio.ensure_future(talk(line))
-        ends = {asyncio.create_task(question.visit.gone.wait()), asyncio.create_task(self.stopping.wait())}
-        try:
-            await asyncio.wait({talking, *ends}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (talking, *ends):
-                task.cancel()
-            await _all_ended({talking, *ends})
+        talking = await self._first_of(talk(line), question.visit.gone)
         if not talking.cancelled():
             talking.result()
         elif question.visit.gone.is_set():
@@ -458,15 +451,20 @@ class Api:
         else:
             raise Unavailable("the agent is stopping; what ran was ended", hint="try again in a moment")
 
-    async def _talked(self, question: Question, talk: Talk, line: AskersLine) -> str:
-        talking = asyncio.ensure_future(talk(line))
-        ends = {asyncio.create_task(line.gone.wait()), asyncio.create_task(self.stopping.wait())}
+    async def _first_of(self, talk: Awaitable[int], gone: asyncio.Event) -> asyncio.Future[int]:
+        """A talk that has ended, by itself or since the asker has left or the agent stops."""
+        talking = asyncio.ensure_future(talk)
+        ends = {asyncio.create_task(gone.wait()), asyncio.create_task(self.stopping.wait())}
         try:
             await asyncio.wait({talking, *ends}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in (talking, *ends):
                 task.cancel()
             await _all_ended({talking, *ends})
+        return talking
+
+    async def _talked(self, question: Question, talk: Talk, line: AskersLine) -> str:
+        talking = await self._first_of(talk(line), line.gone)
         if line.gone.is_set():
             return "the asker has left; what ran was ended"
         try:

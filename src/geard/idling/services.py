@@ -21,14 +21,13 @@ from geard.idling.policy import LEAST, Quiet, decide
 from geard.idling.requests import Depth, IdleContainer, IdlePart, IdlePolicy
 from geard.idling.settings import IdlingSettings
 from geard.idling.traffic import look_at
-from geard.request import Asker
+from geard.request import AGENT
 from geard.sessions.listing import opened
 from geard.words import part_of
 
 log = logging.getLogger(__name__)
 
 TURN_SECONDS = 15.0
-AGENT = Asker("the agent itself", frozenset(("read", "operate", "admin")), 0)
 
 
 async def serve(host: Host, dispatcher: Dispatcher) -> None:

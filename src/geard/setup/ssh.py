@@ -20,9 +20,7 @@ from geard.keys import store
 DROP_IN = Path("/etc/ssh/sshd_config.d/10-geard.conf")
 ASKS_AS = "geard-ssh"
 # Each word of it matters: docs/SSH.md, "What sshd is told".
-TEXT = f"""\
-# Written by 'gear setup', and again by the next. How gears' users log in: docs/SSH.md.
-Match User ctr-*
+_BOTH = f"""\
     AuthorizedKeysCommand /usr/lib/geard/gear-authorized-keys %u %U %f %t %k
     AuthorizedKeysCommandUser {ASKS_AS}
     AuthorizedKeysFile none
@@ -31,7 +29,11 @@ Match User ctr-*
     PubkeyAuthentication yes
     ForceCommand {JOIN}
     ExposeAuthInfo yes
-    PermitTTY yes
+"""
+TEXT = f"""\
+# Written by 'gear setup', and again by the next. How gears' users log in: docs/SSH.md.
+Match User ctr-*
+{_BOTH}    PermitTTY yes
     PermitUserRC no
     AllowTcpForwarding local
     AllowStreamLocalForwarding no
@@ -41,15 +43,7 @@ Match User ctr-*
     GatewayPorts no
 # … and repositories' users: one program of git's each, which gear-join has run; docs/GIT.md.
 Match User git-*
-    AuthorizedKeysCommand /usr/lib/geard/gear-authorized-keys %u %U %f %t %k
-    AuthorizedKeysCommandUser {ASKS_AS}
-    AuthorizedKeysFile none
-    TrustedUserCAKeys none
-    AuthenticationMethods publickey
-    PubkeyAuthentication yes
-    ForceCommand {JOIN}
-    ExposeAuthInfo yes
-    DisableForwarding yes
+{_BOTH}    DisableForwarding yes
     PermitTTY no
     PermitUserRC no
 """
