@@ -13,7 +13,7 @@ import sys
 import termios
 import tty
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
 
 from geard.exchange import WINDOW, Errors, Input, InputEnd, Line, Output, Signal, Size, Taken
@@ -177,23 +177,50 @@ class _Relay:
             await self._line.say(kind(data))
 
 
-async def output_of(argv: Sequence[str], environment: Mapping[str, str]) -> AsyncGenerator[bytes]:
-    """What a program writes, as it comes and no faster than it is taken; left early, the program is ended.
+async def output_of(
+    argv: Sequence[str], environment: Mapping[str, str], given: AsyncGenerator[bytes] | None = None
+) -> AsyncGenerator[bytes]:
+    """What a program writes, as it comes and no faster than it is taken; left early, the program is ended. It reads
+    what is `given`; where that breaks off it is ended too, and what it has not read is taken all the same.
 
-    Raises ProgramFailed behind it, where that ended badly.
+    Raises ProgramFailed behind it, where that ended badly; what `given` raises.
     """
     with ExitStack() as closing:
-        ends = _Pipes(closing, stdin=False)
+        ends = _Pipes(closing, stdin=given is not None)
         said = os.memfd_create("errors")
         closing.callback(_close, said)
-        given, out, _ = ends.theirs
-        async with _started(argv, environment, (given, out, said)) as child:
+        stdin, stdout, _ = ends.theirs
+        async with _started(argv, environment, (stdin, stdout, said)) as child:
             ends.close_theirs()
-            while data := await _read(ends.outputs[0][0]):
-                yield data
-            status = await child.wait()
+            feeding = asyncio.create_task(_feed(child, ends.input, given))
+            try:
+                while data := await _read(ends.outputs[0][0]):
+                    yield data
+                status = await child.wait()
+                await feeding
+            finally:
+                feeding.cancel()
+                await asyncio.wait({feeding})
         if status:
             raise ProgramFailed(argv, status, os.pread(said, ERROR_LIMIT, 0).decode(errors="replace"))
+
+
+async def _feed(child: asyncio.subprocess.Process, fd: int | None, given: AsyncGenerator[bytes] | None) -> None:
+    if fd is None or given is None:
+        return
+    reads = True
+    try:
+        async with aclosing(given):
+            async for piece in given:
+                try:
+                    if reads:
+                        await _write(fd, piece)
+                except OSError:
+                    reads = False  # who sends this hears the answer when they have sent it all
+    except BaseException:
+        _signal(child, signal.SIGHUP)
+        raise
+    _close(fd)
 
 
 @asynccontextmanager

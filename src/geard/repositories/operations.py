@@ -166,7 +166,7 @@ async def rename_repository(request: RenameRepository, work: Work) -> RenamedRep
 async def note_pushes(request: NotePushes, work: Work) -> Nothing:
     """What is to follow a push begins here: who waits for its event, or reads `Push` in this room."""
     for push in await work.on_disk(pushes.taken, work.host.paths):
-        note(work.host.journal, "pushed", push.shown(), repository=push.repository, by=push.key)
+        note(work.host.journal, "pushed", push.shown(), repository=push.repository, by=push.by)
     return Nothing()
 
 

@@ -1,6 +1,6 @@
 """What a push has changed: a file in `.pushes`, left by the hook in geard-githost (git_hooks/post-receive).
 
-    key SHA256:Zkh2…
+    by SHA256:Zkh2…                 a key's fingerprint; `token NAME` and the like for who came by HTTP
     OLD NEW refs/heads/master       a line for each; all zeros for what was not there, or is not any more
 
 It is a word of the repository's user, whose uid the file has, and of nobody else.
@@ -21,7 +21,7 @@ from geard.repositories.refs import is_ref
 
 LIMIT = 1 << 20
 _CHANGE = re.compile(r"([0-9a-f]{40}|[0-9a-f]{64}) ([0-9a-f]{40}|[0-9a-f]{64}) (refs/.+)")
-_KEY = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
+_BY = re.compile(r"[A-Za-z0-9+/:_.() -]{1,200}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Change:
 @dataclass(frozen=True)
 class Push:
     repository: str
-    key: str
-    """the fingerprint of the key that was let in"""
+    by: str
+    """who was let in: the fingerprint of a key, or a token's name"""
     changes: tuple[Change, ...]
 
     def shown(self, most: int = 10) -> str:
@@ -53,14 +53,14 @@ class Push:
 def parse_push(repository: str, text: str) -> Push:
     """Lines that are none are passed over."""
     first, _, rest = text.partition("\n")
-    key = first.removeprefix("key ")
+    by = first.removeprefix("by ")
     changes: list[Change] = []
     for line in rest.split("\n"):
         found = _CHANGE.fullmatch(line)
         if found and is_ref(found[3]):
             old, new = (name if name.strip("0") else "" for name in found.group(1, 2))
             changes.append(Change(found[3], old, new))
-    return Push(repository, key if _KEY.fullmatch(key) else "", tuple(changes))
+    return Push(repository, by if _BY.fullmatch(by) else "", tuple(changes))
 
 
 def taken(paths: Paths) -> list[Push]:
