@@ -180,8 +180,8 @@ class _Relay:
 async def output_of(
     argv: Sequence[str], environment: Mapping[str, str], given: AsyncGenerator[bytes] | None = None
 ) -> AsyncGenerator[bytes]:
-    """What a program writes, as it comes and no faster than it is taken; left early, the program is ended. It reads
-    what is `given`; where that breaks off it is ended too, and what it has not read is taken all the same.
+    """What a program writes, as it comes and no faster than it is taken; left early, the program is ended. It
+    reads what is `given`, and is ended where that breaks off; what it does not read is taken all the same.
 
     Raises ProgramFailed behind it, where that ended badly; what `given` raises.
     """

@@ -17,7 +17,8 @@ class CreatedRepository(Answer):
 
     def text(self) -> str:
         filled = f" and is being filled from {self.source}" if self.source else ""
-        return f"Repository {self.id} is created{filled}; git clone {self.login}@HOST:{self.id}"
+        ssh, http = f"{self.login}@HOST:{self.id}", f"http://localhost:43273/git/{self.id}"
+        return f"Repository {self.id} is created{filled}; git clone {ssh}, or by a token {http}"
 
 
 class CreateRepository(Request[CreatedRepository]):

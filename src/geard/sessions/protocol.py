@@ -44,7 +44,7 @@ async def answer(host: Host, ask: Ask) -> Plain:
     wanted = parse_wanted(ask.method, ask.path, ask.query, ask.headers)
     id, number = await asyncio.to_thread(_found, host.paths, wanted.name, ask)
     if wanted.pushes and not ask.asker.may("operate"):
-        raise Denied(f"{ask.asker.name} may fetch {id}, not push to it", hint="it takes scope operate")
+        raise Denied(f"{ask.asker.name} may fetch {id}, not push to it", hint="that takes scope operate")
     await githost.ready(host)
     environment = {"GEARD_BY": ask.asker.name}
     if wanted.protocol:
