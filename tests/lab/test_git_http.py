@@ -24,19 +24,25 @@ SCOPES = {"reader": ("read",), "writer": ("operate",), "bounded": ("operate", "-
 tokens: dict[str, str] = {}
 
 
-@pytest.fixture
-def store(host: Shell) -> Generator[Shell]:
-    """The repository store, and nobody's home with a commit for it."""
+@pytest.fixture(scope="module")
+def shown(hosting: Shell) -> Generator[None]:
+    """The tokens."""
     for name, (scope, *more) in SCOPES.items():
-        made = host.gear("token", "create", f"git-{name}", "--replace", "--scope", scope, *more)
+        made = hosting.gear("token", "create", f"git-{name}", "--replace", "--scope", scope, *more)
         tokens[name] = made.stdout.split()[-1]
+    yield
+    for name in SCOPES:
+        hosting.gear("token", "revoke", f"git-{name}", check=False)
+
+
+@pytest.fixture
+def store(host: Shell, shown: None) -> Generator[Shell]:
+    """The repository store, and nobody's home with a commit for it."""
     host.gear("create-repo", "store")
     host.sh(f"rm -rf {HOME} && mkdir {HOME} && cp /root/.gitconfig {HOME} && chown -R nobody: {HOME}")
     commit(host, "first")
     yield host
     host.sh(f"rm -rf {HOME}")
-    for name in SCOPES:
-        host.gear("token", "revoke", f"git-{name}", check=False)
 
 
 def git(host: Shell, *words: str, token: str = "", **more: str) -> subprocess.CompletedProcess[str]:
@@ -101,8 +107,10 @@ def test_who_is_refused_is_told_why(store: Shell) -> None:
     assert "remote: token git-bounded may not ask about store" in beyond.stderr
     missing = git(store, "ls-remote", f"{AT}/nosuch", token=tokens["reader"])
     assert "remote: there is no repository nosuch here" in missing.stderr and "not found" in missing.stderr
-    store.gear("token", "revoke", "git-reader")
-    assert "Authentication failed" in git(store, "ls-remote", f"{AT}/store", token=tokens["reader"]).stderr
+    gone = store.gear("token", "create", "git-gone").stdout.split()[-1]
+    good(git(store, "ls-remote", f"{AT}/store", token=gone))
+    store.gear("token", "revoke", "git-gone")
+    assert "Authentication failed" in git(store, "ls-remote", f"{AT}/store", token=gone).stderr
 
 
 def test_nothing_but_gits_questions_is_answered(store: Shell) -> None:

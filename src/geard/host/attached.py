@@ -70,7 +70,8 @@ class _Ends:
     theirs: tuple[int, int, int]
 
     def __init__(self, closing: ExitStack) -> None:
-        self._closing = closing
+        self._open = set[int]()
+        closing.callback(self._close)
         self._given = closing.enter_context(ExitStack())
 
     def close_theirs(self) -> None:
@@ -83,10 +84,22 @@ class _Ends:
         """What is written at the end of the input."""
         return b""
 
+    def close_input(self) -> None:
+        """The program sees its end."""
+        if self.input is not None:
+            self._open.discard(self.input)
+            os.close(self.input)
+            self.input = None
+
     def _ours(self, fd: int) -> int:
-        self._closing.callback(_close, fd)
+        self._open.add(fd)
         os.set_blocking(fd, False)
         return fd
+
+    def _close(self) -> None:
+        """Each once: a number is used again, and would be another's by then."""
+        for fd in self._open:
+            os.close(fd)
 
     def _for_them(self, fd: int) -> int:
         self._given.callback(os.close, fd)
@@ -164,8 +177,8 @@ class _Relay:
             self._on_its_way -= len(data)
             await self._line.say(Taken(len(data)))
         await self._write(self._ends.end_input())
-        if self._ends.input is not None and not isinstance(self._ends, _Terminal):
-            _close(self._ends.input)
+        if not isinstance(self._ends, _Terminal):
+            self._ends.close_input()
 
     async def _write(self, data: bytes) -> None:
         if not self._deaf and self._ends.input is not None:
@@ -188,11 +201,11 @@ async def output_of(
     with ExitStack() as closing:
         ends = _Pipes(closing, stdin=given is not None)
         said = os.memfd_create("errors")
-        closing.callback(_close, said)
+        closing.callback(os.close, said)
         stdin, stdout, _ = ends.theirs
         async with _started(argv, environment, (stdin, stdout, said)) as child:
             ends.close_theirs()
-            feeding = asyncio.create_task(_feed(child, ends.input, given))
+            feeding = asyncio.create_task(_feed(child, ends, given))
             try:
                 while data := await _read(ends.outputs[0][0]):
                     yield data
@@ -205,22 +218,21 @@ async def output_of(
             raise ProgramFailed(argv, status, os.pread(said, ERROR_LIMIT, 0).decode(errors="replace"))
 
 
-async def _feed(child: asyncio.subprocess.Process, fd: int | None, given: AsyncGenerator[bytes] | None) -> None:
-    if fd is None or given is None:
+async def _feed(child: asyncio.subprocess.Process, ends: _Ends, given: AsyncGenerator[bytes] | None) -> None:
+    if given is None:
         return
-    reads = True
     try:
         async with aclosing(given):
             async for piece in given:
                 try:
-                    if reads:
-                        await _write(fd, piece)
+                    if ends.input is not None:
+                        await _write(ends.input, piece)
                 except OSError:
-                    reads = False  # who sends this hears the answer when they have sent it all
+                    ends.close_input()  # who sends this hears the answer when they have sent it all
     except BaseException:
         _signal(child, signal.SIGHUP)
         raise
-    _close(fd)
+    ends.close_input()
 
 
 @asynccontextmanager
@@ -298,9 +310,3 @@ def _watching(
         yield ready
     finally:
         remove(fd)
-
-
-def _close(fd: int) -> None:
-    """Once: a number is used again."""
-    with contextlib.suppress(OSError):
-        os.close(fd)
