@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 import json
 import subprocess
 from collections.abc import Generator
 
 import pytest
-from tests.lab import test_git, test_ssh
+from tests.lab import test_callbacks, test_git, test_ssh
 from tests.lab.conftest import SETTINGS, Shell, eventually
 from tests.lab.test_git import events
 
@@ -182,6 +184,42 @@ def test_a_large_push_is_held_by_nobody_and_a_broken_one_changes_nothing(store: 
     store.run(["python3", "-c", BREAK_OFF, tokens["writer"]])
     eventually(lambda: own_sessions(store) == [], 60)
     assert "broken" not in store.run(["git", "ls-remote", f"{AT}/store"]).stdout
+
+
+def test_a_webhook_is_told_of_each_push(store: Shell) -> None:
+    """One that was down meanwhile later; addresses of the inside are refused, as everywhere."""
+    url = "http://127.0.0.1:8766/pushed?key=secret"
+    refused = store.gear("webhook-repo", "store", url, check=False)
+    assert refused.returncode == 4 and "not a public address" in refused.stderr, refused
+    store.run(["tee", SETTINGS], stdin='[callbacks]\nallow = ["127.0.0.0/8"]\n')
+    asked = store.agent("PUT", "/repository/store/webhook", {"Url": url})
+    assert asked.stdout == f"Pushes to store are told to {url}\n" == store.gear("webhook-repo", "store").stdout
+    good(git(store, "-C", "w", "push", "-q", f"{AT}/store", "master", token=tokens["writer"]))
+
+    def waiting() -> list[dict[str, str]]:
+        found = json.loads(store.gear("callback", "list", "-o", "json").stdout)
+        return [each for each in found if each["What"] == "push to store" and each["Problem"]]
+
+    eventually(waiting, 60)
+    (entry,) = waiting()
+    test_callbacks.receive(store)
+    try:
+        store.gear("callback", "retry", entry["Id"])
+        eventually(lambda: test_callbacks.told(store), 60)
+    finally:
+        store.sh("systemctl stop receiver")
+        found = test_callbacks.told(store)
+        store.run(["rm", "-f", "/root/told"])
+    headers, raw = found[0]["headers"], base64.b64decode(str(found[0]["body"]))
+    assert isinstance(headers, dict) and found[0]["path"] == "/pushed?key=secret"
+    key = base64.b64decode(store.gear("callback", "key").stdout.strip().removeprefix("whsec_"))
+    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + raw
+    assert headers["webhook-signature"] == f"v1,{base64.b64encode(hmac.digest(key, signed, 'sha256')).decode()}"
+    told = json.loads(raw)
+    assert (told["Repository"], told["By"]) == ("store", "token git-writer")
+    head = store.run(["git", "-c", "safe.directory=*", "-C", f"{HOME}/w", "rev-parse", "HEAD"]).stdout.strip()
+    assert told["Changes"] == [{"Ref": "refs/heads/master", "Old": "", "New": head}]
+    assert "Nobody is told" in store.gear("webhook-repo", "store", "--remove").stdout
 
 
 # Sends the beginning of a push, and goes.

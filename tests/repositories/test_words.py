@@ -134,4 +134,4 @@ def test_word_of_a_push_that_nobody_could_have_left(tmp_path: Path) -> None:
     (folder / "2").symlink_to("/etc/passwd")
     (folder / "3").mkdir()
     os.mkfifo(folder / "4")
-    assert taken(paths) == [] and list(folder.iterdir()) == []
+    assert list(taken(paths)) == [] and list(folder.iterdir()) == []

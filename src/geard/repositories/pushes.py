@@ -8,11 +8,14 @@ It is a word of the repository's user, whose uid the file has, and of nobody els
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import re
 import stat
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from geard.failures import Denied
 from geard.host.paths import Paths
@@ -44,6 +47,10 @@ class Push:
     by: str
     """who was let in: the fingerprint of a key, or a token's name"""
     changes: tuple[Change, ...]
+    id: str = ""
+    """the same for the same word of it"""
+    at: float = 0.0
+    """seconds since 1970"""
 
     def shown(self, most: int = 10) -> str:
         more = f" and {len(self.changes) - most} more" if len(self.changes) > most else ""
@@ -63,20 +70,33 @@ def parse_push(repository: str, text: str) -> Push:
     return Push(repository, by if _BY.fullmatch(by) else "", tuple(changes))
 
 
-def taken(paths: Paths) -> list[Push]:
-    """Those that are left there, the oldest first; they are gone then, whatever they were."""
+def taken(paths: Paths) -> Iterator[Push]:
+    """Those that are left there, the oldest first; each goes when it has been taken and the next one is asked for.
+    What is none of a repository's goes at once.
+    """
     folder = folders.pushes_folder(paths)
-    found: list[tuple[float, Push]] = []
+    found: list[tuple[float, str, Push]] = []
     for name in os.listdir(folder) if folder.is_dir() else ():
+        push: Push | None = None
         with suppress(OSError, Denied):
             fd = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             with open(fd, "rb") as file:
                 status = os.fstat(fd)
                 if stat.S_ISREG(status.st_mode):
                     text = file.read(LIMIT).decode(errors="replace")
-                    found.append((status.st_mtime, parse_push(folders.of_uid(paths, status.st_uid), text)))
+                    push = parse_push(folders.of_uid(paths, status.st_uid), text)
+                    id = _id(f"{name} {status.st_uid} {status.st_mtime_ns}\n{text}")
+                    found.append((status.st_mtime, name, replace(push, id=id, at=status.st_mtime)))
+        if push is None:
+            _remove(folder, name)
+    for _, name, each in sorted(found, key=lambda each: each[:2]):
+        yield each
         _remove(folder, name)
-    return [push for _, push in sorted(found, key=lambda each: each[0])]
+
+
+def _id(text: str) -> str:
+    """As a request's: 16 bytes in base64url."""
+    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()[:16]).rstrip(b"=").decode()
 
 
 def _remove(folder: os.PathLike[str], name: str) -> None:

@@ -142,3 +142,40 @@ class TidyRepository(Request[TidiedRepository]):
     example = {"Id": "my-sample-repo"}
 
     id: str
+
+
+class Webhook(Answer):
+    id: str
+    url: str = ""
+    """empty where nobody is told"""
+
+    def text(self) -> str:
+        if not self.url:
+            return f"Nobody is told of pushes to {self.id}"
+        return f"Pushes to {self.id} are told to {self.url}"
+
+
+class SetWebhook(Request[Webhook]):
+    """Have a URL told of every push: JSON by POST, signed, and tried again as callbacks are."""
+
+    route = Route("PUT", "/repository/{id}/webhook", scope="admin")
+    example = {"Id": "my-sample-repo", "Url": "https://ci.example.com/pushed"}
+
+    id: str
+    url: str
+
+
+class GetWebhook(Request[Webhook]):
+    """Who is told of the pushes to a repository."""
+
+    route = Route("GET", "/repository/{id}/webhook", scope="admin")
+
+    id: str
+
+
+class RemoveWebhook(Request[Webhook]):
+    """Tell nobody of pushes any more; that nobody is told is fine."""
+
+    route = Route("DELETE", "/repository/{id}/webhook", scope="admin")
+
+    id: str
