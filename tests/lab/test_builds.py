@@ -88,7 +88,7 @@ def test_a_site_becomes_an_image_and_a_gear(builder: Shell) -> None:
     # Owners are those inside, and nothing is left of what it took.
     assert inside(builder, "t-site", "stat", "-c", "%u:%g", "/srv/site/index.html") == "0:0\n"
     eventually(lambda: builder.status("site")["ActiveState"] == "active")
-    ask = f"curl -s localhost:{builder.port('site')}/"
+    ask = f"curl -s -m 5 localhost:{builder.port('site')}/"
     eventually(lambda: "built" in builder.sh(ask, check=False).stdout, 30)
     eventually(lambda: not units(builder), 30)
     assert "build-" not in builder.sh("podman ps -a --external --format '{{.Names}}'").stdout
