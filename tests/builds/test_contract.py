@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from geard.builds.carrying import images_named
+from geard.builds.by_containerfile import images_named
 from geard.builds.plan import Facts, make_plan
 from geard.builds.requests import BuildImage
 from geard.builds.scripts import (

@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from geard.builds import records
-from geard.builds.carrying import conclude
+from geard.builds.concluding import conclude
 from geard.builds.records import ENDED, Folders
 from geard.builds.requests import Build
 from geard.builds.settings import BuildSettings

@@ -7,7 +7,8 @@ import time
 from collections.abc import AsyncIterator
 
 from geard.builds import records, watching
-from geard.builds.carrying import carry_out, conclude
+from geard.builds.carrying import carry_out
+from geard.builds.concluding import conclude
 from geard.builds.keeping import seen, tidy
 from geard.builds.records import ENDED, Folders, Order
 from geard.builds.requests import (
