@@ -139,6 +139,8 @@ class Carrying:
         limit = parse_size(place.settings.source_limit)
         if source.kind == "local":
             return await asyncio.to_thread(fetching.copy_local, source, to, limit)
+        if source.kind == "sent":
+            return await asyncio.to_thread(fetching.unpack_sent, source, place.folders.source, to, limit)
         if source.kind == "archive":
             return await fetching.download(source, work, to, limit, place.allow)
         if source.kind == "hosted":
@@ -166,7 +168,7 @@ class Carrying:
         place, gear = self._place, self._wish.start
         known = await run_program(["/usr/bin/gear", "status", gear], check=False)
         verb = (
-            ["install", self._wish.tag, gear, "--start"]
+            ["install", _full(self._wish.tag), gear, "--start"]  # never the bare name: it may be the gear's too
             if known.status
             else ["update", gear, "--image", place.build.image]  # its name may be the same as before
         )

@@ -22,6 +22,7 @@ async def conclude(host: Host, id: str) -> None:
     await clear(id, records.container_name(id), slice)
     with Changes() as changes:
         changes.remove_tree(folders.work)
+        changes.remove(folders.source)
         slot = _slot(folders)
         if slot is not None:
             slots.release(host.paths, changes, slot, folders.base)
