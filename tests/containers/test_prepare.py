@@ -26,7 +26,7 @@ from geard.containers.requests import Limits
 from geard.containers.unit_hooks import prepare
 from geard.environments import store
 from geard.environments.requests import Environment, EnvironmentPart
-from geard.host import control_groups
+from geard.host import control_groups, disk_quotas
 from geard.host.storage import Changes
 from geard.ports.requests import PortPair, Protocol, PublishedPorts
 from geard.secrets.requests import SecretsPart, SecretUse
@@ -78,6 +78,22 @@ def test_a_disk_is_bounded_by_a_device_of_it(
     disk_of.return_value = ""
     assert prepare.main("ctr-web") == 0, "a machine that cannot: it starts, and its status tells"
     assert "device" not in (folders.state / "environment").read_text()
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_a_layer_is_bounded_where_the_engine_can(
+    fake_host: FakeHost, folders: Folders, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, held: bool
+) -> None:
+    monkeypatch.setattr(prepare, "LAYERS", {"podman": str(tmp_path)})
+    monkeypatch.setattr(prepare, "_find_geard", Mock())
+    monkeypatch.setattr(disk_quotas.DiskQuotas, "holds_layers", Mock(return_value=held))
+    definition = msgspec.structs.replace(PLAIN, limits=Limits(quota=8 << 20))
+    with Changes() as changes:
+        versions.write(folders, changes, definition, catalog.load(), fake_host.engine)
+    assert prepare.main("ctr-web") == 0
+    option = "--storage-opt=size=8388608 " if held else ""
+    told = (folders.state / "environment").read_text()
+    assert told == f'GEAR_ENV="{option}--env-file={folders.state}/env"\n'
 
 
 def test_the_environment_is_laid_out_for_root_alone(fake_host: FakeHost, folders: Folders) -> None:

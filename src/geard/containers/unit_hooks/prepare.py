@@ -20,6 +20,7 @@ DEVICES = "/dev"
 SOCKETS = "/proc/net"
 SELINUX = "/sys/fs/selinux/enforce"
 IMAGES = f"{BASE}/storage/overlay-images"
+LAYERS = {"podman": f"{BASE}/storage/overlay", "docker": "/var/lib/docker/overlay2"}
 DOCKER = "/run/docker.sock"
 REMAPPED = "/run/geard/ports"
 REMAP = "/usr/lib/geard/gear-remap"
@@ -65,6 +66,8 @@ def main(name: str) -> int:
     _write(f"{state}/environment", others or f'GEAR_ENV="--env-file={state}/env"\n')
     if "GEAR_IO" in facts:
         _bound_disk(facts["GEAR_IO"], f"{state}/environment")
+    if "GEAR_QUOTA" in facts:
+        _bound_layer(facts["GEAR_QUOTA"], facts.get("GEAR_ENGINE", "podman"), f"{state}/environment")
     if "GEAR_LEVEL" in facts and os.path.exists(SELINUX):
         _confine(id, facts["GEAR_LEVEL"], state)
     if os.path.exists(f"{BASE}/ports/links/{id[:2]}/{id}") or os.path.exists(f"{state}/links"):
@@ -267,6 +270,18 @@ def _bound_disk(most: str, path: str) -> None:
         if size != "0"
     )
     _tell_engine(path, options)
+
+
+def _bound_layer(size: str, engine: str, path: str) -> None:
+    """What it writes outside of its volumes is in the engine's store: bounded by the engine, where that can."""
+    _find_geard()
+    from pathlib import Path
+
+    from geard.host.disk_quotas import DiskQuotas
+
+    store = Path(LAYERS[engine])
+    if store.is_dir() and DiskQuotas().holds_layers(store):
+        _tell_engine(path, f"--storage-opt=size={size} ")
 
 
 def _confine(id: str, level: str, state: str) -> None:

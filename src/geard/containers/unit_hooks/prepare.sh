@@ -20,7 +20,7 @@ is_usual() {
         GEAR_ENGINE=*) engine=$value ;;
         GEAR_ENVIRONMENT=*) environment=$value ;;
         GEAR_IMAGE=*) image=$value ;;
-        GEAR_SECRETS=* | GEAR_IO=* | GEAR_HOST_USER=*) return 1 ;;
+        GEAR_SECRETS=* | GEAR_IO=* | GEAR_QUOTA=* | GEAR_HOST_USER=*) return 1 ;;
         GEAR_RUN=*) whole=yes words=$value ;; # it stands last
         esac
     done <"$units/$1.run"
