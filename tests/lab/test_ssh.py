@@ -33,7 +33,7 @@ done
 
 @pytest.fixture(scope="module")
 def sshd(h1: Shell) -> Generator[None]:
-    h1.sh("mkdir -p /root/ssh; cd /root/ssh; rm -f *; ssh-keygen -q -t ed25519 -N '' -C me -f key")
+    h1.sh("rm -rf /root/ssh; mkdir -p /root/ssh; cd /root/ssh; ssh-keygen -q -t ed25519 -N '' -C me -f key")
     # Who is refused again and again has to wait (OpenSSH 9.8): here that is on purpose. sshd tells its settings
     # when it has run once.
     h1.run(["systemctl", "restart", "ssh.service"])
@@ -331,10 +331,11 @@ def test_rsync(web: Shell) -> None:
         web.sh("echo more >>/root/ssh/tree/sub/two; rm /root/ssh/tree/link")
         sent = web.run([*rsync, "--stats", "--delete", "/root/ssh/tree", "ctr-synced@127.0.0.1:/data"]).stdout
         assert "Number of regular files transferred: 1" in sent and "Number of deleted files: 1" in sent
-        web.run([*rsync, "ctr-synced@127.0.0.1:/data/tree/", "/root/ssh/back"])
-        web.sh("cd /root/ssh; diff -r tree back")
+        web.run([*rsync, "ctr-synced@127.0.0.1:/data/tree/", "/root/ssh/mirror"])
+        web.sh("cd /root/ssh; diff -r tree mirror")
     finally:
         web.gear("delete", "synced")
+        web.sh("rm -rf /root/ssh/tree /root/ssh/mirror /root/ssh/image")
 
 
 def test_no_service_of_its_own_is_started_for_a_gears_user(web: Shell) -> None:
