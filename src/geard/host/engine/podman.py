@@ -40,6 +40,7 @@ class Podman:
     bridge = "geard0"
     maps_users = True
     bounds_io = True
+    lends_files = True
 
     def __init__(self) -> None:
         self._images: dict[str, Image] = {}
@@ -129,6 +130,8 @@ class Podman:
             options += ["--env-file", spec.env_file]
         for name in spec.env_names:
             options += ["--env", name]
+        if spec.files:
+            options += [f"--preserve-fds={spec.files}"]
         return [*QUIET, "exec", *options, "--", spec.container, *spec.command]
 
     async def once(self, spec: RunSpec, how: OnceSpec) -> OnceLine:
