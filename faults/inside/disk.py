@@ -166,6 +166,9 @@ def _broken(unit: Path, held: set[str], *, at_rest: bool) -> Iterator[str]:
     if now.get("Id") != id:
         yield "the definition is not whole"
         return
+    quota = now.get("Limits", {}).get("Quota")
+    if at_rest and quota and (held_to := _quota(id, now["Slot"])) not in (None, quota):
+        yield f"its disk is held to {held_to} bytes, not {quota}"
     names = [path for path in versions.glob("*") if path.is_file()]
     for current in (unit, run):
         if at_rest and not any(path.samefile(current) for path in names):
@@ -180,6 +183,16 @@ def _broken(unit: Path, held: set[str], *, at_rest: bool) -> Iterator[str]:
             yield from (f"{claim} is not its own" for claim in here if _owner(claim) != str(unit))
         if at_rest and not path.with_suffix("").exists():
             yield f"version {path.stem} has a definition and no unit"
+
+
+def _quota(id: str, slot: int) -> int | None:
+    """What its file system holds its volumes to; None where they are not there, or nobody counts."""
+    from geard.containers.bounding import PROJECTS  # noqa: PLC0415 - most who look over a disk are without geard
+    from geard.host.disk_quotas import DiskQuotas  # noqa: PLC0415
+
+    folder = BASE / "data" / id[:2] / id
+    use = DiskQuotas().use(folder, PROJECTS + slot) if folder.is_dir() else None
+    return use.limit if use is not None else None
 
 
 def _left_over(held: dict[str, set[str]]) -> Iterator[str]:
