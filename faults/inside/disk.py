@@ -166,9 +166,6 @@ def _broken(unit: Path, held: set[str], *, at_rest: bool) -> Iterator[str]:
     if now.get("Id") != id:
         yield "the definition is not whole"
         return
-    quota = now.get("Limits", {}).get("Quota")
-    if at_rest and quota and (held_to := _quota(id, now["Slot"])) not in (None, quota):
-        yield f"its disk is held to {held_to} bytes, not {quota}"
     names = [path for path in versions.glob("*") if path.is_file()]
     for current in (unit, run):
         if at_rest and not any(path.samefile(current) for path in names):
@@ -183,6 +180,15 @@ def _broken(unit: Path, held: set[str], *, at_rest: bool) -> Iterator[str]:
             yield from (f"{claim} is not its own" for claim in here if _owner(claim) != str(unit))
         if at_rest and not path.with_suffix("").exists():
             yield f"version {path.stem} has a definition and no unit"
+
+
+def held_otherwise() -> Iterator[str]:
+    """Gears whose disk is held to something else than is installed: until they are told again, or start."""
+    for run in BASE.glob("units/*/ctr-*.run"):
+        facts = facts_of(run.read_text())
+        quota = facts.get("Limits", {}).get("Quota")
+        if quota and (held_to := _quota(facts["Id"], facts["Slot"])) not in (None, quota):
+            yield f"the disk of {facts['Id']} is held to {held_to} bytes, not {quota}"
 
 
 def _quota(id: str, slot: int) -> int | None:
