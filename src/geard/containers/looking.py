@@ -22,7 +22,8 @@ from geard.facet import AnyFacet
 from geard.failures import Invalid
 from geard.host import Host
 from geard.host.disk_quotas import DiskUse
-from geard.host.journal import Entry, Span
+from geard.host.journal import Span
+from geard.host.journal_reader import Entry
 from geard.host.storage import read_text
 from geard.images.pulling import awaited
 from geard.logs.lines import render_line, render_time

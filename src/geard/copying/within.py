@@ -28,7 +28,7 @@ from typing import Any
 sys.path.append(str(Path(__file__).parents[2]))
 
 from geard.containers import selinux
-from geard.copying.archive import Owner, Refused, kind_of, pack, refusal, unpack
+from geard.copying.archive import Owner, Refused, kind_of, own_files, pack, refusal, unpack
 
 _NO_NEW_PRIVILEGES = 38
 _CAPABILITIES = 0b11011  # CHOWN, DAC_OVERRIDE, FOWNER, FSETID: capabilities(7)
@@ -43,10 +43,11 @@ def main(argv: list[str]) -> int:
     pid, start, what, path, *more = argv
     try:
         try:
+            files = own_files()
             owner = _enter(int(pid), start)
         except (FileNotFoundError, ProcessLookupError):
             raise Refused("PreconditionFailed", "it has ended") from None
-        _do(what, path, owner, *more)
+        _do(what, path, owner, files, *more)
     except Refused as refused:
         return _fail(refused.kind, refused.message, refused.hint)
     except OSError as error:
@@ -67,14 +68,14 @@ def _end(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _do(what: str, path: str, owner: Owner, name: str = "") -> None:
+def _do(what: str, path: str, owner: Owner, files: int, name: str = "") -> None:
     match what:
         case "look":
             print(json.dumps(_look(path)))
         case "out":
             pack(path, name, sys.stdout.buffer, _say)
         case "in":
-            unpack(sys.stdin.buffer, path, _say, owner=owner)
+            unpack(sys.stdin.buffer, path, _say, owner=owner, files=files)
         case _:
             raise Refused("Bug", f"{what} is nothing that can be done")
 

@@ -17,6 +17,7 @@ import sys
 BASE = "/var/lib/containers"
 RUN = "/run/geard/gears"
 DEVICES = "/dev"
+SOCKETS = "/proc/net"
 SELINUX = "/sys/fs/selinux/enforce"
 IMAGES = f"{BASE}/storage/overlay-images"
 LAYERS = {"podman": f"{BASE}/storage/overlay", "docker": "/var/lib/docker/overlay2"}
@@ -46,7 +47,7 @@ def main(name: str) -> int:
                 _write(f"{state}/permanent", facts.get("GEAR_VERSION", ""))
             return 1
         facts = _facts(run)
-    words = _changed_user(facts)
+    words = _changed_user(facts) or _taken_port(id, run, facts)
     if words:
         sys.stderr.write(f"{words}\n")
         _write(f"{state}/failure", words)
@@ -139,6 +140,36 @@ def _changed_user(facts: dict[str, str]) -> str:
     return (
         f"the host's user {name} is {now} now, and was {uid}:{gid}; gear update NAME --host-user {name} takes it"
     )
+
+
+def _taken_port(id: str, run: str, facts: dict[str, str]) -> str:
+    """What stands against a start because another program has a port: podman does not hold the gear's
+    (podman.conf), and its rules would lead away what comes to that program.
+    """
+    if facts["GEAR_ENGINE"] != "podman" or not _perhaps_taken(facts["GEAR_RUN"]):
+        return ""
+    _find_geard()
+    import json
+
+    from geard.ports.listening import taken
+
+    with open(run, encoding="utf-8") as file:
+        return taken(id, json.loads(file.readline().removeprefix("# geard: ")))
+
+
+def _perhaps_taken(words: str) -> bool:
+    """Whether anything listens on a number that is published, on whichever address (proc(5), /proc/net/tcp)."""
+    for protocol, state in (("tcp", "0A"), ("udp", "07")):
+        ends = [
+            end.rsplit(":", 2) for word in words.split() if (end := word.strip('\\"')).endswith(f"/{protocol}")
+        ]
+        marks = [f":{int(end[-2]):04X} " for end in ends if len(end) > 1 and end[-2].isdecimal()]
+        for family in ("", "6") if marks else ():
+            with open(f"{SOCKETS}/{protocol}{family}", encoding="ascii") as file:
+                held = [line for line in file if f":0000 {state} " in line]
+            if any(mark in line for mark in marks for line in held):
+                return True
+    return False
 
 
 def _secrets(facts: dict[str, str], state: str) -> tuple[dict[str, str], str]:
