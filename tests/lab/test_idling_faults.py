@@ -15,9 +15,18 @@ pytestmark = pytest.mark.lab
 DOORS = "geard.socket geard-loopback.socket geard-loopback6.socket"
 OTHERS = """
 table inet others {
-    set blocked { type ipv4_addr; elements = { 192.0.2.7 } }
-    chain input { type filter hook input priority filter; policy accept; ip saddr @blocked tcp dport 4100 drop }
-    chain early { type filter hook prerouting priority raw; policy accept; tcp dport 9 counter drop }
+    set blocked {
+        type ipv4_addr
+        elements = { 192.0.2.7 }
+    }
+    chain input {
+        type filter hook input priority filter; policy accept;
+        ip saddr @blocked tcp dport 4100 drop
+    }
+    chain early {
+        type filter hook prerouting priority raw; policy accept;
+        tcp dport 9 drop
+    }
 }
 """
 
