@@ -73,7 +73,9 @@ def test_an_idle_store_is_woken_from_another_host_and_a_long_connection_keeps_it
     h1, h2, _ = three
     clear(three)
     h1.gear("install", "geard/redis", "cache", "-v", "/data", "-p", "6379:6379", "--idle-after", "15m", "--start")
-    h2.gear("install", "geard/redis", "asker", "-v", "/data", "-p", "none", "-n", f"6380:{h1.address}:6379", "--start")
+    h2.gear(
+        "install", "geard/redis", "asker", "-v", "/data", "-p", "none", "-n", f"6380:{h1.address}:6379", "--start"
+    )
 
     def ask(*words: str) -> str:
         return h2.inside("asker", "redis-cli", "-p", "6380", *words, check=False).stdout.strip()
