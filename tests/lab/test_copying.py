@@ -251,7 +251,7 @@ def test_a_half_file_that_nobody_tidies_up_has_no_name(web: Shell, name: str) ->
         web.sh(f"kill -KILL {copying(web).split()[-1]}")
         eventually(lambda: not copying(web))
     finally:
-        web.sh("pkill -KILL -P $(cat /root/cp/holder); true")
+        web.sh("holder=$(cat /root/cp/holder); kill -KILL $holder $(pgrep -P $holder)")
     assert listed(web, "/data/tree") == []
     eventually(lambda: "Error" in web.sh("cat /root/cp/said").stdout)
 

@@ -48,6 +48,7 @@ from geard.builds.settings import BuildSettings
 from geard.builds.sources import parse_source
 from geard.builds.turns import hold_one, tag_lock, turn_locks
 from geard.containers import slots
+from geard.containers.settings import ContainerSettings
 from geard.containers.sizes import parse_size, show_size
 from geard.environments.file import check_variables, parse_lines
 from geard.environments.settings import FetchSettings
@@ -218,7 +219,9 @@ class Carrying:
         """Users and an address of this build's own, and a slice within whose limits all of it runs."""
         paths, id = self.host.paths, self.folders.id
         with Changes() as changes:
-            slot = slots.reserve(paths, changes, self.folders.base)
+            slot = slots.reserve(
+                paths, changes, self.folders.base, self.host.settings.section(ContainerSettings).slots
+            )
             changes.write(self.folders.slot, f"{slot}\n", 0o600)
         bounds = self._bounds = Bounds(
             slice=records.slice_name(id),
