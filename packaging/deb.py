@@ -149,6 +149,7 @@ STATIC = (
     ("sysusers.d/*", "usr/lib/sysusers.d/", 0o644),
     ("tmpfiles.d/*", "usr/lib/tmpfiles.d/", 0o644),
     ("sysctl.d/*", "usr/lib/sysctl.d/", 0o644),
+    ("podman.conf", "usr/lib/geard/", 0o644),
     ("oci/*.json", "usr/share/containers/oci/hooks.d/", 0o644),
     ("completions/gear.bash", "usr/share/bash-completion/completions/gear", 0o644),
     ("completions/_gear", "usr/share/zsh/vendor-completions/", 0o644),

@@ -83,7 +83,7 @@ async def _repository_login(request: DescribeLogin, work: Work) -> ExecLine:
     name, command = wanted(request.command, id, write=write)
     await githost.ready(host)
     program = githost.Program(
-        number_of(request.uid), (*command, githost.repository(id)), environment={"GEARD_KEY": key}
+        number_of(request.uid), (*command, githost.repository(id)), environment={"GEARD_BY": key}
     )
     argv, environment = githost.command_line(host, program)
     facts = {

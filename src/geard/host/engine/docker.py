@@ -152,7 +152,7 @@ class Docker:
 
     def pull_argv(self, reference: str, *, insecure: bool = False, certificates: str = "") -> list[str]:
         # dockerd alone says which registries it speaks to without TLS: "insecure-registries" of its daemon.json.
-        return [*DOCKER, "pull", "--quiet", "--", reference]
+        return [*DOCKER, "pull", "--", reference]
 
     async def images(self) -> list[StoredImage]:
         return [_stored(row) for row in await _list("/images/json?digests=1")]

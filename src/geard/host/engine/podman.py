@@ -102,6 +102,8 @@ class Podman:
     def service_lines(self, run_words: str) -> list[str]:
         state = "/run/geard/gears/%N"
         return [
+            # What is in there, and why, says the file; podman before 4.4 does not read it.
+            "Environment=CONTAINERS_CONF_OVERRIDE=/usr/lib/geard/podman.conf",
             # -d: a podman that stays in the foreground costs 50 MB a gear, and shows its arguments for as long.
             f"ExecStart={' '.join(QUIET)} run -d --replace --pull=never --cgroups=split --sdnotify=conmon"
             " --log-driver=passthrough --security-opt=no-new-privileges --http-proxy=false"
