@@ -240,7 +240,7 @@ def test_a_half_file_that_nobody_tidies_up_has_no_name(web: Shell, name: str) ->
         "cd /root/cp; rm -f hold; mkfifo hold; tar c tree/big | head -c 2000000 >half; "
         "{ cat half; sleep 300; } >hold & echo $! >holder"
     )
-    web.sh(f"gear cp - {name}:/data <hold >/root/cp/said 2>&1 & true")
+    web.sh(f"cd /root/cp; gear cp - {name}:/data <hold >said 2>&1 & true")
     try:
         sizes = "stat -Lc %s /proc/{}/fd/* | sort -n | tail -1"
         eventually(lambda: int(web.sh(sizes.format((copying(web) or "0").split()[-1])).stdout or 0) > 1_000_000)
