@@ -21,6 +21,7 @@ from geard.builds.running import Bounds, Engine
 from geard.builds.scripts import ImageConfig
 from geard.builds.settings import BuildSettings
 from geard.containers import slots
+from geard.containers.settings import ContainerSettings
 from geard.containers.sizes import parse_size
 from geard.environments.settings import FetchSettings
 from geard.failures import Failure, NotFound, Unavailable
@@ -98,7 +99,8 @@ class Workplace:
         """Users and an address of this build's own, and a slice within whose limits all of it runs."""
         paths, id = self.host.paths, self.folders.id
         with Changes() as changes:
-            slot = slots.reserve(paths, changes, self.folders.base)
+            ids = self.host.settings.section(ContainerSettings).slots
+            slot = slots.reserve(paths, changes, self.folders.base, ids)
             changes.write(self.folders.slot, f"{slot}\n", 0o600)
         bounds = self._bounds = Bounds(
             slice=records.slice_name(id),
