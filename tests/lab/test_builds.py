@@ -412,7 +412,8 @@ def test_what_was_pushed_while_nothing_ran_is_built_by_the_agent(pushing: Shell)
         # By root, past all hooks: nobody is told of it.
         host.sh(
             f"cd {WORK}/page && git init -q -b main && git add . && git commit -qm one"
-            " && git config --global --add safe.directory '*' && git push -q /var/lib/containers/git/page main:master"
+            " && git config --global --add safe.directory '*'"
+            " && git push -q /var/lib/containers/git/page main:master"
         )
         assert json.loads(host.gear("builds", "list", "-o", "json").stdout) == []
     finally:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Generator
 
 import pytest
 from tests.lab import test_builds
@@ -19,10 +18,10 @@ BASE = "geard/build-static"
 
 
 @pytest.fixture
-def there(builder: Shell) -> Generator[Shell]:
+def there(builder: Shell) -> Shell:
     """Asked by its agent, as another machine's is."""
     builder.sh("systemctl start geard.service")
-    yield builder
+    return builder
 
 
 def left(host: Shell) -> list[str]:

@@ -149,6 +149,9 @@ class Workplace:
         """The image is there; the one that had its tag goes, where that was asked."""
         _, digest, _ = await engine.config(id)
         self.note(image=id, digest=digest)
+        await self.remove_previous(engine, previous, id)
+
+    async def remove_previous(self, engine: Engine, previous: str, id: str) -> None:
         if self.wish.remove_previous and previous and previous != id:
             try:
                 await engine.remove_image(previous)
@@ -157,11 +160,15 @@ class Workplace:
                 self.say(f"the image before is kept: {failure.message}")
 
 
+def full_tag(tag: str) -> str:
+    return tag if ":" in tag.rpartition("/")[2] else f"{tag}:latest"
+
+
 def _status_words(what: str, status: int) -> str:
     known = {
         125: "the engine failed",
         126: "it cannot be executed",
-        127: "there is no such program",
+        127: "there is no such program, or nobody knows how it ended",
         137: "it was killed",
     }
     return f"{what} ended with status {status}" + (f": {known[status]}" if status in known else "")
