@@ -5,6 +5,7 @@ Each step is written down before it is begun; what is printed is kept as it come
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -135,11 +136,12 @@ class Workplace:
         return {each.name: each.value for each in self.wish.environment}
 
     def caches(self) -> list[tuple[Path, str]]:
-        base = records.base(self.host.paths) / ".caches"
+        base = records.caches(self.host.paths)
         found: list[tuple[Path, str]] = []
         for target in self.wish.cache:
             folder = base / records.cache_name(self.wish.source, self.wish.tag, target)
             folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+            os.utime(folder)  # those that are used are kept
             found.append((folder, target))
         return found
 
