@@ -40,7 +40,10 @@ async def tidy(host: Host) -> None:
     for id in records.surplus(builds, settings.keep, settings.keep_days * 86_400, time.time()):
         await asyncio.to_thread(records.remove, Folders(host.paths, id))
     for build in await seen(host, builds):
-        if build.reason == records.CUT and not build.ended:
+        cut = build.reason == records.CUT and not build.ended
+        # The end of a build may itself be cut short; its slot is given back last.
+        left = build.state in ENDED and build.active_state in ("inactive", "failed")
+        if cut or (left and Folders(host.paths, build.id).slot.exists()):
             await conclude(host, build.id)
 
 
