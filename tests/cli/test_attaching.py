@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from geard.cli.attaching import attach
+from geard.cli.attaching import DETACHED, attach
+from geard.cli.detaching import Keys, parse_keys
 from geard.exchange import Exit, Failed, FromAsker, Input, InputEnd, Output, Signal, Size, ToAsker
-from geard.failures import Unavailable
+from geard.failures import Invalid, Unavailable
 from geard.frames import encode, from_asker
 from geard.transport.session import HttpSession
 
@@ -155,3 +156,48 @@ def test_the_line_breaks() -> None:
         with pytest.raises(Unavailable, match="the connection to there broke"):
             attach(HttpSession(ours, "there"), stdin=False, tty=False, files=(stdin, stdout, stdout))
         assert os.read(reader, 100) == b"before"
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [("ctrl-p,ctrl-q", b"\x10\x11"), ("ctrl-@", b"\0"), ("ctrl-],x", b"\x1dx"), ("~,.", b"~."), ("", b"")],
+)
+def test_keys_to_leave_by(text: str, keys: bytes) -> None:
+    assert parse_keys(text) == keys
+
+
+@pytest.mark.parametrize("text", ["ctrl-", "ctrl-1", "ctrl-p,", "alt-x", "\xe4", "ctrl-p ctrl-q"])
+def test_no_keys_to_leave_by(text: str) -> None:
+    with pytest.raises(Invalid):
+        parse_keys(text)
+
+
+@pytest.mark.parametrize(
+    ("typed", "passed", "left"),
+    [
+        ([b"ab\x10\x11c"], b"ab", True),
+        ([b"a\x10", b"\x11"], b"a", True),
+        ([b"\x10", b"x"], b"\x10x", False),
+        ([b"\x10", b"\x10", b"\x11"], b"\x10", True),
+        ([b"\x11\x10"], b"\x11", False),  # the last is held until the next key tells
+    ],
+)
+def test_keys_are_found_however_they_are_typed(typed: list[bytes], passed: bytes, left: bool) -> None:
+    keys = Keys(parse_keys("ctrl-p,ctrl-q"))
+    taken = [keys.take(part) for part in typed]
+    assert (b"".join(data for data, _ in taken), taken[-1][1]) == (passed, left)
+    assert Keys(b"").take(typed[0]) == (typed[0], False)
+
+
+def test_keys_leave_a_program_and_the_terminal_is_as_it_was() -> None:
+    master, slave = os.openpty()
+    before = termios.tcgetattr(slave)
+    with session({Input(b"ls"): []}) as (there, other):
+        timer = threading.Timer(0.1, os.write, (master, b"ls\x10\x11"))
+        timer.start()
+        assert attach(there, stdin=True, tty=True, files=(slave, 1, 2), detach=b"\x10\x11") == DETACHED
+        timer.join()
+    assert other.heard == [Input(b"ls")]
+    assert termios.tcgetattr(slave) == before
+    os.close(master)
+    os.close(slave)

@@ -144,6 +144,29 @@ def test_a_terminal(host: Shell, at: list[str]) -> None:
 
 
 @BOTH
+def test_keys_leave_it_and_it_goes_on(host: Shell) -> None:
+    where = "localhost/" if host.engine == "podman" else ""
+    done = drive(
+        host,
+        ["gear", "run", "-it", "--name", f"{where}left", TOOLS, "sh"],
+        [["expect", "# "], ["send", "A=kept\n"], ["expect", "# "], ["send", "\x10"], ["send", "\x11"],
+         ["expect", f"left: gear job attach -i {where}left"]],
+    )  # fmt: skip
+    assert done == {"status": 0, "restored": True}
+    assert shown(host, "left")["State"] == "running"
+    again = drive(
+        host,
+        ["gear", "job", "attach", "-i", "--recent", "--detach-keys", "ctrl-x", f"{where}left"],
+        [["send", "echo $A\n"], ["expect", "\nkept\r\n"], ["send", "\x18"], ["expect", "left: "]],
+    )
+    assert again == {"status": 0, "restored": True}
+    end = ["gear", "job", "attach", "-i", "--detach-keys", "", f"{where}left"]
+    assert drive(host, end, [["expect", "kept\r\n"], ["send", "exit 5\n"]])["status"] == 5
+    refused = run(host, "-it", "--detach-keys", "ctrl-1", TOOLS, "sh")
+    assert (refused.returncode, "no key to leave by" in refused.stderr) == (125, True)
+
+
+@BOTH
 def test_ctrl_c_ends_it(host: Shell) -> None:
     script = "trap 'echo interrupted; exit 5' INT; echo ready; while :; do sleep 0.1; done"
     done = drive(

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 
+from geard.cli.detaching import Keys
 from geard.exchange import (
     SIGNALS,
     WINDOW,
@@ -31,6 +32,8 @@ from geard.failures import Failure
 CHUNK = 64 * 1024
 AHEAD = 256 * 1024  # bytes of output that may wait for whoever reads it here
 HUNG_UP = 128 + signal.SIGHUP
+DETACHED = -1
+"""left by keys: no program ends with that"""
 
 
 def terminal_size(fd: int = 0) -> Size:
@@ -43,23 +46,40 @@ def terminal_size(fd: int = 0) -> Size:
     return Size(24, 80)
 
 
-def attach(session: Session, *, stdin: bool, tty: bool, files: tuple[int, int, int] = (0, 1, 2)) -> int:
+def attach(
+    session: Session,
+    *,
+    stdin: bool,
+    tty: bool,
+    files: tuple[int, int, int] = (0, 1, 2),
+    detach: bytes = b"",
+) -> int:
     """Be the session's terminal until the program there has ended; its exit status.
 
-    Signals go to the program. A hang-up here ends it. Raises the Failure that the session ends with.
+    Signals go to the program. A hang-up here ends it, and so do the keys `detach` on a terminal: DETACHED. Raises
+    the Failure that the session ends with.
     """
+    keys = Keys(detach if tty and os.isatty(files[0]) else b"")
     try:
         with _raw(files[0], tty), _signals() as wake:
-            return _Attached(session, files, stdin=stdin, tty=tty, wake=wake).run()
+            return _Attached(session, files, stdin=stdin, tty=tty, wake=wake, keys=keys).run()
     finally:
         session.close()
 
 
 class _Attached:
     def __init__(
-        self, session: Session, files: tuple[int, int, int], *, stdin: bool, tty: bool, wake: socket.socket
+        self,
+        session: Session,
+        files: tuple[int, int, int],
+        *,
+        stdin: bool,
+        tty: bool,
+        wake: socket.socket,
+        keys: Keys,
     ) -> None:
         self._session = session
+        self._keys = keys
         self._stdin, stdout, stderr = files
         self._open = stdin
         self._at_terminal = os.isatty(self._stdin)
@@ -83,7 +103,7 @@ class _Attached:
         line = self._session.fileno()
         if self._end is None and self._waiting < AHEAD:
             reading.append(line)
-        if self._end is None and self._open and self._allowed and not self._session.waiting:
+        if self._end is None and self._open and self._allowed > 0 and not self._session.waiting:
             reading.append(self._stdin)
         writing = [fd for fd, parts in self._backlog.items() if parts]
         if self._session.waiting:
@@ -105,12 +125,12 @@ class _Attached:
             if name == signal.SIGWINCH and self._tty:
                 self._session.say(terminal_size(self._stdin))
             elif name == signal.SIGHUP:
-                self._hang_up()
+                self._leave(HUNG_UP)
             elif name.name.removeprefix("SIG") in SIGNALS:
                 self._session.say(Signal(name.name.removeprefix("SIG")))
 
-    def _hang_up(self) -> None:
-        self._end, self._waiting = HUNG_UP, 0
+    def _leave(self, status: int) -> None:
+        self._end, self._waiting = status, 0
         for parts in self._backlog.values():
             parts.clear()
 
@@ -161,10 +181,14 @@ class _Attached:
         except OSError:  # the terminal is gone
             data = b""
         if data:
-            self._allowed -= len(data)
-            self._session.say(Input(data))
+            data, left = self._keys.take(data)
+            if data:
+                self._allowed -= len(data)
+                self._session.say(Input(data))
+            if left:
+                self._leave(DETACHED)
         elif self._at_terminal and not os.isatty(self._stdin):
-            self._hang_up()  # the terminal is gone; only the first process on it is told so by a signal
+            self._leave(HUNG_UP)  # the terminal is gone; only the first process on it is told so by a signal
         else:
             self._open = False
             self._session.say(InputEnd())

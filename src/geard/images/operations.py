@@ -21,6 +21,7 @@ from geard.images.requests import (
     ImageList,
     ListedImage,
     ListImages,
+    ListPulls,
     LoadImage,
     LogIn,
     NamedImage,
@@ -28,6 +29,7 @@ from geard.images.requests import (
     PruneImages,
     Pulled,
     PullImage,
+    PullsUnderWay,
     RemoveImage,
     SaveImage,
     ShowImage,
@@ -36,6 +38,7 @@ from geard.images.requests import (
     TransferLine,
 )
 from geard.images.settings import RegistrySettings, permitted
+from geard.images.underway import underway
 from geard.request import Nothing
 
 _REGISTRY = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?", re.ASCII)
@@ -56,6 +59,11 @@ async def pull_image(request: PullImage, work: Work) -> Pulled:
 
     work.owe(PullImage(image=name, engine=engine.name, registry_only=request.registry_only), first=pull)
     return Pulled(image=name, message=f"Pulling {name}")
+
+
+@operation
+async def list_pulls(request: ListPulls, work: Work) -> PullsUnderWay:
+    return PullsUnderWay(pulls=tuple(await work.on_disk(lambda: list(underway(work.host.paths)))))
 
 
 @operation

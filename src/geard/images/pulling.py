@@ -18,6 +18,7 @@ from geard.host.storage import Changes, read_text
 from geard.images import peers
 from geard.images.names import complete_name, pin, pull_key, registry_of
 from geard.images.settings import ImageSettings, RegistrySettings, permitted, sources
+from geard.images.underway import read
 
 PULL_SECONDS = 6 * 3_600.0
 SAY_SECONDS = 5
@@ -122,11 +123,12 @@ async def pull(
         reason.unlink(missing_ok=True)
         tries = [_try_of_peer(host.paths, engine, each, way, name, order) for each, way in peers.ways(offers)]
         tries += [{"argvs": _try(engine, source, name, settings)} for source in sources(settings, name)]
-        changes.write(order, json.dumps({"name": name, "tries": tries, "request": request}), 0o600)
+        told = {"name": name, "engine": engine.name, "tries": tries, "request": request}
+        changes.write(order, json.dumps(told), 0o600)
 
     write()
     unit = f"geard-pull@{key}.service"
-    result = await _started(host, unit, name, say)
+    result = await _started(host, unit, name, order.with_name(f"{key}.bytes"), say)
     if result != "done":
         await host.systemd.reset_failed(unit)
         raise pull_failure(name, read_text(reason) or f"the pull ended with {result!r}")
@@ -165,15 +167,16 @@ def _try(engine: Engine, source: str, name: str, settings: RegistrySettings) -> 
     return argvs if source == name else [*argvs, *engine.rename_argvs(source, name)]
 
 
-async def _started(host: Host, unit: str, name: str, say: Say) -> str:
-    """Start a pull and wait for it, saying now and then that it goes on."""
+async def _started(host: Host, unit: str, name: str, bytes_of: Path, say: Say) -> str:
+    """Start a pull and wait for it, saying now and then how far it is."""
     job = asyncio.ensure_future(host.systemd.start(unit, wait=PULL_SECONDS))
     try:
         for seconds in itertools.count(SAY_SECONDS, SAY_SECONDS):
             done, _ = await asyncio.wait([job], timeout=SAY_SECONDS)
             if done:
                 break
-            say("pulling", f"still pulling {name} after {seconds} s; journalctl -fu {unit} shows more")
+            far = await asyncio.to_thread(read, bytes_of)
+            say("pulling", f"still pulling {name} after {seconds} s: {far.text() if far else 'not begun yet'}")
         return await job
     finally:
         job.cancel()
@@ -189,7 +192,8 @@ async def awaited(host: Host, engine: Engine, reference: str) -> str:
     unit = f"geard-pull@{key}.service"
     state = await host.systemd.properties(unit)
     if state["ActiveState"] == "activating":
-        return f"{name} is being pulled: journalctl -fu {unit}"
+        far = await asyncio.to_thread(read, host.paths.run / "pulls" / f"{key}.bytes")
+        return f"{name} is being pulled{', ' + far.text() if far else ''}: journalctl -fu {unit}"
     reason = read_text(host.paths.run / "pulls" / f"{key}.failed")
     if reason is None:
         return f"{name} is not here yet; it is pulled when the gear starts"

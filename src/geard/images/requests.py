@@ -32,6 +32,28 @@ class PullImage(Request[Pulled]):
     """no peer is asked: what they have under that name may be older"""
 
 
+class UnderWay(Word):
+    image: str
+    engine: str
+    done: int
+    """bytes, compressed, that have come"""
+    total: int
+    """… of so many, of the layers that were begun; 0 where nothing is known yet"""
+
+    def text(self) -> str:
+        return f"{show_bytes(self.done)} of {show_bytes(self.total)}" if self.total else "no layer yet"
+
+
+class PullsUnderWay(Answer):
+    pulls: tuple[UnderWay, ...]
+
+
+class ListPulls(Request[PullsUnderWay]):
+    """How far the images are that are being pulled now, whoever has asked for them."""
+
+    route = Route("GET", "/images/pulls", scope="read", text=False, reach="shown")
+
+
 class ListedImage(Word):
     id: str
     digest: str

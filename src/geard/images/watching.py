@@ -1,4 +1,4 @@
-"""Several pulls at once: on a terminal a line for each, redrawn; elsewhere one line when each has ended."""
+"""Several pulls at once: on a terminal a line for each, redrawn; elsewhere a line now and then."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 
 import click
@@ -14,8 +15,24 @@ from geard.cli.asking import ask_places, session, tell
 from geard.cli.output import printable
 from geard.failures import Failure, Invalid
 from geard.identifiers import Place
-from geard.images.requests import Pulled, PullImage
+from geard.images.requests import ListPulls, Pulled, PullImage, UnderWay
+from geard.images.sizes import show_bytes
 from geard.request import Answer, Progress
+
+LOOK_SECONDS = 0.3
+LONGEST = 40
+"""characters of a bar"""
+
+
+def bar(label: str, done: int, total: int, width: int) -> str:
+    """`label  [=====>     ] 7.4 MB / 38 MB`, the bar as wide as there is room. Pure."""
+    counts = f"{show_bytes(done)} / {show_bytes(total)}"
+    room = min(width - len(label) - len(counts) - 5, LONGEST)
+    if room < 5:
+        return f"{label}  {counts}"[:width]
+    full = room * min(done, total) // total
+    drawn = "=" * full if full == room else f"{'=' * full}>".ljust(room)
+    return f"{label}  [{drawn}] {counts}"
 
 
 class Lines:
@@ -24,13 +41,22 @@ class Lines:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._lines: dict[str, str] = {}
+        self._measured: dict[str, tuple[str, UnderWay]] = {}
         self._drawn = 0
-        self._live = sys.stderr.isatty()
+        self.live = sys.stderr.isatty()
 
     def say(self, key: str, text: str) -> None:
         with self._lock:
             self._lines[key] = text
+            if not self.live:
+                click.echo(printable(text), err=True)
             self._draw()
+
+    def measure(self, key: str, label: str, far: UnderWay) -> None:
+        with self._lock:
+            if key in self._lines and far.total and self._measured.get(key, ("", None))[1] != far:
+                self._measured[key] = label, far
+                self._draw()
 
     def end(self, key: str, text: str) -> None:
         """`text` for standard output; empty for none."""
@@ -49,18 +75,22 @@ class Lines:
             self._draw()
 
     def _clear(self) -> None:
-        if self._live and self._drawn:
+        if self.live and self._drawn:
             click.echo(f"\x1b[{self._drawn}A\x1b[J", err=True, nl=False)
         self._drawn = 0
 
     def _draw(self) -> None:
-        if not self._live:
+        if not self.live:
             return
         self._clear()
-        width = shutil.get_terminal_size().columns - 1
-        for text in self._lines.values():
-            click.echo(printable(text)[:width], err=True)
-        self._drawn = len(self._lines)
+        size = shutil.get_terminal_size()
+        width, drawn = size.columns - 1, ""
+        shown = list(self._lines.items())[: max(1, size.lines - 1)]
+        for key, text in shown:
+            label, far = self._measured.get(key, ("", None))
+            drawn += (bar(printable(label), far.done, far.total, width) if far else printable(text)[:width]) + "\n"
+        click.echo(drawn, err=True, nl=False)
+        self._drawn = len(shown)
 
 
 def pull_all(where: Sequence[Place], wishes: Sequence[PullImage], *, wait: bool) -> None:
@@ -79,14 +109,25 @@ def pull_all(where: Sequence[Place], wishes: Sequence[PullImage], *, wait: bool)
         if session.in_process(place):
             session.transport(place)  # one for all, made once
     threads = [threading.Thread(target=_pull, args=(*one, lines, many), daemon=True) for one in each]
-    for thread in threads:
+    ended = threading.Event()
+    watching = [threading.Thread(target=_watch, args=(place, lines, many, ended), daemon=True) for place in where]
+    for thread in (*threads, *(watching if lines.live else ())):
         thread.start()
     for thread in threads:
         thread.join()
+    ended.set()
 
 
 def _wish(wish: PullImage, at: Place) -> PullImage:
     return wish
+
+
+def _watch(place: Place, lines: Lines, many: bool, ended: threading.Event) -> None:
+    """How far they are at a place; nothing of that where it does not know."""
+    with suppress(Failure):
+        while not ended.wait(LOOK_SECONDS):
+            for far in session.transport(place).send(ListPulls()).pulls:
+                lines.measure(f"{place}/{far.image}", f"{place}: {far.image}" if many else far.image, far)
 
 
 def _pull(place: Place, wish: PullImage, lines: Lines, many: bool) -> None:
@@ -94,15 +135,15 @@ def _pull(place: Place, wish: PullImage, lines: Lines, many: bool) -> None:
     ended = False
 
     def follow(step: Answer) -> None:
-        nonlocal ended
+        nonlocal ended, key
         if isinstance(step, Progress):
             if step.result:
                 ended = True
                 lines.end(key, prefix + step.text())
-            else:
+            elif step.phase == "pulling" or lines.live:
                 lines.say(key, prefix + step.text())
         elif isinstance(step, Pulled):
-            lines.say(key, prefix + step.text())
+            key = f"{place}/{step.image}"
 
     session.changes = True
     try:

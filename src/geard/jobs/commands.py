@@ -10,8 +10,9 @@ from typing import Any
 import click
 
 from geard.cli.asking import ask, ask_places, locators, places, session
-from geard.cli.attaching import attach, terminal_size
+from geard.cli.attaching import DETACHED, attach, terminal_size
 from geard.cli.completion import GearName, Name
+from geard.cli.detaching import USUAL, parse_keys
 from geard.cli.main import verb, verbs
 from geard.cli.other_program import OWN_FAILURE, OtherProgram, own_failures
 from geard.cli.output import output_option, printable, structured, with_place
@@ -37,6 +38,12 @@ def _jobs_of(host: str) -> list[str]:
     return [job.id for job in session.transport(parse_place(host)).send(ListJobs(all=True)).jobs]
 
 
+_detach_keys = click.option(
+    "--detach-keys", "leave_by", default=USUAL, show_default=True, metavar="KEYS",
+    help="On a terminal these leave the job to itself; '' for none.",
+)  # fmt: skip
+
+
 class JobName(Name):
     def __init__(self) -> None:
         super().__init__(_jobs_of)
@@ -55,6 +62,7 @@ class JobName(Name):
     type=GearName(),
 )
 @described
+@_detach_keys
 @click.option("--artifacts", default="", metavar="DIR", help="A folder inside whose files are handed back.")
 @click.option("--artifacts-to", default="", metavar="FOLDER", help="Put them there when it has ended.")
 @click.argument("arguments", nargs=-1, metavar="[IMAGE] [--] [COMMAND...]", type=click.UNPROCESSED)
@@ -70,9 +78,10 @@ def run(arguments: tuple[str, ...], **given: Any) -> int:
     gear run --host h1 --artifacts /out builder -- make OUT=/out
 
     Its exit code is passed on: 126 says that it cannot be executed, 127 that there is no such program, 125 that
-    geard or the engine failed. Ctrl-C ends it. Who only leaves (a terminal that is closed) ends nothing:
-    gear job attach follows it again.
+    geard or the engine failed. Ctrl-C ends it. Who only leaves (Ctrl-P Ctrl-Q with -it, a terminal that is closed)
+    ends nothing: gear job attach follows it again.
     """
+    keys = parse_keys(given["leave_by"])
     target, gear, place = _where(given["name"], given["gear"], given["host"])
     image, command = ("", arguments) if gear else (arguments[0] if arguments else "", arguments[1:])
     command = command[1:] if command[:1] == ("--",) else command
@@ -86,7 +95,9 @@ def run(arguments: tuple[str, ...], **given: Any) -> int:
     if given["detach"]:
         click.echo(job if place.local else f"{place}/{job}")
         return 0
-    status = _followed(Locator(job, place), stdin=given["interactive"], tty=given["tty"], drive=True)
+    status = _followed(Locator(job, place), stdin=given["interactive"], tty=given["tty"], drive=True, keys=keys)
+    if status == DETACHED:
+        return 0
     if given["artifacts_to"]:
         from geard.jobs.handing_back import unpack  # noqa: PLC0415 - few want it
 
@@ -111,17 +122,18 @@ def _started(wish: RunJob, place: Place) -> str:
     return session.transport(place).send(wish).id
 
 
-def _followed(job: Locator, *, stdin: bool, tty: bool, drive: bool, recent: bool = False) -> int:
+def _followed(job: Locator, *, stdin: bool, tty: bool, drive: bool, keys: bytes, recent: bool = False) -> int:
     size = terminal_size()
     rows, columns = (size.rows, size.columns) if tty else (0, 0)
     request = AttachToJob(id=job.id, stdin=stdin, drive=drive, recent=recent, rows=rows, columns=columns)
     try:
-        status = attach(session.transport(job.at).send(request), stdin=stdin, tty=tty)
+        status = attach(session.transport(job.at).send(request), stdin=stdin, tty=tty, detach=keys)
     except Unavailable as failure:
         hint = f"the job goes on: gear job attach {job}, gear job show {job}"
         raise Unavailable(failure.message, hint=hint) from None
-    if status == 128 + signal.SIGHUP:
-        click.echo(f"left: gear job attach {job} follows it again", err=True)
+    if status in (DETACHED, 128 + signal.SIGHUP):
+        again = f"gear job attach{' -i' if tty else ''} {job}"
+        click.echo(f"{chr(10) if status == DETACHED else ''}left: {again} follows it again", err=True)
     return status
 
 
@@ -201,13 +213,17 @@ def structured_line(item: Any, form: str) -> None:
 @_name
 @click.option("-i", "--interactive", is_flag=True, help="With the standard input of this command.")
 @click.option("--recent", is_flag=True, help="From now on, not from the beginning.")
+@_detach_keys
 @own_failures
-def attach_(name: str, interactive: bool, recent: bool) -> int:
+def attach_(name: str, interactive: bool, recent: bool, leave_by: str) -> int:
     """Follow a job to its end, as 'gear run' does; its exit code is passed on."""
+    keys = parse_keys(leave_by)
     (target,) = _locators((name,))
     found = session.transport(target.at).send(GetJob(id=target.id))
     tty = found.tty and interactive
-    return _followed(target, stdin=interactive and found.stdin, tty=tty, drive=False, recent=recent)
+    stdin = interactive and found.stdin
+    status = _followed(target, stdin=stdin, tty=tty, drive=False, recent=recent, keys=keys)
+    return 0 if status == DETACHED else status
 
 
 @job.command("wait", cls=OtherProgram)

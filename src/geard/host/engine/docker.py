@@ -45,6 +45,7 @@ class Docker:
     bridge = "geard1"
     maps_users = False
     bounds_io = False  # 26.1 takes --device-read-bps, says nothing, and has none on record (cgroups v1)
+    lends_files = False
 
     def __init__(self) -> None:
         self._images: dict[str, Image] = {}
@@ -151,7 +152,7 @@ class Docker:
 
     def pull_argv(self, reference: str, *, insecure: bool = False, certificates: str = "") -> list[str]:
         # dockerd alone says which registries it speaks to without TLS: "insecure-registries" of its daemon.json.
-        return [*DOCKER, "pull", "--quiet", "--", reference]
+        return [*DOCKER, "pull", "--", reference]
 
     async def images(self) -> list[StoredImage]:
         return [_stored(row) for row in await _list("/images/json?digests=1")]
