@@ -94,7 +94,7 @@ def test_a_site_becomes_an_image_and_a_gear(builder: Shell) -> None:
     eventually(lambda: builder.status("site")["ActiveState"] == "active")
     ask = f"curl -s -m 3 localhost:{builder.port('site')}/"
     eventually(lambda: "built" in builder.sh(ask, check=False).stdout, 30)
-    eventually(lambda: not units(builder), 30)
+    eventually(lambda: not units(builder), 90)
     assert "build-" not in builder.sh("podman ps -a --external --format '{{.Names}}'").stdout
     (build,) = json.loads(builder.gear("builds", "list", "-o", "json").stdout)
     assert build["State"] == "done" and build["Image"] == made["Id"]
