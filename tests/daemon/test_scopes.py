@@ -82,8 +82,10 @@ def test_who_may_only_read_sees_no_value_of_variables_nor_of_commands(afar: Afar
             path = filled(entry, id if entry.route.path.startswith("/request/") else "hidden")
             briefly = "?timeout=0" if path in ("/container/hidden/log", "/events") else ""
             reply = afar.ask("GET", path + briefly, token=tokens["read"])
-            # A report is for who asked; of the others there is none.
-            none = path.endswith("/report") or path.startswith(("/builds/", "/job/", "/timer/", "/repository/"))
+            # A report is for who asked, nothing has woken that gear; of the others there is none.
+            none = path.endswith(("/report", "/wake")) or path.startswith(
+                ("/builds/", "/job/", "/timer/", "/repository/")
+            )
             assert reply.status == (404 if none else 200), path
             assert secret not in reply.text, path
             asked += 1
