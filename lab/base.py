@@ -29,7 +29,7 @@ PACKAGES = """
 systemd systemd-sysv dbus libnss-systemd libpam-systemd sudo
 podman skopeo crun conmon netavark aardvark-dns uidmap docker.io docker-registry
 nftables iptables iproute2 iputils-ping conntrack kmod openssh-server curl ca-certificates
-netcat-openbsd socat
+netcat-openbsd socat rsync
 git python3 python3-systemd python3-nftables busybox-static
 procps jq strace acl btrfs-progs quota e2fsprogs bash-completion less
 """

@@ -56,15 +56,19 @@ def ask(door: Path, request: bytes, descriptors: Sequence[int], timeout: float |
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout)
         try:
-            connection.connect(str(door))
-            socket.send_fds(connection, [LENGTH.pack(len(request))], list(descriptors))
-            connection.sendall(request)
+            begin(connection, door, request, descriptors)
             answer = read_exactly(connection, LENGTH.size)
         except TimeoutError:
             raise
         except OSError as error:
             raise DoorClosed(str(error)) from error
     return int(LENGTH.unpack(answer)[0])
+
+
+def begin(connection: socket.socket, door: Path, request: bytes, descriptors: Sequence[int]) -> None:
+    connection.connect(str(door))
+    socket.send_fds(connection, [LENGTH.pack(len(request))], list(descriptors))
+    connection.sendall(request)
 
 
 def read_exactly(connection: socket.socket, size: int) -> bytes:

@@ -82,16 +82,18 @@ def carry(caller: socket.socket, address: str, token: str) -> None:
                 send(machine, b"i", b"")
 
         in_background(feed)
-        in_background(lambda: hung_up(caller))
+
+        def hang_up() -> None:
+            with suppress(OSError):
+                caller.recv(1)
+                machine.shutdown(socket.SHUT_WR)
+
+        in_background(hang_up)
         while (message := receive(machine))[0] != b"x":
             with suppress(BrokenPipeError):
                 write(outputs[0 if message[0] == b"o" else 1], message[1])
-        caller.sendall(message[1])
-
-
-def hung_up(caller: socket.socket) -> None:
-    caller.recv(1)
-    os._exit(0)
+        with suppress(BrokenPipeError):
+            caller.sendall(message[1])
 
 
 def keep(path: str, address: str, token: str, command: list[str]) -> int:
@@ -119,9 +121,7 @@ def obey(connection: socket.socket, inner: Path, token: str) -> None:
     asked = json.loads(text)
     if not hmac.compare_digest(asked["token"], token):
         return
-    pipes = [os.pipe() for _ in range(4)]
-    (stdin, feeding), (reading, stdout), (reading_errors, stderr), (ended, ending) = pipes
-    code: list[int] = []
+    (stdin, feeding), (reading, stdout), (reading_errors, stderr) = (os.pipe() for _ in range(3))
 
     def feed() -> None:
         with suppress(OSError):
@@ -129,25 +129,25 @@ def obey(connection: socket.socket, inner: Path, token: str) -> None:
                 with suppress(BrokenPipeError):
                     write(feeding, message[1])
             os.close(feeding)
-            receive(connection)
-        os._exit(0)  # they hung up, and so do we
 
-    def run() -> None:
-        try:
-            code.append(door.ask(inner, asked["request"].encode(), (stdin, stdout, stderr)))
-        finally:
-            os.close(ending)
-
-    in_background(run)
     in_background(feed)
-    kinds = {reading: b"o", reading_errors: b"e"}
-    # What it leaves behind may keep its stdout: then that does not end, but what it wrote itself is there.
-    while ready := select.select([*kinds, ended], [], [])[0]:
-        if ready == [ended]:
-            break
-        for descriptor in set(ready) - {ended}:
-            send(connection, kinds[descriptor], os.read(descriptor, PIECE))
-    send(connection, b"x", door.LENGTH.pack(code[0]))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as command:
+        door.begin(command, inner, asked["request"].encode(), (stdin, stdout, stderr))
+        kinds = {reading: b"o", reading_errors: b"e"}
+        watched = select.poll()
+        for descriptor in (*kinds, command.fileno()):
+            watched.register(descriptor, select.POLLIN)
+        watched.register(connection.fileno(), select.POLLRDHUP)
+        # What it leaves behind may keep its stdout: then that does not end, but what it wrote itself is there.
+        while ready := {descriptor for descriptor, _ in watched.poll()}:
+            if connection.fileno() in ready:  # they hung up: so do we, and hear what it still says as it ends
+                watched.unregister(connection.fileno())
+                command.shutdown(socket.SHUT_WR)
+            elif ready == {command.fileno()}:
+                break
+            for descriptor in ready & kinds.keys():
+                send(connection, kinds[descriptor], os.read(descriptor, PIECE))
+        send(connection, b"x", door.read_exactly(command, door.LENGTH.size))
 
 
 def main(words: list[str]) -> int:

@@ -144,10 +144,12 @@ STATIC = (
     ("gear", "usr/bin/", 0o755),
     ("switchns", "usr/bin/", 0o755),  # not set-uid, as the original's was: it says why
     ("systemd/*", "usr/lib/systemd/system/", 0o644),
+    ("ctr-.service.d/*", "usr/lib/systemd/system/ctr-.service.d/", 0o644),
     ("user@.service.d/*", "usr/lib/systemd/system/user@.service.d/", 0o644),
     ("sysusers.d/*", "usr/lib/sysusers.d/", 0o644),
     ("tmpfiles.d/*", "usr/lib/tmpfiles.d/", 0o644),
     ("sysctl.d/*", "usr/lib/sysctl.d/", 0o644),
+    ("podman.conf", "usr/lib/geard/", 0o644),
     ("oci/*.json", "usr/share/containers/oci/hooks.d/", 0o644),
     ("completions/gear.bash", "usr/share/bash-completion/completions/gear", 0o644),
     ("completions/_gear", "usr/share/zsh/vendor-completions/", 0o644),

@@ -2,7 +2,7 @@
 
 The doors: `settings` (what an admin may settle), `requests` (words), `commands` (terminal), `operations` (deeds),
 `facet` (a room's share of every gear), `services` (work that lasts as long as the agent), `entrance`
-(links of the room's own, each standing for another request), `registry` (answers to a protocol of others).
+(links of the room's own, each standing for another request), `protocol` (answers to a protocol of others).
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from geard.builds.carrying import images_named
+from geard.builds.by_containerfile import images_named
 from geard.builds.plan import Facts, make_plan
 from geard.builds.requests import BuildImage
 from geard.builds.scripts import (
@@ -110,7 +111,11 @@ def test_images_of_a_containerfile() -> None:
 
 
 def test_one_push_is_one_request() -> None:
-    watch = Watch(repository="shop", wish=BuildImage(source="repo://shop", tag="shop", base_image="a/b"))
+    watch = Watch(
+        repository="shop", wish=BuildImage(source="repo://shop", tag="shop", base_image="a/b"), since="x"
+    )
     one, wish = wish_for(watch, "a" * 40)
     assert wish.source == f"repo://shop#{'a' * 40}" and wish.name == "shop-aaaaaaaaaa" and len(one) == 22
     assert wish_for(watch, "a" * 40)[0] == one != wish_for(watch, "b" * 40)[0]
+    again = msgspec.structs.replace(watch, count=2)  # a branch that came back to a commit
+    assert wish_for(again, "a" * 40)[0] != one

@@ -28,6 +28,7 @@ from geard.failures import Invalid
         ("/srv/app#main:web", "", Source("git", "/srv/app", "main", "web")),
         ("/srv/app", "main", Source("git", "/srv/app", "main")),
         ("-", "", Source("input", "-")),
+        ("sent://0a1b#:web", "", Source("sent", "0a1b", "", "web")),
     ],
 )
 def test_forms(text: str, ref: str, expected: Source) -> None:
@@ -61,6 +62,8 @@ def test_forms(text: str, ref: str, expected: Source) -> None:
         "https://x.org/a.tar.gz#main",
         "repo://../etc",
         "repo://",
+        "sent://../x",
+        "sent://0a1b#main",
         " /srv",
     ],
 )

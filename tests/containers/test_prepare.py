@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -25,8 +26,9 @@ from geard.containers.requests import Limits
 from geard.containers.unit_hooks import prepare
 from geard.environments import store
 from geard.environments.requests import Environment, EnvironmentPart
-from geard.host import control_groups
+from geard.host import control_groups, disk_quotas
 from geard.host.storage import Changes
+from geard.ports.requests import PortPair, Protocol, PublishedPorts
 from geard.secrets.requests import SecretsPart, SecretUse
 
 
@@ -76,6 +78,22 @@ def test_a_disk_is_bounded_by_a_device_of_it(
     disk_of.return_value = ""
     assert prepare.main("ctr-web") == 0, "a machine that cannot: it starts, and its status tells"
     assert "device" not in (folders.state / "environment").read_text()
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_a_layer_is_bounded_where_the_engine_can(
+    fake_host: FakeHost, folders: Folders, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, held: bool
+) -> None:
+    monkeypatch.setattr(prepare, "LAYERS", {"podman": str(tmp_path)})
+    monkeypatch.setattr(prepare, "_find_geard", Mock())
+    monkeypatch.setattr(disk_quotas.DiskQuotas, "holds_layers", Mock(return_value=held))
+    definition = msgspec.structs.replace(PLAIN, limits=Limits(quota=8 << 20))
+    with Changes() as changes:
+        versions.write(folders, changes, definition, catalog.load(), fake_host.engine)
+    assert prepare.main("ctr-web") == 0
+    option = "--storage-opt=size=8388608 " if held else ""
+    told = (folders.state / "environment").read_text()
+    assert told == f'GEAR_ENV="{option}--env-file={folders.state}/env"\n'
 
 
 def test_the_environment_is_laid_out_for_root_alone(fake_host: FakeHost, folders: Folders) -> None:
@@ -221,6 +239,37 @@ def test_the_short_cut_leaves_alone_what_is_not_usual(
     (base / "storage/overlay-images" / IMAGE).rmdir()
     assert short_cut() == rest
     (base / "storage/overlay-images" / IMAGE).mkdir()
+    assert short_cut() == ""
+
+
+def published(external: int, protocol: Protocol = "tcp", address: str = "") -> dict[str, Any]:
+    pair = PortPair(internal=80, external=external, protocol=protocol, address=address)
+    return {"parts": (PublishedPorts(value=(pair,)),)}
+
+
+@pytest.mark.parametrize(("protocol", "address"), [("tcp", ""), ("tcp", "127.0.0.1"), ("udp", ""), ("tcp", "::1")])
+def test_a_port_that_another_program_has(
+    fake_host: FakeHost, folders: Folders, short_cut: ShortCut, protocol: Protocol, address: str
+) -> None:
+    kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind) as other:
+        other.bind((address or "127.0.0.1", 0))
+        port = other.getsockname()[1]
+        define(fake_host, folders, **published(port, protocol, address))
+        if protocol == "tcp":
+            assert short_cut() == "", "bound, it does not listen yet"
+            shutil.rmtree(folders.state)
+            other.listen()
+        assert short_cut() == "the rest of ctr-web\n"
+        assert prepare.main("ctr-web") == 1
+        words = (folders.state / "failure").read_text()
+        assert words.startswith(f"port {port}/{protocol} of this host is taken: ")
+        assert f"(process {os.getpid()})" in words and "gear port web 80:NUMBER" in words
+        if address == "127.0.0.1":
+            define(fake_host, folders, **published(port, protocol, "127.0.0.2"))
+            assert prepare.main("ctr-web") == 0, "another address"
+        shutil.rmtree(folders.state)
+    define(fake_host, folders, **published(port, protocol, address))
     assert short_cut() == ""
 
 

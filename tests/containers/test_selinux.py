@@ -61,6 +61,18 @@ def test_the_type_is_the_policys(tmp_path: Path) -> None:
     assert selinux.file_context("s0:c1,c2", root) == "system_u:object_r:svirt_lxc_t:s0:c1,c2"
 
 
+@pytest.mark.parametrize("own", ["system_u:system_r:container_t:s0:c3,c7\0", "u:r:spc_t:s0:c3,c7\n"])
+def test_what_is_copied_in_is_labelled_as_the_gears_own(own: str) -> None:
+    assert selinux.context_of(own).endswith(":s0:c3,c7")
+
+
+@pytest.mark.parametrize(
+    "none", ["", "kernel", "u:r:initrc_t:s0", "u:r:unconfined_t:s0-s0:c0.c1023", "docker-default (enforce)\n"]
+)
+def test_programs_without_a_pair_leave_labels_alone(none: str) -> None:
+    assert selinux.context_of(none) == ""
+
+
 def test_a_volume_is_labelled_once_and_its_links_are_not_followed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import socket
@@ -69,6 +70,39 @@ def test_there_and_back(tree: Path, tmp_path: Path) -> None:
     inode = (copy / "big").stat().st_ino
     unpack(io.BytesIO(packed(tree, "copy")), str(tmp_path / "to"), print)
     assert facts(copy) == facts(tree) and (copy / "big").stat().st_ino != inode
+
+
+@pytest.mark.parametrize("nameless", [True, False])
+def test_files_have_no_name_before_they_are_whole(
+    nameless: bool, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the file system has such files; elsewhere they have one of their own, which goes in any case."""
+    to = tmp_path / "to"
+    to.mkdir()
+    (to / "big").write_text("before")
+    opened = os.open
+
+    def without(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, "no")
+        return opened(path, flags, mode, dir_fd=dir_fd)
+
+    if not nameless:
+        monkeypatch.setattr(os, "open", without)
+    seen: list[list[str]] = []
+
+    class Watched(io.BytesIO):
+        def read(self, count: int | None = -1, /) -> bytes:
+            seen.append(sorted(os.listdir(to)))
+            return super().read(count)
+
+    whole = packed(tree / "big", "big")
+    unpack(Watched(whole), str(to), print)
+    assert (to / "big").read_bytes() == (tree / "big").read_bytes()
+    assert any(len(names) > 1 for names in seen) != nameless
+    with pytest.raises(Refused, match="no tar"):
+        unpack(io.BytesIO(whole[:1_000_000]), str(to), print)
+    assert os.listdir(to) == ["big"] and (to / "big").stat().st_size == 3_000_000
 
 
 def test_contents_alone_and_one_file(tree: Path, tmp_path: Path) -> None:

@@ -114,3 +114,21 @@ def permitted(afar: Afar, name: str, scope: str) -> bool:
     status = line.getresponse().status
     line.close()
     return status != 403
+
+
+def test_a_repository_over_http_is_open_to_its_scope_and_to_no_other(afar: Afar) -> None:
+    """What is behind these answers runs in the lab (test_git_http)."""
+    for name in ("none-1", "shop"):
+        (afar.host.paths.base / "git" / name).mkdir(parents=True)
+
+    def asked(who: str, service: str = "upload", name: str = "shop") -> int:
+        return afar.ask("GET", f"/git/{name}/info/refs?service=git-{service}-pack", token=tokens[who]).status
+
+    assert asked("read", "receive") == asked("bounded") == asked("bounded", name="nosuch") == 403
+    assert asked("bounded", "receive", "shop.git") == 403
+    # let in: and then there is no container to run git in, or no such repository
+    assert asked("read") == asked("operate", "receive") == asked("bounded", name="none-1.git") == 503
+    assert asked("read", name="nosuch") == asked("bounded", name="none-2") == 404
+    refused = afar.ask("GET", "/git/shop/info/refs?service=git-upload-pack")
+    assert refused.status == 401 and refused.headers["WWW-Authenticate"].startswith("Basic ")
+    assert "takes a certificate" in refused.text

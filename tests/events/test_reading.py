@@ -10,7 +10,7 @@ import pytest
 from geard.events import entries
 from geard.events.reading import ASKED_LASTS, UNITS, Reading
 from geard.events.requests import Event
-from geard.host.journal import Entry
+from geard.host.journal_reader import Entry
 
 UNIT = "ctr-web.service"
 numbers = itertools.count(1)

@@ -8,7 +8,8 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, Mapping
 
 from geard.failures import Invalid
-from geard.host.journal import Entry, Journal, Messages, Missed, Span, What
+from geard.host.journal import Journal, Span
+from geard.host.journal_reader import Entry, Messages, Missed, What
 
 
 class FakeJournal(Journal):

@@ -22,7 +22,8 @@ from typing import Any, TypeVar
 
 from geard.failures import Failure, NotFound, TimedOut, Unavailable
 from geard.host import Host
-from geard.host.journal import Entry, Span
+from geard.host.journal import Span
+from geard.host.journal_reader import Entry
 
 T = TypeVar("T")
 

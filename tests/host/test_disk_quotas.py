@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Generator
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from geard.host.disk_quotas import DiskQuotas, mounted
+from geard.host.disk_quotas import DiskQuotas, mounted, upper_folder
 
 MIB = 1 << 20
 
@@ -60,7 +61,11 @@ def test_a_subvolume_is_held_to_its_quota(disk: Path) -> None:
     assert free is not None and free.limit == 0 and free.used >= 20 * MIB
     (disk / "plain").mkdir()
     assert not quotas.boundable(disk / "plain")
+    quotas.forget(gear)
     shutil.rmtree(gear)
+    subprocess.run(["btrfs", "subvolume", "sync", disk], check=True, capture_output=True)
+    groups = subprocess.run(["btrfs", "qgroup", "show", disk], check=True, capture_output=True, text=True).stdout
+    assert len(re.findall(r"^0/[0-9]+", groups, re.MULTILINE)) == 2, f"the disk's own, and other's:\n{groups}"
     assert not gear.exists(), "a subvolume goes like a folder"
 
 
@@ -68,3 +73,11 @@ def test_which_file_system_a_folder_is_on() -> None:
     text = "22 1 8:1 / / rw - ext4 /dev/a rw\n30 22 8:2 / /srv rw,nosuid shared:2 - xfs /dev/b rw,prjquota\n"
     assert mounted(text, "/srv/x") == ("xfs", ["rw", "nosuid", "rw", "prjquota"])
     assert mounted(text, "/srvx")[0] == "ext4"
+
+
+def test_where_a_container_writes() -> None:
+    overlay = "1 0 0:50 / {} rw - overlay overlay rw,lowerdir=/s/l/A:/s/l/B,upperdir={},workdir=/s/w\n"
+    assert upper_folder(overlay.format("/", "/s/overlay/x/diff")) == "/s/overlay/x/diff"
+    assert upper_folder(overlay.format("/proc", "/s/overlay/x/diff")) == ""
+    assert upper_folder(overlay.format("/", "overlay/x/diff")) == "", "from a folder that nobody tells"
+    assert upper_folder("22 1 8:1 / / rw - ext4 /dev/a rw\n") == ""

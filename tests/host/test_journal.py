@@ -14,7 +14,9 @@ from tests.logs.writing import REMOTE, START, Writer
 
 from geard.failures import Invalid, Unavailable
 from geard.host import journal as module
-from geard.host.journal import Entry, Journal, Messages, Missed, Span
+from geard.host import journal_tail
+from geard.host.journal import Journal, Span
+from geard.host.journal_reader import Entry, Messages, Missed, Reader
 
 pytest.importorskip("systemd.journal", reason="python3-systemd is not installed")
 pytestmark = pytest.mark.skipif(REMOTE is None, reason="systemd-journal-remote is not installed")
@@ -195,13 +197,13 @@ async def test_a_hundred_followers_share_one_reader(writer: Writer, monkeypatch:
     writer.write("web 0")
     writer.settle()
     opened: list[object] = []
-    open_reader = module.Reader.__init__
+    open_reader = Reader.__init__
 
-    def counting(self: module.Reader, folder: Path | None) -> None:
+    def counting(self: Reader, folder: Path | None) -> None:
         opened.append(self)
         open_reader(self, folder)
 
-    monkeypatch.setattr(module.Reader, "__init__", counting)
+    monkeypatch.setattr(Reader, "__init__", counting)
     journal = Journal(writer.folder)
     items = [journal.entries(WEB, Span(lines=0), follow=True) for _ in range(100)]
     following = [asyncio.create_task(told(item, lambda messages: len(messages) == 3)) for item in items]
@@ -225,7 +227,7 @@ def _threads(name: str) -> int:
 async def test_a_slow_follower_catches_up_and_blocks_nobody(
     writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "QUEUE_BYTES", 2_000)
+    monkeypatch.setattr(journal_tail, "QUEUE_BYTES", 2_000)
     journal = Journal(writer.folder)
     assert await _slowly(journal, writer) == webs(1, 61)
 
@@ -233,7 +235,7 @@ async def test_a_slow_follower_catches_up_and_blocks_nobody(
 async def test_what_is_too_much_to_catch_up_with_is_told_as_a_number(
     writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "QUEUE_BYTES", 2_000)
+    monkeypatch.setattr(journal_tail, "QUEUE_BYTES", 2_000)
     seen = await _slowly(Journal(writer.folder, catch_up=10), writer)
     (missed,) = [message for message in seen if message.startswith("missed")]
     lines = [message for message in seen if message.startswith("web")]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from geard.idling.policy import Seen
-from geard.idling.traffic import look_at, open_at, passive_opens
+from geard.idling.traffic import listens_at_all, look_at, open_at, passive_opens
 
 SNMP = """\
 Ip: Forwarding DefaultTTL
@@ -42,6 +42,10 @@ def test_a_gear_is_looked_at_by_its_process(tmp_path: Path) -> None:
     (net / "snmp").write_text(SNMP)
     (net / "tcp").write_text(TCP)
     assert look_at(tmp_path / "proc", state, {8080}) == Seen(7, 42, 1)
+    assert listens_at_all(tmp_path / "proc", state, {8080})
+    assert not listens_at_all(tmp_path / "proc", state, {8080, 443})
+    (state / "pid").unlink()
+    assert not listens_at_all(tmp_path / "proc", state, {8080})
 
 
 def test_this_kernel_says_it_so() -> None:

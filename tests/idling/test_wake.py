@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import struct
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from geard.idling.unit_hooks import wake, waker
+from geard.idling.waking import parse_woken
 
 
 @pytest.fixture
@@ -21,11 +26,11 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     (tmp_path / "run/idle/ctr-web").write_text("tcp 4100 8080 *\n")
     asked: list[str] = []
 
-    def run(argv: list[str]) -> int:
+    def spawn(argv: list[str]) -> int:
         asked.append(argv[-1])
         return 0
 
-    def listens(state: str, port: int) -> bool:
+    def listens(state: str, port: int, before: str = "", start: int = 0) -> bool:
         return port == 8080
 
     def silent(*words: str, **more: str) -> None:
@@ -34,7 +39,7 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(wake, "UNITS", str(tmp_path / "units"))
     monkeypatch.setattr(wake, "WANTS", str(tmp_path / "wants"))
     monkeypatch.setattr(wake, "RUN", str(tmp_path / "run"))
-    monkeypatch.setattr(wake, "_run", run)
+    monkeypatch.setattr(wake, "_spawn", spawn)
     monkeypatch.setattr(wake, "_wait_for", listens)
     monkeypatch.setattr(wake, "_note", silent)
     return asked
@@ -68,25 +73,124 @@ def test_another_waker_waits_for_the_same_wake(started: list[str], tmp_path: Pat
     assert started == ["ctr-web.service"], "which systemd takes for the start that is under way"
 
 
+def ask(words: str) -> str:
+    """What the waker is answered."""
+    here, there = socket.socketpair()
+    with here, there:
+        here.sendall(words.encode())
+        here.shutdown(socket.SHUT_WR)
+        wake.answer(there)
+        return here.recv(500).decode()
+
+
 @pytest.mark.parametrize(
     "words",
-    ["", "web", "web x", "../web 4100 ::1", "we/b 4100 ::1", "web 4100 a;b", "w 4100 ::1", "web 999999 ::1"],
-)
-def test_words_that_cannot_be(words: str, started: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
-
-    def read(fd: int, count: int) -> bytes:
-        return words.encode()
-
-    def answer(text: str) -> int:
-        said.append(text)
-        return 0
-
-    monkeypatch.setattr(os, "read", read)
-    monkeypatch.setattr(wake, "_answer", answer)
-    assert wake.main() == 0
-    assert said == ["refused: no such words"]
+    [
+        " ", "web", "web x", "../web 4100 ::1", "we/b 4100 ::1", "web 4100 a;b", "w 4100 ::1", "web 999999 ::1",
+        "web 4100 ::1 -1 0", "web 4100 ::1 1 x", "web \u0664\u0661 ::1 1 0",
+    ],
+)  # fmt: skip
+def test_words_that_cannot_be(words: str, started: list[str]) -> None:
+    assert ask(words) == "refused: no such words\n"
     assert started == []
+
+
+def test_what_a_wake_took_is_written_down(started: list[str], tmp_path: Path) -> None:
+    state = tmp_path / "run/gears/ctr-web"
+    for name in ("version", "cid", "pid"):
+        (state / name).write_text("1")
+    os.utime(state / "cid", (1, 1))  # left from an earlier run, and so no step of this one
+    time.sleep(0.02)  # a file's clock goes in steps of some milliseconds
+    since = time.monotonic_ns() - 50_000_000
+    assert ask(f"web 4100 10.0.0.1 {since} 0\n") == "go 5\nready\n"
+    assert not (tmp_path / "run/idle/ctr-web").exists()
+    found = parse_woken("web", (state / "woken").read_text())
+    assert found is not None
+    assert [step.name for step in found.steps] == ["asked", "prepared", "running", "listens"]
+    assert found.steps[-1].ms >= 50
+    assert (found.id, found.port, found.at[:2]) == ("web", 4100, "20")
+
+
+def test_one_that_the_waker_had_go_on(started: list[str], tmp_path: Path) -> None:
+    switch = tmp_path / "freezer.state"
+    switch.write_text("FROZEN")
+    (tmp_path / "run/gears/ctr-web/frozen").write_text(f"{switch} THAWED\n")
+    since = time.monotonic_ns() - 10_000_000
+    assert ask(f"web 4100 10.0.0.1 {since} {since + 2_000_000}\n") == "go 5\nready\n"
+    assert started == []
+    assert switch.read_text() == "THAWED"
+    told = (tmp_path / "run/gears/ctr-web/woken").read_text()
+    assert told.endswith("port=4100 thawed=2.0 listens=2.0\n")
+
+
+def test_a_crowd_goes_on_as_it_is_taken(started: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting = [12]
+    queue = iter((0, 5, 3, 0))
+
+    def queued(pid: str, port: int) -> int:
+        return next(queue)
+
+    monkeypatch.setattr(wake, "_queued", queued)
+    here, there = socket.socketpair()
+    with here, there:
+        worker = threading.Thread(target=wake.answer, args=(there,))
+        here.sendall(b"web 4100 10.0.0.1 1 0\n")
+        worker.start()
+        told: list[str] = []
+        for line in here.makefile():
+            told.append(line.strip())
+            if line == "ready\n":
+                break
+            waiting[0] -= min(waiting[0], int(line.split()[1]))
+            here.sendall(b"%d\n" % waiting[0])
+        worker.join()
+    assert told == ["go 5", "go 2", "go 5", "ready"], "none while the queue is full"
+
+
+def test_what_a_program_has_yet_to_take() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        queued = wake._queued  # pyright: ignore[reportPrivateUsage]
+        assert queued("self", port) == 0
+        with socket.create_connection(("127.0.0.1", port)), socket.create_connection(("127.0.0.1", port)):
+            assert queued("self", port) == 2
+            taken = server.accept()[0]
+            assert queued("self", port) == 1
+            taken.close()
+
+
+@pytest.mark.parametrize("text", ["", "at=1 port=x", "at=1e99 port=1 asked=1", "at=1 port=1 asked=", "port=1"])
+def test_what_cannot_be_read_is_no_wake(text: str) -> None:
+    assert parse_woken("web", text) is None
+
+
+@pytest.fixture
+def gear_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Of a gear whose process 7 listens, as of a run that is over, and 8 of the new one does."""
+
+    def listens(pid: str, port: int) -> bool | None:
+        return {"7": True, "8": True}.get(pid)
+
+    monkeypatch.setattr(wake, "_listens", listens)
+    return tmp_path
+
+
+def test_what_was_there_before_is_not_waited_for(gear_state: Path) -> None:
+    (gear_state / "pid").write_text("7")
+    shell = ["/bin/sh", "-c", f"sleep 0.05; echo 8 >{gear_state}/pid; sleep 60"]
+    start = wake._spawn(shell)  # pyright: ignore[reportPrivateUsage]
+    try:
+        assert wake._wait_for(str(gear_state), 8080, "7", start)  # pyright: ignore[reportPrivateUsage]
+        assert os.waitpid(start, os.WNOHANG) == (0, 0), "it listens before its start is over"
+    finally:
+        os.kill(start, signal.SIGKILL)
+        os.waitpid(start, 0)
+
+
+def test_a_start_that_fails_is_not_waited_for(gear_state: Path) -> None:
+    (gear_state / "pid").write_text("7")
+    start = wake._spawn(["/bin/false"])  # pyright: ignore[reportPrivateUsage]
+    assert not wake._wait_for(str(gear_state), 8080, "7", start)  # pyright: ignore[reportPrivateUsage]
 
 
 def test_where_a_packet_goes() -> None:

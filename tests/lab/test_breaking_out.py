@@ -181,6 +181,19 @@ def test_the_host_is_not_written_to(thief: Thief) -> None:
 
 
 @BOTH
+def test_the_hosts_null_device_stays_the_hosts(thief: Thief) -> None:
+    """crun gives a container's user what it has for input, and a container's /dev/null is the host's own."""
+    shut = "chmod 600 /dev/null /proc/1/fd/0; chmod 666 /dev/null; true"
+    host, asked = thief.host, ["stat", "-c", "%u:%g %a", "/dev/null"]
+    for again in ("first", "second"):
+        thief.sh(shut)
+        assert host.run(asked).stdout == "0:0 666\n", again
+        host.gear("restart", "thief")
+    host.gear("run", TOOLS, "--", "sh", "-c", f"{shut.replace('/1/', '/self/')}; [ -z $(cat) ]")
+    assert host.run(asked).stdout == "0:0 666\n"
+
+
+@BOTH
 def test_set_uid_programs_gain_nothing(thief: Thief) -> None:
     host = thief.host
     thief.sh("mkdir -p /data/up; cd /data/up; cp /usr/bin/id .; chown 0:0 id; chmod 6755 id")

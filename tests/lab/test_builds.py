@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.lab import test_ssh
 from tests.lab.conftest import SETTINGS, Shell, eventually
+from tests.lab.test_ssh import KEY, OPTIONS
 
 pytestmark = pytest.mark.lab
+
+sshd = test_ssh.sshd
 
 WORK = "/root/builds"
 BASES = ("static", "user", "bare", "broken", "python", "node", "c")
@@ -88,7 +92,7 @@ def test_a_site_becomes_an_image_and_a_gear(builder: Shell) -> None:
     # Owners are those inside, and nothing is left of what it took.
     assert inside(builder, "t-site", "stat", "-c", "%u:%g", "/srv/site/index.html") == "0:0\n"
     eventually(lambda: builder.status("site")["ActiveState"] == "active")
-    ask = f"curl -s localhost:{builder.port('site')}/"
+    ask = f"curl -s -m 3 localhost:{builder.port('site')}/"
     eventually(lambda: "built" in builder.sh(ask, check=False).stdout, 30)
     eventually(lambda: not units(builder), 30)
     assert "build-" not in builder.sh("podman ps -a --external --format '{{.Names}}'").stdout
@@ -341,34 +345,77 @@ def test_the_readmes_curl_line(builder: Shell) -> None:
         builder.sh("podman rmi -f mybuild-1 docker.io/pmorie/fedora-mock", check=False)
 
 
-def test_a_push_is_built_and_run(builder: Shell) -> None:
-    builder.gear("create-repo", "pushed")
+EXAMPLE = Path(__file__).parents[2] / "examples/pushed_page"
+
+
+@pytest.fixture
+def pushing(builder: Shell, sshd: None) -> Generator[Shell]:
+    """The example, in a folder, and no repository before and after."""
+    builder.run(["rm", "-f", SETTINGS])
+    builder.run(["tee", "/root/.gitconfig"], stdin="[user]\nname = me\nemail = me@example.com\n")
+    builder.sh("podman tag geard/build-static docker.io/library/busybox")
+    for path in sorted(EXAMPLE.iterdir()):
+        put(builder, {path.name: path.read_text()}, "page")
+    yield builder
+    builder.gear("builds", "off-push", "page")
+    builder.gear("delete-repo", "page", check=False)
+    builder.sh("podman rmi docker.io/library/busybox; rm -f /root/.gitconfig", check=False)
+
+
+def run_block(host: Shell, number: int) -> None:
+    """One block of the example's README, as it is written."""
+    block = (EXAMPLE / "README.md").read_text().split("```\n")[2 * number + 1].replace("HOST", "127.0.0.1")
+    block = block.replace("key.pub", f"{KEY}.pub")
+    ssh = " ".join(["ssh", *OPTIONS, "-i", KEY])
+    host.sh(f"set -e; cd {WORK}/page; export GIT_SSH_COMMAND='{ssh}'\n{block}")
+
+
+def test_a_push_is_built_and_run(pushing: Shell) -> None:
+    """By examples/pushed_page, and without an agent."""
+    host = pushing
+    host.sh("systemctl stop geard.service")
     try:
-        put(builder, {"index.html": "first\n"}, "push")
-        git = f"git -C {WORK}/push -c safe.directory='*' -c user.email=a@b -c user.name=a"
-        there = "/var/lib/containers/git/pushed"
-        builder.sh("git config --global --add safe.directory '*'")
-        builder.sh(f"cd {WORK}/push && git init -q -b master; {git} add . && {git} commit -qm one")
-        builder.sh("systemctl start geard.service")
-        builder.gear("builds", "on-push", "pushed", "geard/build-static", "t-pushed", "--start", "pushed-web")
-        builder.sh(f"{git} push -q {there} master")
-        eventually(lambda: "pushed-web" in builder.gear("list", "-a", "-q").stdout, 90)
+        run_block(host, 0)
+        run_block(host, 1)
+        eventually(lambda: "page" in host.gear("list", "-a", "-q").stdout.split(), 180)
+        eventually(lambda: host.status("page")["ActiveState"] == "active", 60)
+        port = host.port("page")
 
         def page() -> str:
-            return builder.sh(f"curl -s localhost:{builder.port('pushed-web')}/", check=False).stdout
+            # A gear that is restarted takes its connections along without a word: who asks has to give up.
+            return host.sh(f"curl -s -m 3 localhost:{port}/", check=False).stdout
 
-        eventually(lambda: page() == "first\n", 60)
-        put(builder, {"index.html": "second\n"}, "push")
-        builder.sh(f"{git} commit -qam two && {git} push -q {there} master")
-        eventually(lambda: page() == "second\n", 90)
-        put(builder, {".s2i/bin/assemble": "#!/bin/sh\nexit 3\n"}, "push")
-        builder.sh(f"cd {WORK}/push && {git} add . && {git} commit -qm three && {git} push -q {there} master")
-
-        def failed() -> int:
-            return builder.gear("builds", "list", "-o", "json").stdout.count('"failed"')
-
-        eventually(lambda: failed() == 1, 60)
-        assert page() == "second\n"
+        eventually(lambda: "The first page" in page(), 60)
+        run_block(host, 2)
+        eventually(lambda: "The second page" in page(), 180)
     finally:
-        builder.gear("builds", "off-push", "pushed")
-        builder.gear("delete-repo", "pushed")
+        host.sh("systemctl start geard.service")
+    # One that fails leaves it as it is.
+    ssh = "GIT_SSH_COMMAND='" + " ".join(["ssh", *OPTIONS, "-i", KEY]) + "'"
+    push = f"{ssh} git push -q git-page@127.0.0.1:page main"
+    host.sh(f"cd {WORK}/page && echo 'RUN exit 3' >>Containerfile && git commit -qam three && {push}")
+
+    def states() -> list[str]:
+        builds = json.loads(host.gear("builds", "list", "--tag", "page", "-o", "json").stdout)
+        return [build["State"] for build in builds]
+
+    eventually(lambda: states() == ["failed", "done", "done"], 180)
+    eventually(lambda: "The second page" in page(), 60)
+
+
+def test_what_was_pushed_while_nothing_ran_is_built_by_the_agent(pushing: Shell) -> None:
+    host = pushing
+    host.sh("systemctl stop geard.service")
+    try:
+        host.gear("create-repo", "page")
+        host.gear("builds", "on-push", "page", "t-away")
+        # By root, past all hooks: nobody is told of it.
+        host.sh(
+            f"cd {WORK}/page && git init -q -b main && git add . && git commit -qm one"
+            " && git config --global --add safe.directory '*'"
+            " && git push -q /var/lib/containers/git/page main:master"
+        )
+        assert json.loads(host.gear("builds", "list", "-o", "json").stdout) == []
+    finally:
+        host.sh("systemctl start geard.service")
+    eventually(lambda: '"done"' in host.gear("builds", "list", "--tag", "t-away", "-o", "json").stdout, 180)

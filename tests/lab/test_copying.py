@@ -220,12 +220,40 @@ HELD = "cd /root/cp; rm -f hold; mkfifo hold; sleep 90 >hold & echo $! >holder; 
 
 @WAYS
 def test_who_leaves_leaves_no_half_file(web: Shell, name: str) -> None:
-    if name == "web":  # through an agent it is killed after 5 s of writing what it had, and may leave its draft
-        web.sh("truncate -s 20G /root/cp/huge; timeout -s INT 2 gear cp /root/cp/huge web:/data", check=False)
+    web.sh(f"truncate -s 20G /root/cp/huge; timeout -s INT 2 gear cp /root/cp/huge {name}:/data", check=False)
     web.sh(f"{HELD} timeout -s INT 3 gear cp - {name}:/data <hold; kill $(cat holder)", check=False)
     eventually(lambda: not json.loads(web.gear("sessions", "-o", "json").stdout))
-    eventually(lambda: "within.py" not in web.sh("ps -eo args | grep -v grep").stdout)
+    eventually(lambda: not copying(web))
     assert listed(web, "/data") == []
+
+
+def copying(host: Shell) -> str:
+    """The number of the process that copies, in there."""
+    return host.run(["pgrep", "-f", "copying/within.py .* in /data"], check=False).stdout.strip()
+
+
+@BOTH
+@WAYS
+def test_a_half_file_that_nobody_tidies_up_has_no_name(web: Shell, name: str) -> None:
+    """What copies is killed while it waits for the rest of one."""
+    web.sh(
+        "cd /root/cp; rm -f hold; mkfifo hold; tar c tree/big | head -c 2000000 >half; "
+        "{ cat half; sleep 300; } >hold & echo $! >holder"
+    )
+    web.sh(f"gear cp - {name}:/data <hold >/root/cp/said 2>&1 & true")
+    try:
+        half = (
+            "stat -Lc %s /proc/$(pgrep -nf 'copying/within.py .* in /data')/fd/* 2>/dev/null | sort -n | tail -1"
+        )
+        eventually(lambda: int(web.sh(f"find /root/cp/hold >/dev/null; {half}").stdout or 0) > 1_000_000)
+        assert listed(web, "/data") == [["drwx------", "0", "0", "tree"]]
+        assert listed(web, "/data/tree") == []
+        web.sh(f"kill -KILL {copying(web).split()[-1]}")
+        eventually(lambda: not copying(web))
+    finally:
+        web.sh("pkill -KILL -P $(cat /root/cp/holder); true")
+    assert listed(web, "/data/tree") == []
+    eventually(lambda: "Error" in web.sh("cat /root/cp/said").stdout)
 
 
 def test_it_is_listed_while_it_lasts(web: Shell) -> None:

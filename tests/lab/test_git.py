@@ -189,6 +189,20 @@ def test_where_it_runs(shop: Shell) -> None:
     assert "NoNewPrivs:\t1" in inside("cat /proc/self/status").stdout
 
 
+def test_no_service_manager_is_started_for_a_login(shop: Shell) -> None:
+    """systemd has one for each user who logs in, but not for repositories' (docs/SSH.md)."""
+    uid = shop.run(["id", "-u", "git-shop"]).stdout.strip()
+    line = " ".join(["ssh", *OPTIONS, "-i", KEY, "git-shop@127.0.0.1", "git-upload-pack", "shop"])
+    shop.sh(f"{{ sleep 600 | {line}; }} >{WORK}/said 2>&1 & echo $! >{WORK}/pid")
+    asked = ["systemctl", "show", f"user@{uid}.service", "-p", "ActiveState,ConditionResult,ActiveEnterTimestamp"]
+    try:
+        eventually(lambda: "refs/heads/master" in shop.run(["cat", f"{WORK}/said"]).stdout, 60)
+        told = dict(line.split("=", 1) for line in shop.run(asked).stdout.splitlines())
+    finally:
+        shop.sh(f"pkill -P $(cat {WORK}/pid)")
+    assert told == {"ActiveState": "inactive", "ConditionResult": "no", "ActiveEnterTimestamp": ""}
+
+
 def test_a_hook_that_came_otherwise_never_runs(shop: Shell) -> None:
     """Its own configuration and hooks decide nothing about what is run."""
     shop.sh(f"printf '#!/bin/sh\\ntouch /git/shop/ran\\n' >{GIT}/shop/evil; chmod 755 {GIT}/shop/evil")
@@ -394,6 +408,29 @@ def test_renamed_tidied_deleted(shop: Shell) -> None:
     # one that comes later is opened by none of its keys
     shop.gear("create-repo", "store")
     assert "Permission denied" in git(shop, "ls-remote", url("store"), check=False).stderr
+
+
+# As many pushes leave them: a pack and a branch each.
+PACKS = """
+cd /git/shop && for n in $(seq 21); do
+    commit=$(GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a \
+        git commit-tree -m $n 'master^{tree}') && git update-ref refs/heads/p$n $commit
+    echo $commit | git pack-objects -q objects/pack/pack >/dev/null
+done
+"""
+
+
+def test_many_pushes_are_packed_by_themselves(shop: Shell) -> None:
+    number = int(shop.run(["id", "-u", "git-shop"]).stdout) - 1_934_464
+    shop.run(["podman", "exec", "--user", f"{number}:{number}", "geard-githost", "sh", "-c", PACKS])
+    packs = f"ls {GIT}/shop/objects/pack/*.pack | wc -l"
+    assert int(shop.sh(packs).stdout) == 21
+    commit(shop, "w", "second")
+    git(shop, "-C", "w", "push", "-q", url("shop"), "master")
+    eventually(lambda: int(shop.sh(packs).stdout) == 1, 60)
+    git(shop, "clone", "-q", url("shop"), "c")
+    assert served(shop, "c") == "first\nsecond\n"
+    assert len(git(shop, "-C", "c", "branch", "-r").stdout.splitlines()) == 1 + 1 + 21
 
 
 def test_several_at_once_one_killed_and_a_large_one(shop: Shell) -> None:

@@ -80,7 +80,13 @@ def test_the_first_connection_wakes_a_gear(host: Shell) -> None:
     told = [json.loads(line)["Kind"] for line in host.gear("events", "-o", "json", "web").stdout.splitlines()]
     assert [kind for kind in told if kind in ("idled", "woken")][-2:] == ["idled", "woken"]
 
+    taken = json.loads(host.gear("wake-time", "-o", "json", "web").stdout)[0]
+    steps = [step["Name"] for step in taken["Steps"]]
+    assert taken["Port"] == PORT and steps[0] == "asked" and steps[-1] == "listens"
+    assert sorted(taken["Steps"], key=lambda step: step["Ms"]) == taken["Steps"], "one after the other"
+
     idle(host)
+    assert host.gear("wake-time", "web", check=False).returncode == 5
     eventually(lambda: "Hello from web" in _outside(host), seconds=60)
     assert states(host) == {"web": "active"}
 
@@ -101,6 +107,12 @@ def test_a_frozen_gear_goes_on_where_it_was(host: Shell) -> None:
     assert "web is idle" in refused.stderr
     assert "Hello from web" in page(host, f"127.0.0.1:{PORT}")
     assert host.status("web")["Pid"] == pid
+    eventually(lambda: str(PORT) not in held(host))
+    assert states(host) == {"web": "active"}
+    assert "the waker had it go on" in host.gear("wake-time", "web").stdout, "itself, without another process"
+    idle(host, "web", "--depth", "freeze")
+    host.gear("start", "web")
+    assert "Hello from web" in page(host, f"127.0.0.1:{PORT}"), "a start ends it too"
     idle(host, "web", "--depth", "freeze")
     assert "web is stopped (its program ended with status" in host.gear("stop", "web").stdout
     assert states(host) == {"web": "inactive"}

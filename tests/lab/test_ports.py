@@ -242,3 +242,28 @@ def test_a_port_taken_between_install_and_start_is_told_and_waited_for(host: She
         assert "port 4100/tcp of this host is taken: python3 (process " in failed.stderr
         assert "gear port web 8080:NUMBER" in host.gear("status", "web").stdout
     eventually(lambda: answers(host, "web", 4100), 40)
+
+
+def test_who_comes_while_it_starts_is_refused_and_not_left_waiting(host: Shell) -> None:
+    """podman by itself would accept the connection, and nobody would ever answer it."""
+    host.gear("install", APP, "web", "--start", "-p", "8080:4100")
+    eventually(lambda: answers(host, "web", 4100))
+    script = """
+import subprocess, socket
+restart = subprocess.Popen(["gear", "restart", "web"], stdout=subprocess.DEVNULL)
+clients = []
+while restart.poll() is None:
+    client = socket.socket()
+    client.settimeout(30)
+    if client.connect_ex(("127.0.0.1", 4100)) == 0:
+        clients.append(client)
+        client.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
+print(len(clients))
+for client in clients:
+    try:
+        client.recv(1)  # an answer, an end, a reset: not a silence
+    except ConnectionError:
+        pass
+"""
+    host.run(["python3", "-c", script])
+    eventually(lambda: answers(host, "web", 4100))

@@ -33,7 +33,7 @@ done
 
 @pytest.fixture(scope="module")
 def sshd(h1: Shell) -> Generator[None]:
-    h1.sh("mkdir -p /root/ssh; cd /root/ssh; rm -f *; ssh-keygen -q -t ed25519 -N '' -C me -f key")
+    h1.sh("rm -rf /root/ssh; mkdir -p /root/ssh; cd /root/ssh; ssh-keygen -q -t ed25519 -N '' -C me -f key")
     # Who is refused again and again has to wait (OpenSSH 9.8): here that is on purpose. sshd tells its settings
     # when it has run once.
     h1.run(["systemctl", "restart", "ssh.service"])
@@ -63,6 +63,11 @@ def ssh(
     host: Shell, *words: str, to: str = "ctr-web", key: str = KEY, stdin: str | bytes = b""
 ) -> subprocess.CompletedProcess[str]:
     return host.run(ssh_words(*words, to=to, key=key), check=False, stdin=stdin)
+
+
+def own(host: Shell) -> str:
+    """The number of the gear's first program."""
+    return host.sh("cat /run/geard/gears/ctr-web/pid").stdout.strip()
 
 
 def inside_sum(host: Shell) -> str:
@@ -235,24 +240,102 @@ def test_forwarding_leads_to_the_gears_own_ports_alone(web: Shell) -> None:
     assert web.sh(agent.format(inner)).stdout == "\n"
 
 
+def sftp(host: Shell, *lines: str, to: str = "ctr-web") -> subprocess.CompletedProcess[str]:
+    words = ["sftp", *OPTIONS, "-i", KEY, "-b", "-", f"{to}@127.0.0.1"]
+    return host.run(words, check=False, stdin="".join(f"{line}\n" for line in lines))
+
+
 def test_copying(web: Shell) -> None:
-    """By the programs that the image has. sshd keeps what a subsystem says that is missing to itself."""
+    """By scp and sftp whatever the image has in it; by other programs where it has them."""
     web.sh("head -c 1000000 /dev/urandom >/root/ssh/data")
     scp = ["scp", *OPTIONS, "-i", KEY]
-    refused = web.run([*scp, "/root/ssh/data", "ctr-web@127.0.0.1:/data/"], check=False)
-    assert refused.returncode != 0
-    said = ssh(web, "internal-sftp")
-    assert (said.returncode, said.stderr.partition(".")[0]) == (127, "gear: this gear has no sftp-server")
-    web.sh(f"tar c -C /root/ssh data | {' '.join(ssh_words('tar x -C /data'))}")
-    assert inside_sum(web) == web.run(["sha256sum", "/root/ssh/data"]).stdout.split()[0]
-    mounts = web.sh(OPENSSH).stdout.split()
-    web.gear("install", TOOLS, "web", "--start", "-p", "none", "-v", "/data", *mounts)
-    for way, name in ((["-s"], "one"), (["-O"], "two")):
-        web.run([*scp, *way, "/root/ssh/data", f"ctr-web@127.0.0.1:/data/{name}"])
-        web.run([*scp, *way, f"ctr-web@127.0.0.1:/data/{name}", "/root/ssh/back"])
+
+    def there_and_back(*way: str) -> None:
+        web.run([*scp, *way, "/root/ssh/data", "ctr-web@127.0.0.1:/data/data"])
+        web.run([*scp, *way, "ctr-web@127.0.0.1:/data/data", "/root/ssh/back"])
+        assert inside_sum(web) == web.run(["sha256sum", "/root/ssh/data"]).stdout.split()[0]
         web.run(["cmp", "/root/ssh/data", "/root/ssh/back"])
-    listed = web.run(["sftp", *OPTIONS, "-i", KEY, "-b", "-", "ctr-web@127.0.0.1"], stdin="cd /data\nls -1\n")
-    assert listed.stdout.splitlines()[-2:] == ["one", "two"]
+        web.sh("rm /root/ssh/back")
+
+    there_and_back()
+    listed = sftp(
+        web, "cd /data", "mkdir new", "put /root/ssh/data new/two", "chmod 700 new/two", "ls -1", "ls -1 new"
+    )
+    assert listed.stdout.splitlines()[-2:] == ["data", "new/two"], listed
+    assert web.inside("web", "stat", "-c", "%a %u", "/data/new/two").stdout == "700 0\n"
+    said = web.run([*scp, "-O", "/root/ssh/data", "ctr-web@127.0.0.1:/data/"], check=False)
+    assert said.returncode != 0 and "scp: not found" in said.stderr
+    web.sh(f"tar c -C /root/ssh data | {' '.join(ssh_words('tar x -C /data/new'))}")
+    web.run(["gear", "cp", "web:/data/new/data", "/root/ssh/back"])
+    web.run(["cmp", "/root/ssh/data", "/root/ssh/back"])
+    web.gear("install", TOOLS, "web", "--start", "-p", "none", "-v", "/data", *web.sh(OPENSSH).stdout.split())
+    there_and_back("-O")
+
+
+@pytest.mark.parametrize("engine", ["docker"], indirect=True)
+def test_copying_is_the_images_own_on_docker(web: Shell) -> None:
+    """It lends no files; and sshd lets through what a subsystem says in SFTP alone."""
+    refused = sftp(web, "pwd")
+    assert refused.returncode != 0 and "gear: this gear has no sftp-server" in refused.stderr
+    web.gear("install", TOOLS, "web", "--start", "-p", "none", "-v", "/data", *web.sh(OPENSSH).stdout.split())
+    assert sftp(web, "pwd").stdout.splitlines()[-1] == "Remote working directory: /"
+
+
+def test_why_nothing_is_copied_is_said(web: Shell) -> None:
+    web.gear("stop", "web")
+    refused = sftp(web, "pwd")
+    assert refused.returncode != 0 and "gear: web is not running" in refused.stderr
+
+
+def test_sftp_has_what_the_gear_has_and_no_more(web: Shell) -> None:
+    """The program is the host's. What it is and may is the gear's, and nothing of the host's is open in it."""
+    web.sh(f"mkfifo /root/ssh/line; {' '.join(ssh_words('-s', 'sftp'))} </root/ssh/line >/dev/null 2>&1 & true")
+    web.sh("sleep 1000 >/root/ssh/line & echo $! >/root/ssh/holder")
+    server = "/proc/self/fd/3 .* /proc/self/fd/4"
+    spaces = " ".join(f"ns/{name}" for name in ("user", "mnt", "pid", "net", "ipc", "uts"))
+    ask = f"for each in {spaces}; do readlink $each; done; cat cgroup; grep -E '^(Cap|NoNew|Seccomp:|Uid)' status"
+    try:
+        eventually(lambda: inside(web, server))
+        it, first = f"/proc/{inside(web, server).split()[0]}", f"/proc/{own(web)}"
+        assert web.sh(f"cd {it}; {ask}").stdout == web.sh(f"cd {first}; {ask}").stdout
+        opened = web.sh(f"cd {it}/fd; for each in *; do readlink $each; done").stdout.splitlines()
+        assert all(each.startswith(("pipe:", "/memfd:", "/dev/null")) for each in opened), opened
+        assert web.sh(f"grep -E 'r-xp.* /(usr|lib|bin)' {it}/maps", check=False).stdout == ""
+    finally:
+        web.sh("kill $(cat /root/ssh/holder)")
+    eventually(lambda: not sessions(web))
+
+
+# An image that has a shell, rsync, and nothing else.
+WITH_RSYNC = """
+rm -rf /root/ssh/image; mkdir -p /root/ssh/image/bin /root/ssh/image/data; cd /root/ssh/image
+cp /bin/busybox bin; ln -s busybox bin/sh
+for each in /usr/bin/rsync $(ldd /usr/bin/rsync | grep -o '/[^ ]*'); do cp --parents $each .; done
+echo root:x:0:0::/:/bin/sh | install -D /dev/stdin etc/passwd
+tar c . | podman import -q --change 'CMD ["/bin/busybox", "sleep", "86400"]' - localhost/with-rsync
+"""
+
+
+def test_rsync(web: Shell) -> None:
+    """Both ways, where the image has it; where not, that is what is said."""
+    by_ssh = " ".join(["ssh", *OPTIONS, "-i", KEY])
+    rsync = ["rsync", "-a", "--no-owner", "--no-group", "--numeric-ids", "-e", by_ssh]
+    web.sh("mkdir -p /root/ssh/tree/sub; cd /root/ssh/tree; echo one >one; ln -s one link; seq 100000 >sub/two")
+    refused = web.run([*rsync, "/root/ssh/tree", "ctr-web@127.0.0.1:/data"], check=False)
+    assert refused.returncode != 0 and "rsync: not found" in refused.stderr
+    web.sh(WITH_RSYNC)
+    web.gear("install", "localhost/with-rsync", "synced", "--start", "-p", "none")
+    web.gear("keys", "synced", "--key-file", f"{KEY}.pub")
+    try:
+        web.run([*rsync, "/root/ssh/tree", "ctr-synced@127.0.0.1:/data"])
+        web.sh("echo more >>/root/ssh/tree/sub/two; rm /root/ssh/tree/link")
+        sent = web.run([*rsync, "--stats", "--delete", "/root/ssh/tree", "ctr-synced@127.0.0.1:/data"]).stdout
+        assert "Number of regular files transferred: 1" in sent and "Number of deleted files: 1" in sent
+        web.run([*rsync, "ctr-synced@127.0.0.1:/data/tree/", "/root/ssh/mirror"])
+        web.sh("cd /root/ssh; diff -r tree mirror")
+    finally:
+        web.gear("delete", "synced")
+        web.sh("rm -rf /root/ssh/tree /root/ssh/mirror /root/ssh/image")
 
 
 def test_no_service_of_its_own_is_started_for_a_gears_user(web: Shell) -> None:

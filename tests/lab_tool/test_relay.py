@@ -75,6 +75,25 @@ def test_a_command_through_both_doors(outer: tuple[Path, str]) -> None:
         assert door.run(path, ["sh", "-c", "kill -9 $$"], files, timeout=60) == 137
 
 
+@pytest.mark.parametrize("outer", [TOKEN], indirect=True)
+def test_a_command_whose_caller_leaves_ends_in_its_own_way(outer: tuple[Path, str], tmp_path: Path) -> None:
+    path, _ = outer
+    began, ended = tmp_path / "began", tmp_path / "ended"
+    script = f"trap 'echo bye; echo bye >&2; touch {ended}; exit' TERM; touch {began}; while :; do sleep 0.1; done"
+    reading, writing = os.pipe()
+    with open(os.devnull, "w+b") as nothing:
+        caller = multiprocessing.get_context("fork").Process(
+            target=door.run, args=(path, ["sh", "-c", script], (nothing.fileno(), writing, writing))
+        )
+        caller.start()
+        awaited(began)
+        os.close(reading)
+        caller.kill()
+        caller.join()
+    os.close(writing)
+    awaited(ended)
+
+
 def awaited(path: Path) -> None:
     deadline = time.monotonic() + 60
     while not path.exists():

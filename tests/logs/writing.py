@@ -8,7 +8,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from geard.host.journal import Reader
+from geard.host.journal_reader import Reader
 
 START = 1_700_000_000_000_000
 REMOTE = next(

@@ -115,14 +115,14 @@ def test_the_name_of_an_archive() -> None:
 def test_word_of_a_push() -> None:
     key = "SHA256:" + "a" * 43
     lines = [f"{ZERO} {ONE} refs/heads/a", f"{ONE} {TWO} refs/heads/é", f"{TWO} {ZERO} refs/tags/t", "nonsense"]
-    found = parse_push("shop", "\n".join([f"key {key}", *lines, f"{ONE} {TWO} refs/heads/a b"]))
-    assert found.key == key and found.changes == (
+    found = parse_push("shop", "\n".join([f"by {key}", *lines, f"{ONE} {TWO} refs/heads/a b"]))
+    assert found.by == key and found.changes == (
         Change("refs/heads/a", "", ONE),
         Change("refs/heads/é", ONE, TWO),
         Change("refs/tags/t", TWO, ""),
     )
     assert found.shown() == f"refs/heads/a {'1' * 12}, refs/heads/é {'1' * 12}..{'2' * 12}, refs/tags/t deleted"
-    assert parse_push("shop", "key $(id)\n").key == ""
+    assert parse_push("shop", "by $(id)\n").by == ""
 
 
 def test_word_of_a_push_that_nobody_could_have_left(tmp_path: Path) -> None:
@@ -130,8 +130,8 @@ def test_word_of_a_push_that_nobody_could_have_left(tmp_path: Path) -> None:
     paths = Paths(base=tmp_path)
     folder = tmp_path / "git/.pushes"
     folder.mkdir(parents=True)
-    (folder / "1").write_text(f"key\n{ZERO} {ONE} refs/heads/a\n")
+    (folder / "1").write_text(f"by me\n{ZERO} {ONE} refs/heads/a\n")
     (folder / "2").symlink_to("/etc/passwd")
     (folder / "3").mkdir()
     os.mkfifo(folder / "4")
-    assert taken(paths) == [] and list(folder.iterdir()) == []
+    assert list(taken(paths)) == [] and list(folder.iterdir()) == []

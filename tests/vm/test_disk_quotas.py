@@ -1,8 +1,11 @@
-"""Quotas of projects, on the machine's own ext4 and on XFS: the gears' disk is each of them in turn."""
+"""Quotas of projects, on the machine's own ext4 and on XFS: the gears' disk is each of them in turn. And the layer
+of a container, which engines bound on XFS.
+"""
 
 from __future__ import annotations
 
 import inspect
+import re
 
 import pytest
 from tests.lab.conftest import Shell
@@ -22,8 +25,35 @@ for folder in (gear, other):
 (gear / "old").mkdir()
 (gear / "old/file").write_bytes(bytes(1 << 20))
 os.symlink("/etc/passwd", gear / "link")
+
+def cut(point, *limit):
+    '''Killed at one of its calls to the kernel; False where it ends before that.'''
+    made = iter(range(1000))
+
+    def dying(call):
+        return lambda *words: os._exit(1) if next(made) == point else call(*words)
+
+    if (child := os.fork()) == 0:
+        globals()["_quotactl"], fcntl.ioctl = dying(_quotactl), dying(fcntl.ioctl)
+        quotas.bound(gear, 77, *limit)
+        os._exit(0)
+    return os.waitpid(child, 0)[1] != 0
+
+# killed anywhere it is not held yet, or is; done again it is, and once more changes nothing
+points = 0
+while cut(points, 4 << 20):
+    use = quotas.use(gear, 77)
+    assert use is None or use.limit in (0, 4 << 20), use
+    points += 1
+assert points > 8, points
+use = quotas.use(gear, 77)
+assert (use.limit, use.files, use.files_limit) == (4 << 20, 3, 1024), use
+assert quotas.use(other, 77) is None, "nobody else has its number"
 quotas.bound(gear, 77, 4 << 20)
-quotas.bound(gear, 77, 4 << 20)
+for point in range(2):
+    assert cut(point, 8 << 20)
+    quotas.bound(gear, 77, 4 << 20)
+    assert quotas.use(gear, 77) == use
 
 def write(folder, size):
     '''As a gear does: with none of root's rights.'''
@@ -37,11 +67,22 @@ assert full.returncode and ("quota" in full.stderr or "No space" in full.stderr)
 os.sync()
 use = quotas.use(gear, 77)
 assert use.limit == 4 << 20 and 3 << 20 <= use.used <= 4 << 20, use
+many = "i=0; while [ $i -lt 1100 ]; do : >$i || exit 1; i=$((i + 1)); done"
+words = ["setpriv", "--reuid=2000000", "--clear-groups", "sh", "-c", many]
+full = subprocess.run(words, cwd=gear, capture_output=True, text=True)
+assert full.returncode and "quota" in full.stderr, full
+use = quotas.use(gear, 77)
+assert use.files == use.files_limit == 1024, use
 assert write(other, 16 << 20).returncode == 0, "others go on"
 assert write(gear / "old", 1 << 20).returncode, "what was there counts, and what comes in it"
 quotas.bound(gear, 77, 0)
 assert write(gear, 8 << 20).returncode == 0
-assert quotas.use(gear, 77).limit == 0
+assert quotas.use(gear, 77).limit == quotas.use(gear, 77).files_limit == 0
+quotas.bound(gear, 77, 4 << 20)
+quotas.release(top, 77)
+quotas.make(top / "next")
+quotas.bound(top / "next", 77, 0)
+assert quotas.use(gear, 77).limit == 0, "the number is free: nobody who gets it is held to what another was"
 print("all so")
 """
 
@@ -65,6 +106,25 @@ def test_a_gear_is_held_to_its_quota(host: Shell) -> None:
     host.gear("install", "geard/test-tools", "hog", "--start", "--quota", "4m", "-v", "/data")
     full = host.inside("hog", "sh", "-c", fill, check=False)
     assert full.returncode != 0 and ("quota" in full.stderr or "No space" in full.stderr)
-    assert "Disk: " in host.gear("status", "-n", "0", "hog").stdout
+    facts = {fact["Label"]: fact["Text"] for fact in host.status("hog")["Facts"]}
+    assert re.fullmatch(r"[0-9.]+M of 4M, [0-9]+ of 1024 files", facts["Disk"]) and "Layer" not in facts
     host.gear("limit", "hog", "--quota", "40m")
     host.inside("hog", "sh", "-c", fill)
+
+
+def test_what_it_writes_outside_of_its_volumes(host: Shell) -> None:
+    """The engine's store is on XFS."""
+    store, fill = "/var/lib/containers/storage", "dd if=/dev/zero of=/root/file bs=1M count=16 conv=fsync"
+    images = "/usr/share/geard-lab/images/test-tools.tar"
+    host.sh(f"mkfs.xfs -q -f /dev/vdb && mount -o prjquota /dev/vdb {store} && podman load -q -i {images}")
+    try:
+        host.gear("install", "geard/test-tools", "hog", "--start", "--quota", "8m", "-p", "none")
+        full = host.inside("hog", "sh", "-c", f"mkdir -p /root; {fill}", check=False)
+        assert full.returncode != 0 and ("quota" in full.stderr or "No space" in full.stderr)
+        host.gear("limit", "hog", "--quota", "40m")
+        host.inside("hog", "sh", "-c", fill)
+        facts = {fact["Label"]: fact["Text"] for fact in host.status("hog")["Facts"]}
+        assert re.match(r"16[0-9.]*M of 40M, [0-9]+ of 10240 files", facts["Layer"])
+    finally:
+        host.gear("delete", "--purge", "hog")
+        host.sh(f"umount {store}/overlay 2>/dev/null; umount {store}")

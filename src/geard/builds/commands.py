@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
+import secrets
 import sys
-import tempfile
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +14,7 @@ from geard.builds.requests import (
     Build,
     BuildImage,
     BuildOnPush,
+    BuildPushed,
     CancelBuild,
     CarryOutBuild,
     ConcludeBuild,
@@ -36,7 +35,7 @@ from geard.cli.resuming import resumed
 from geard.environments.file import parse_argument
 from geard.environments.given import read_file
 from geard.environments.requests import Variable
-from geard.failures import Failure, Invalid, failure_of_kind
+from geard.failures import Failure, Invalid, NotFound, failure_of_kind
 from geard.identifiers import Place
 from geard.logs.lines import calm
 from geard.request import Request, Stream
@@ -76,7 +75,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 )
 @click.option("--name", default="", metavar="ID", help="The build's; one is made up where there is none.")
 @click.option("--start", default="", metavar="GEAR", help="Then update that gear to it, or install and start it.")
-@click.option("--at", default="", metavar="HOST", help="The machine that builds.")
+@click.option("--at", "--host", "at", default="", metavar="HOST", help="The machine that builds.")
 @click.option("--no-wait", is_flag=True, help="Return as soon as it is accepted; gear builds log ID follows it.")
 @click.option("--callback-url", "--callbackUrl", default="", metavar="URL", help="Is told when it has ended.")
 @click.option("--verbose", is_flag=True, hidden=True, help="All is printed anyway.")
@@ -99,47 +98,53 @@ def build(arguments: tuple[str, ...], **given: Any) -> None:
     variables = {**(read_file(given["env_file"]) if given["env_file"] else {}), **named}
     where = places([given["at"]] if given["at"] else [])[0]
     session.callback = session.callback or given["callback_url"]
-    with _source(words[0], given, where) as source:
-        wish = BuildImage(
-            source=source,
-            base_image=words[1] if len(words) == 3 else "",
-            tag=words[-1],
-            name=given["name"],
-            ref=given["ref"],
-            runtime_image=given["runtime_image"],
-            artifacts=";".join(given["artifacts"]),
-            scripts=given["scripts"],
-            strategy=given["strategy"] or "",
-            environment=tuple(Variable(name=name, value=value) for name, value in variables.items()),
-            clean=given["clean"],
-            remove_previous=given["remove_previous"],
-            network=given["network"],
-            memory=given["memory"],
-            cpus=given["cpus"],
-            pids=given["pids"],
-            time_limit=given["time_limit"],
-            cache=given["cache"],
-            start=given["start"],
-        )
-        _started(where, wish, wait=not given["no_wait"])
+    wish = BuildImage(
+        source=_source(words[0], given["ref"], where),
+        base_image=words[1] if len(words) == 3 else "",
+        tag=words[-1],
+        name=given["name"],
+        ref=given["ref"],
+        runtime_image=given["runtime_image"],
+        artifacts=";".join(given["artifacts"]),
+        scripts=given["scripts"],
+        strategy=given["strategy"] or "",
+        environment=tuple(Variable(name=name, value=value) for name, value in variables.items()),
+        clean=given["clean"],
+        remove_previous=given["remove_previous"],
+        network=given["network"],
+        memory=given["memory"],
+        cpus=given["cpus"],
+        pids=given["pids"],
+        time_limit=given["time_limit"],
+        cache=given["cache"],
+        start=given["start"],
+    )
+    _started(where, wish, wait=not given["no_wait"])
 
 
-@contextmanager
-def _source(text: str, given: dict[str, Any], where: Place) -> Generator[str]:
-    """What the machine is told; what comes by standard input is put into a file until the build has ended."""
-    if text == "-":
-        if not where.local or given["no_wait"]:
-            raise Invalid("standard input is read here, by who waits", hint="without --at and --no-wait")
-        with tempfile.NamedTemporaryFile(prefix="gear-build-", suffix=".tar", dir="/var/tmp") as file:
-            shutil.copyfileobj(sys.stdin.buffer, file)
-            file.flush()
-            yield file.name
-        return
+def _source(text: str, ref: str, where: Place) -> str:
+    """What the machine that builds is told; what it cannot see is sent to it first."""
     path, mark, behind = text.partition("#")
-    if "://" not in text and "::" not in text and where.local and Path(path).exists():
+    here = "://" not in text and "::" not in text and Path(path).exists()
+    if text != "-" and where.local and here:
         text = f"{Path(path).absolute().resolve()}{mark}{behind}"
-    parse_source(text, given["ref"])
-    yield text
+    elif text == "-" or here:
+        return _sent(text, ref, where)
+    elif not where.local and path.startswith((".", "/")):
+        raise NotFound(f"there is no {path} here", hint=f"file:///PATH is one of {where}")
+    parse_source(text, ref)
+    return text
+
+
+def _sent(text: str, ref: str, where: Place) -> str:
+    from geard.builds import packing  # noqa: PLC0415 - tarfile and what it needs, 20 ms for other verbs
+
+    id = secrets.token_hex(16)
+    path, folder = (None, "") if text == "-" else packing.check_sendable(text, ref)
+    source = f"sent://{id}" + (f"#:{folder}" if folder else "")
+    parse_source(source, ref)
+    packing.send_source(where, id, path)
+    return source
 
 
 def _started(where: Place, wish: BuildImage | ShowUsage, *, wait: bool) -> None:
@@ -188,13 +193,25 @@ def _of_unit(ctx: click.Context, param: click.Parameter, value: str) -> None:
     ctx.exit()
 
 
+def _pushed(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    """`--pushed`: what geard-pushed.service runs."""
+    if value:
+        session.transport(Place()).send(BuildPushed())
+        ctx.exit()
+
+
 builds = verbs("builds", group="Images", doc="Builds of images: what runs, what came of them.")
 for _name in ("--carry-out", "--conclude"):
     builds.params.append(click.Option([_name], hidden=True, is_eager=True, expose_value=False, callback=_of_unit))
+builds.params.append(
+    click.Option(["--pushed"], is_flag=True, hidden=True, is_eager=True, expose_value=False, callback=_pushed)
+)
 
 
 def _at_option(command: F) -> F:
-    return click.option("--at", default="", metavar="HOST", help="The machine that builds.")(command)
+    return click.option("--at", "--host", "at", default="", metavar="HOST", help="The machine that builds.")(
+        command
+    )
 
 
 def _place(at: str) -> Place:

@@ -48,6 +48,14 @@ def copy_local(source: Source, to: Path, limit: int) -> Fetched:
     return Fetched(part(archives.top(to), source))
 
 
+def unpack_sent(source: Source, archive: Path, to: Path, limit: int) -> Fetched:
+    """Raises Invalid."""
+    with open(archive, "rb") as file:
+        archives.unpack(file, to, limit=limit)
+    archive.unlink()
+    return Fetched(part(archives.top(to), source))
+
+
 async def download(source: Source, work: Path, to: Path, limit: int, allow: Sequence[str]) -> Fetched:
     """An archive from elsewhere, asked for as nobody. Raises Invalid."""
     file = work / "archive"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 
-from geard.builds import records
-from geard.builds.carrying import conclude
+from geard.builds import records, sending
+from geard.builds.concluding import conclude
 from geard.builds.records import ENDED, Folders
 from geard.builds.requests import Build
 from geard.builds.settings import BuildSettings
@@ -33,6 +33,7 @@ async def tidy(host: Host) -> None:
         return [build for build in found if build is not None]
 
     builds = await asyncio.to_thread(read)
+    await asyncio.to_thread(sending.tidy, host.paths)
     for id in records.surplus(builds, settings.keep, settings.keep_days * 86_400, time.time()):
         await asyncio.to_thread(records.remove, Folders(host.paths, id))
     for build in await seen(host, builds):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 
-from geard.builds import records, watching
-from geard.builds.carrying import carry_out, conclude
+from geard.builds import records, sending, watching
+from geard.builds.carrying import carry_out
+from geard.builds.concluding import conclude
 from geard.builds.keeping import seen, tidy
 from geard.builds.records import ENDED, Folders, Order
 from geard.builds.requests import (
@@ -17,6 +19,7 @@ from geard.builds.requests import (
     BuildLine,
     BuildList,
     BuildOnPush,
+    BuildPushed,
     BuildsOnPush,
     CancelBuild,
     CancelledBuild,
@@ -31,17 +34,20 @@ from geard.builds.requests import (
     OnPush,
     RemoveBuild,
     RemovedBuild,
+    SendSource,
     ShowUsage,
     StartedBuild,
 )
 from geard.builds.scripts import parse_artifacts, parse_scripts_url
+from geard.builds.settings import BuildSettings
 from geard.builds.sources import check_ref, parse_source
 from geard.containers.sizes import parse_size
 from geard.dispatch.operation import operation
 from geard.dispatch.work import Work
 from geard.environments.file import check_variables
 from geard.environments.sources import check_source
-from geard.failures import Conflict, Denied, Failure, Invalid
+from geard.exchange import Line, Talk
+from geard.failures import AlreadyExists, Conflict, Denied, Failure, Invalid
 from geard.host import Host
 from geard.identifiers import check_absolute, check_id
 from geard.images.names import check_image, complete_name
@@ -62,6 +68,19 @@ async def build_image(request: BuildImage, work: Work) -> StartedBuild:
     for image in filter(None, (request.base_image, request.runtime_image)):
         await check_obtainable(work.host, work.host.engine_named("podman"), image)
     return await _accept(request, work)
+
+
+@operation
+async def send_source(request: SendSource, work: Work) -> Talk:
+    if records.sent(work.host.paths, request.id).exists():
+        raise AlreadyExists(f"there is a source {request.id} already", hint="another name")
+    settings = work.host.settings.section(BuildSettings)
+    limit, spare = parse_size(settings.source_limit), parse_size(settings.spare_disk)
+
+    async def talk(line: Line) -> int:
+        return await sending.receive(work.host.paths, request.id, line, limit=limit, spare=spare)
+
+    return talk
 
 
 @operation
@@ -90,8 +109,7 @@ async def await_build(request: AwaitBuild, work: Work) -> Nothing:
     build = records.read_build(folders)
     if build is None:
         raise Conflict(f"build {request.id} was removed before it had ended")
-    if build.state not in ENDED and not folders.begun.exists():
-        await _begin(host, folders, build)
+    await _begin(host, folders)
     if not work.lasting:
         return Nothing()
     told = 0
@@ -106,8 +124,11 @@ async def await_build(request: AwaitBuild, work: Work) -> Nothing:
     return Nothing()
 
 
-async def _begin(host: Host, folders: Folders, build: Build) -> None:
-    id = folders.id
+async def _begin(host: Host, folders: Folders) -> None:
+    """Where nobody has."""
+    build, id = records.read_build(folders), folders.id
+    if build is None or build.state in ENDED or folders.begun.exists():
+        return
     words = ["/usr/bin/gear", "builds", "--carry-out", id]
     after = ["/usr/bin/gear", "builds", "--conclude", id]
     properties: list[tuple[str, str, object]] = [
@@ -258,9 +279,24 @@ async def build_on_push(request: BuildOnPush, work: Work) -> OnPush:
     )
     _check(wish, work)
     await work.on_disk(watching.check_repository, work.host.paths, request.id)
-    watch = watching.Watch(repository=request.id, wish=wish, ref=request.ref)
-    await work.on_disk(watching.write, work.host.paths, watch)
+    watch = watching.Watch(repository=request.id, wish=wish, ref=request.ref, since=work.id)
+    await work.on_disk(watching.keep, work.host.paths, watch)
+    await _build_pushed(request.id, work)
     return _on_push(watch)
+
+
+@operation
+async def build_pushed(request: BuildPushed, work: Work) -> Nothing:
+    for watch in await work.on_disk(watching.watches, work.host.paths):
+        await _build_pushed(watch.repository, work)
+    return Nothing()
+
+
+async def _build_pushed(repository: str, work: Work) -> None:
+    """Begun, and left to itself: nobody waits for what comes of it."""
+    if id := await work.on_disk(watching.begin, work.host.paths, repository):
+        first = partial(_begin, work.host, Folders.of(work.host.paths, id))
+        work.owe(AwaitBuild(id=id), first=first)
 
 
 @operation

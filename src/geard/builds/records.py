@@ -7,14 +7,18 @@ ID/begun         its unit was started
 ID/cancelled     somebody wants it ended
 ID/slot          the number its users and address follow from
 ID/work/         source, scripts, artifacts: gone when it has ended
+ID/source        what was sent here to be built (sending.py): gone when it has ended
 .turns/N         locks: who holds one builds
 .tags/DIGEST     … one for each tag that is being made
 .caches/DIGEST   what builds of one source keep for the next
+.sources/ID      sources that were sent here, and wait for their build
+.pushes/NAME     what is built of pushes (watching.py)
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -81,6 +85,10 @@ class Folders:
         return self.base / "work"
 
     @cached_property
+    def source(self) -> Path:
+        return self.base / "source"
+
+    @cached_property
     def slot(self) -> Path:
         return self.base / "slot"
 
@@ -96,6 +104,15 @@ class Folders:
 
 def base(paths: Paths) -> Path:
     return paths.base / "builds"
+
+
+def sent(paths: Paths, id: str) -> Path:
+    """Where a source lies that was sent here, until its build is made."""
+    return sources(paths) / check_id(id, "source")
+
+
+def sources(paths: Paths) -> Path:
+    return base(paths) / ".sources"
 
 
 def unit_name(id: str) -> str:
@@ -116,8 +133,9 @@ def now() -> str:
     return render_time(time.time())
 
 
-def cache_name(*words: str) -> str:
+def cache_name(source: str, *words: str) -> str:
     """The folder that builds of one source and tag keep for a path inside."""
+    words = ("sent" if source.startswith("sent://") else source, *words)  # each that is sent has a name of its own
     return hashlib.sha256("\n".join(words).encode()).hexdigest()[:32]
 
 
@@ -135,8 +153,11 @@ def seconds_between(first: str, last: str) -> float:
 
 
 def create(paths: Paths, id: str, order: Order) -> None:
-    """Put a build on disk, before it is begun; by the same request again it is there. Raises AlreadyExists."""
-    folders = Folders.of(paths, id)
+    """Put a build on disk, before it is begun; by the same request again it is there.
+
+    Raises AlreadyExists; NotFound where its source was not sent.
+    """
+    folders, source = Folders.of(paths, id), parse_source(order.wish.source or "-", order.wish.ref)
     with Changes() as changes:
         changes.folder(base(paths), 0o700)
         with locked(base(paths)):
@@ -147,10 +168,22 @@ def create(paths: Paths, id: str, order: Order) -> None:
                 raise AlreadyExists(
                     f"there is a build {id} already", hint=f"another name, or gear builds remove {id}"
                 )
+            if source.kind == "sent":
+                _take(paths, changes, folders, source.at)
             changes.folder(folders.base, 0o700)
             changes.write(folders.state, encode(_begun(id, order)).decode(), 0o600)
             changes.write(folders.order, encode(order).decode(), 0o600)
             changes.sync()
+
+
+def _take(paths: Paths, changes: Changes, folders: Folders, id: str) -> None:
+    """What was sent becomes this build's; a killed one that is asked again has it already."""
+    at = sent(paths, id)
+    if not at.exists() and not folders.source.exists():
+        raise NotFound(f"no source {id} was sent here, or more than an hour ago", hint="PUT /build-source/ID")
+    changes.folder(folders.base, 0o700)
+    if at.exists():
+        os.rename(at, folders.source)
 
 
 def _begun(id: str, order: Order) -> Build:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from geard.environments.requests import Variable
+from geard.exchange import Session
 from geard.request import Answer, Nothing, Request, Route, Stream
 from geard.words import Word
 
@@ -37,7 +38,7 @@ class BuildImage(Request[StartedBuild]):
     }
 
     source: str
-    """a git URL, `repo://NAME`, an archive's URL; a path of this host (scope *admin*)"""
+    """a git URL, `repo://NAME`, an archive's URL, `sent://ID`; a path of this host (scope *admin*)"""
     tag: str
     base_image: str = ""
     """may be left out where a Containerfile says it"""
@@ -79,6 +80,17 @@ class BuildImage(Request[StartedBuild]):
 
     def told(self) -> str:
         return f"{self.tag} from {self.source.partition('?')[0]}" if "@" not in self.source else self.tag
+
+
+class SendSource(Request[Session]):
+    """A tar archive, compressed or not, for a build whose source is `sent://ID`; one within an hour takes it."""
+
+    route = Route("PUT", "/build-source/{id}", reach="machine")
+    example = {"Id": "4f1e0c33ad0b"}
+    archive = True
+
+    id: str
+    """at the asker's choice, better one that nobody guesses"""
 
 
 class ShowUsage(Request[StartedBuild]):
@@ -318,6 +330,10 @@ class AwaitBuild(Request[Nothing], omit_defaults=True):
     """What is left to do behind the answer to a build: begin it where nobody has, and tell what comes of it."""
 
     id: str
+
+
+class BuildPushed(Request[Nothing]):
+    """Build what was pushed to repositories of which that was asked: asked on this machine, after each push."""
 
 
 class CarryOutBuild(Request[Nothing]):

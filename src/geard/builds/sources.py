@@ -4,6 +4,7 @@
 https://example.com/app.tar.gz                an archive elsewhere: .tar, .tar.gz, .tgz, .tar.bz2, .tar.xz
 https://… http://… git://… ssh://…  user@host:path   a git repository, with #REF:FOLDER behind it
 repo://NAME                                   a repository hosted here
+sent://ID                                     an archive that was sent here for this build
 -                                             an archive on standard input (`gear build` alone)
 """
 
@@ -17,10 +18,10 @@ from urllib.parse import urlsplit
 from geard.failures import Invalid
 from geard.identifiers import check_absolute, check_id
 
-Kind = Literal["local", "archive", "git", "hosted", "input"]
+Kind = Literal["local", "archive", "git", "hosted", "sent", "input"]
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-SCHEMES = ("file", "git", "http", "https", "ssh", "repo")
+SCHEMES = ("file", "git", "http", "https", "ssh", "repo", "sent")
 LIMIT = 2_000
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -34,6 +35,9 @@ _HINT = (
 )
 
 
+_NAMED = {"hosted": "repo", "sent": "sent"}
+
+
 @dataclass(frozen=True)
 class Source:
     kind: Kind
@@ -45,7 +49,7 @@ class Source:
 
     def __str__(self) -> str:
         behind = self.ref + (f":{self.folder}" if self.folder else "")
-        shown = f"repo://{self.at}" if self.kind == "hosted" else self.at
+        shown = f"{_NAMED[self.kind]}://{self.at}" if self.kind in _NAMED else self.at
         return shown + (f"#{behind}" if behind else "")
 
 
@@ -100,6 +104,10 @@ def _of_url(text: str, scheme: str, ref: str) -> Source:
     where, wanted, folder = _split(text, ref)
     if scheme == "repo":
         return Source("hosted", check_id(where.partition("://")[2], "repository"), wanted, folder)
+    if scheme == "sent":
+        if wanted:
+            raise _wrong(text, "an archive has no branches: no ref goes with it")
+        return Source("sent", check_id(where.partition("://")[2], "source"), "", folder)
     if scheme == "file":
         path = where.partition("://")[2]
         return _of_path(path + (text[len(where) :]), ref)

@@ -1,6 +1,7 @@
 """Repositories of this host whose pushes are built: what is wanted of each, and which commit was built last.
 
-A branch is looked at where git keeps it, so no push is missed, whoever ran when it came.
+geard-pushed.service has them looked at after each push, and the agent when it starts. What a branch leads to is
+read where git keeps it: a push of which nobody was told is built with the next.
 
     builds/.pushes/NAME.json
 """
@@ -16,10 +17,11 @@ from pathlib import Path
 import msgspec
 
 from geard.builds import records
+from geard.builds.records import Folders, Order
 from geard.builds.requests import BuildImage
 from geard.failures import Invalid, NotFound
 from geard.host.paths import Paths
-from geard.host.storage import Changes, read_text
+from geard.host.storage import Changes, locked, read_text
 from geard.words import Word, decode, encode
 
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
@@ -34,6 +36,10 @@ class Watch(Word):
     """a branch; empty for the one that a clone checks out"""
     built: str = ""
     """the commit that was built last, or tried"""
+    since: str = ""
+    """the request by which this came to be: ids of builds follow from it"""
+    count: int = 0
+    """of the builds so far: a branch may come back to a commit"""
 
 
 def folder(paths: Paths) -> Path:
@@ -48,27 +54,72 @@ def check_repository(paths: Paths, id: str) -> Path:
     return found
 
 
-def write(paths: Paths, watch: Watch) -> None:
+def keep(paths: Paths, watch: Watch) -> None:
+    """Asked again for the same, it goes on with what it knows."""
     with Changes() as changes:
         changes.folder(records.base(paths), 0o700)
         changes.folder(folder(paths), 0o700)
-        changes.write(folder(paths) / f"{watch.repository}.json", encode(watch).decode(), 0o600)
-        changes.sync()
+    with locked(folder(paths)):
+        there = find(paths, watch.repository)
+        if there is None or (there.wish, there.ref) != (watch.wish, watch.ref):
+            _write(paths, watch)
 
 
 def remove(paths: Paths, id: str) -> bool:
-    with Changes() as changes:
-        return changes.remove(folder(paths) / f"{id}.json")
+    if not folder(paths).is_dir():
+        return False
+    with locked(folder(paths)), Changes() as changes:
+        return changes.remove(_file(paths, id))
+
+
+def find(paths: Paths, repository: str) -> Watch | None:
+    try:
+        return decode(Watch, read_text(_file(paths, repository)) or "")
+    except Invalid:
+        return None  # not there, or another version's
 
 
 def watches(paths: Paths) -> list[Watch]:
-    found: list[Watch] = []
-    for file in sorted(folder(paths).glob("*.json")) if folder(paths).is_dir() else ():
+    names = sorted(file.stem for file in folder(paths).glob("*.json")) if folder(paths).is_dir() else ()
+    return [watch for watch in (find(paths, name) for name in names) if watch is not None]
+
+
+def begin(paths: Paths, repository: str) -> str:
+    """Put the build of what its branch leads to now on disk, once for each push; its id, or empty for none."""
+    with locked(folder(paths)):
+        watch = find(paths, repository)
+        commit = tip(paths.base / "git" / repository, watch.ref) if watch is not None else ""
+        if watch is None or commit in ("", watch.built):
+            return ""
+        request, wish = wish_for(watch, commit)
+        id = _free_name(paths, wish.name, request)
+        order = Order(request=request, asker=f"a push to {repository}", asked=records.now(), wish=wish)
         try:
-            found.append(decode(Watch, read_text(file) or ""))
-        except Invalid:
-            continue  # another version's
-    return found
+            records.create(paths, id, order)
+        finally:
+            # One that is refused is not tried again and again: the next push is.
+            _write(paths, msgspec.structs.replace(watch, built=commit, count=watch.count + 1))
+    return id
+
+
+def _free_name(paths: Paths, name: str, request: str) -> str:
+    """The next that no other build has; one that was cut short while it was made has its own."""
+    for number in range(1, 10_000):
+        found = name if number == 1 else f"{name}-{number}"
+        order = records.read_order(Folders.of(paths, found))
+        if order is None or order.request == request:
+            return found
+    return name
+
+
+def _file(paths: Paths, repository: str) -> Path:
+    return folder(paths) / f"{repository}.json"
+
+
+def _write(paths: Paths, watch: Watch) -> None:
+    with Changes() as changes:
+        changes.write(_file(paths, watch.repository), encode(watch).decode(), 0o600)
+        changes.sync()
 
 
 def tip(repository: Path, ref: str) -> str:
@@ -90,9 +141,8 @@ def tip(repository: Path, ref: str) -> str:
 
 
 def wish_for(watch: Watch, commit: str) -> tuple[str, BuildImage]:
-    """The request, and its id: for one commit always the same, so that it is built once. Pure."""
-
-    digest = hashlib.sha256(f"{watch.repository} {commit} {watch.wish.tag}".encode()).digest()
+    """The request, and its id: for one push always the same, so that it is built once. Pure."""
+    digest = hashlib.sha256(f"{watch.since} {watch.count} {watch.repository} {commit}".encode()).digest()
     id = base64.urlsafe_b64encode(digest[:16]).rstrip(b"=").decode()
     name = f"{watch.repository[:50]}-{commit[:10]}"
     source = f"repo://{watch.repository}#{commit}"

@@ -8,6 +8,7 @@ so that of a stop and a wake at the same moment one comes first.
 from __future__ import annotations
 
 import fcntl
+import grp
 import os
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
@@ -23,6 +24,8 @@ from geard.words import part_of
 
 FREEZE, STOP = "freeze", "stop"
 WAKER = "geard-waker.service"
+WAKERS = "geard-waker"
+"""the group of the waker"""
 
 
 @dataclass(frozen=True)
@@ -50,16 +53,18 @@ def flag(folders: Folders, changes: Changes, asleep: Asleep) -> None:
 
 def forget(folders: Folders, changes: Changes) -> None:
     """The gear is not idle any more: it is told to start, to stop, or to go."""
-    with _locked(folders.idle):
+    with locked(folders):
         changes.remove(folders.idle)
+        thaw(folders)
     with suppress(FileNotFoundError):
         os.unlink(held(folders.paths, folders.id))
 
 
 @contextmanager
-def _locked(path: Path) -> Generator[None]:
+def locked(folders: Folders) -> Generator[None]:
+    """While this lasts nobody else takes the flag away. Where there is none, nothing is locked."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(folders.idle, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         yield
         return
@@ -75,12 +80,16 @@ def held(paths: Paths, id: str) -> Path:
     return paths.run / "idle" / f"ctr-{id}"
 
 
-def hold(folders: Folders, definition: Definition) -> None:
-    """Have first packets to the gear's ports held, as long as it is idle. Gone with a reboot, and made again."""
+def hold(folders: Folders, definition: Definition, *, by_waker: bool = False) -> None:
+    """Have first packets to the gear's ports held, as long as it is idle. Gone with a reboot, and made again.
+
+    `by_waker`: it is frozen and listens, so the waker itself has it go on.
+    """
     path = held(folders.paths, folders.id)
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}")
-    draft.write_text(render_held(ports(definition)), encoding="ascii")
+    noted = read_text(folders.state / "frozen") if by_waker else None
+    draft.write_text(render_held(ports(definition), noted or ""), encoding="ascii")
     os.rename(draft, path)
     if not folders.idle.exists():  # it was woken, or told something else, meanwhile
         with suppress(FileNotFoundError):
@@ -93,9 +102,27 @@ def ports(definition: Definition) -> tuple[PortPair, ...]:
     return tuple(pair for pair in (published.value if published is not None else ()) if pair.protocol == "tcp")
 
 
-def render_held(pairs: Iterable[PortPair]) -> str:
-    """A port of the host, the gear's own, the host's address (`*` for all) on each line."""
-    return "".join(f"{pair.protocol} {pair.external} {pair.internal} {pair.address or '*'}\n" for pair in pairs)
+def render_held(pairs: Iterable[PortPair], switch: str = "") -> str:
+    """A port of the host, the gear's own, the host's address (`*` for all) on each line; and what has it go on."""
+    rows = [f"{pair.protocol} {pair.external} {pair.internal} {pair.address or '*'}\n" for pair in pairs]
+    return "".join(rows) + (f"thaw {switch.strip()}\n" if switch else "")
+
+
+def freeze(folders: Folders, switch: Path, on: str, off: str) -> bool:
+    """Have it stand still; False where it was woken meanwhile. Under the lock of the flag, so that who takes that
+    away finds what is to be undone.
+    """
+    with locked(folders):
+        if not folders.idle.exists():
+            return False
+        draft = folders.state / ".frozen"
+        draft.write_text(f"{switch} {off}\n", encoding="ascii")
+        draft.rename(folders.state / "frozen")
+        with suppress(KeyError, OSError):  # without that group, gear-wake does it, and takes longer
+            os.chown(switch, -1, grp.getgrnam(WAKERS).gr_gid)
+            switch.chmod(0o664)
+        switch.write_text(on, encoding="ascii")
+    return True
 
 
 def thaw(folders: Folders) -> None:
@@ -106,5 +133,6 @@ def thaw(folders: Folders) -> None:
     path, _, word = text.strip().rpartition(" ")
     with suppress(OSError):  # it has ended
         Path(path).write_text(word, encoding="ascii")
+        os.chown(path, 0, 0)
     with suppress(FileNotFoundError):
         os.unlink(folders.state / "frozen")

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
 import msgspec
 
@@ -21,7 +23,7 @@ from geard.facet import AnyFacet
 from geard.failures import PreconditionFailed, Unavailable
 from geard.host import Host
 from geard.host.control_groups import Bounds, Group, Use
-from geard.host.disk_quotas import DiskUse
+from geard.host.disk_quotas import DiskUse, mounts, upper_folder
 from geard.host.engine import Engine
 from geard.host.storage import locked, read_text
 
@@ -129,16 +131,36 @@ def check_disk(host: Host, folders: Folders, slot: int, quota: int) -> None:
         )
 
 
+def layer_use(host: Host, folders: Folders) -> DiskUse | None:
+    """What it has written outside of its volumes; None where it does not run, or no engine has bounded it."""
+    layer = _layer(folders)
+    return host.disk_quotas.layer_use(layer) if layer is not None else None
+
+
+def _layer(folders: Folders) -> Path | None:
+    """The engine's folder for the container that runs: above that of the layer itself, by the kernel's word."""
+    pid, _ = process_of(folders)
+    upper = upper_folder(mounts(Path("/"), pid)) if pid else ""
+    return Path(upper).parent if upper else None
+
+
 def hold_disk(host: Host, folders: Folders, definition: Definition) -> None:
-    """Have its volumes hold no more than is installed. Raises Unavailable."""
+    """Have its volumes, and its layer if it runs with a bounded one, hold no more than is installed. Raises
+    Unavailable.
+    """
     quota = definition.limits.quota
-    if quota is None or not folders.data.is_dir():
+    if quota is None:
         return
     try:
-        host.disk_quotas.bound(folders.data, project_of(definition.slot), quota)
+        if folders.data.is_dir():
+            host.disk_quotas.bound(folders.data, project_of(definition.slot), quota)
+        layer = _layer(folders)
+        if layer is not None:
+            with suppress(FileNotFoundError):  # it has just ended
+                host.disk_quotas.bound_layer(layer, quota)
     except OSError as error:
         raise Unavailable(
-            f"the volumes of {folders.id} cannot be held to {show_size(quota)}: {error.strerror}",
+            f"the disk of {folders.id} cannot be held to {show_size(quota)}: {error.strerror}",
             hint="gear doctor says what this machine's disk can do",
         ) from None
 

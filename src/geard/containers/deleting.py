@@ -64,6 +64,8 @@ def clear(host: Host, id: str, facets: Sequence[AnyFacet]) -> None:
             recorded = [part for d in known if (part := part_of(facet.part, d.parts)) is not None]
             facet.release(host, changes, gear_of(folders), recorded, purge=purge)
         if purge:
+            if folders.data.is_dir():
+                host.disk_quotas.forget(folders.data)
             changes.remove_tree(folders.data)
         if not folders.data.exists():
             held: set[int | None] = {definition.slot for definition in known}

@@ -21,7 +21,9 @@ from geard.dispatch.work import Work
 from geard.facet import AnyFacet
 from geard.failures import Invalid
 from geard.host import Host
-from geard.host.journal import Entry, Span
+from geard.host.disk_quotas import DiskUse
+from geard.host.journal import Span
+from geard.host.journal_reader import Entry
 from geard.host.storage import read_text
 from geard.images.pulling import awaited
 from geard.logs.lines import render_line, render_time
@@ -112,11 +114,19 @@ def _facts(work: Work, definition: Definition, folders: Folders) -> tuple[Fact, 
     return tuple(Fact(label=label, text=text) for label, text in found)
 
 
+def _disk(use: DiskUse) -> str:
+    size = show_size(use.used) + (f" of {show_size(use.limit)}" if use.limit else "")
+    return size + (f", {use.files} of {use.files_limit} files" if use.files_limit else "")
+
+
 def _in_force(host: Host, definition: Definition, folders: Folders) -> Iterator[tuple[str, str]]:
     """What one that runs uses; and the limits that hold it, where these are not what is installed."""
     disk = bounding.disk_use(host, folders, definition.slot)
     if disk is not None:
-        yield "Disk", show_size(disk.used) + (f" of {show_size(disk.limit)}" if disk.limit else "")
+        yield "Disk", _disk(disk)
+    layer = bounding.layer_use(host, folders)
+    if layer is not None and layer.limit:
+        yield "Layer", f"{_disk(layer)}, what it wrote outside of its volumes"
     use = bounding.use_of(host, folders)
     if use is None:
         return

@@ -8,6 +8,7 @@ Standard library only: a start waits for this.
 from __future__ import annotations
 
 import os
+import re
 from math import isqrt
 
 CATEGORIES = 1_024
@@ -15,6 +16,7 @@ MOUNT = "/sys/fs/selinux"
 SETTINGS = "/etc/selinux"
 CONTEXT = "system_u:object_r:container_file_t:s0"
 _ATTRIBUTE = "security.selinux"
+_PAIR = re.compile(r"s0:c\d+,c\d+")
 
 
 def level_of(slot: int) -> str:
@@ -43,6 +45,20 @@ def file_context(level: str, root: str = "") -> str:
     if said.count(":") >= 2:
         context = said
     return ":".join([*context.split(":")[:3], level])
+
+
+def context_of(process: str) -> str:
+    """What files are labelled with that a program of that context makes (`…:container_t:s0:c3,c7`); empty where it
+    has no pair of its own.
+    """
+    level = process.strip("\0\n ").split(":", 3)[-1]
+    return file_context(level) if _PAIR.fullmatch(level) else ""
+
+
+def make_files_as(context: str) -> None:
+    """What this thread makes from now on is labelled so, wherever the file system has labels. Raises OSError."""
+    with open("/proc/thread-self/attr/fscreate", "w", encoding="ascii") as file:
+        file.write(context)
 
 
 def type_of(path: str) -> str:

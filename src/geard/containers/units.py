@@ -85,6 +85,8 @@ def render_run(definition: Definition, folders: Folders, facets: Sequence[AnyFac
     if definition.limits.io_read or definition.limits.io_write:
         # Which disk that is, is seen at each start: the engine wants it by a device of /dev.
         lines.append(f'GEAR_IO="{definition.limits.io_read or 0} {definition.limits.io_write or 0}"\n')
+    if definition.limits.quota:
+        lines.append(f'GEAR_QUOTA="{definition.limits.quota}"\n')
     for facet in facets:
         for name, value in facet.lines(gear, part_of(facet.part, definition.parts)):
             lines.append(f'{name}="{escape(value)}"\n')

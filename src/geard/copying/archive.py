@@ -1,11 +1,13 @@
 """A file or a folder as a tar, read and written as it goes. On both ends of a copy the other side may be hostile:
 no link on the way is followed, and nothing leads out of the folder that is written to. Standard library only.
 
-Files that are replaced are replaced whole, by rename. What is no file, folder or link is left out, and told of.
+Files that are replaced are replaced whole, by rename. One has no name until it is whole: who is killed while it is
+written leaves nothing of it. What is no file, folder or link is left out, and told of.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import tarfile
@@ -17,6 +19,8 @@ CHUNK = 256 * 1024
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFBLK: "a device", stat.S_IFCHR: "a device"}
+_NO_NAMELESS = {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL}
+"""a file system, or a kernel, that has no files without a name: open(2), O_TMPFILE"""
 SET_ID = stat.S_ISUID | stat.S_ISGID
 
 Say = Callable[[str], None]
@@ -181,9 +185,23 @@ def _entry(name: str, found: os.stat_result, kind: bytes) -> tarfile.TarInfo:
     return entry
 
 
-def unpack(source: Reads, folder: str, say: Say, *, owner: Owner | None = None, mask: int = 0o7777) -> int:
+def own_files() -> int:
+    """The folder in which this process' open files stand by their numbers."""
+    return os.open("/proc/self/fd", _FOLDER & ~os.O_NOFOLLOW)
+
+
+def unpack(
+    source: Reads,
+    folder: str,
+    say: Say,
+    *,
+    owner: Owner | None = None,
+    mask: int = 0o7777,
+    files: int | None = None,
+) -> int:
     """Put what comes as a tar into a folder that is there. All of it belongs to `owner`, else to who runs this; of
-    modes only `mask` is taken. The number of files. Raises Refused.
+    modes only `mask` is taken. `files` is own_files(), where that cannot be opened any more. The number of files.
+    Raises Refused.
     """
     try:
         top = os.open(folder, _FOLDER & ~os.O_NOFOLLOW)
@@ -194,7 +212,9 @@ def unpack(source: Reads, folder: str, say: Say, *, owner: Owner | None = None, 
     with ExitStack() as closing:
         closing.callback(os.close, top)
         tail = _Tail(source)
-        unpacking = _Unpacking(top, folder.rstrip("/"), say, owner, mask)
+        if files is None:
+            closing.callback(os.close, files := own_files())
+        unpacking = _Unpacking(top, folder.rstrip("/"), say, owner, mask, files)
         closing.callback(unpacking.close)
         try:
             with tarfile.open(fileobj=_file(tail), mode="r|", bufsize=CHUNK) as tar:
@@ -232,12 +252,13 @@ class _Tail:
 
 
 class _Unpacking:
-    def __init__(self, top: int, shown: str, say: Say, owner: Owner | None, mask: int) -> None:
+    def __init__(self, top: int, shown: str, say: Say, owner: Owner | None, mask: int, files: int) -> None:
         self._top = top
         self._shown = shown
         self._say = say
         self._owner = owner
         self._mask = mask
+        self._files = files
         self._at: list[tuple[str, int]] = []
         """the folder that was written to last, by its parts, each open"""
         self._made: list[tuple[tuple[str, ...], int, float]] = []
@@ -308,20 +329,34 @@ class _Unpacking:
                 raise
 
     def _file(self, folder: int, name: str, tar: tarfile.TarFile, entry: tarfile.TarInfo) -> None:
-        def write(draft: str) -> None:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            with open(os.open(draft, flags, 0o600, dir_fd=folder), "wb", buffering=0) as file:
-                source = tar.extractfile(entry)
-                while source is not None and (part := source.read(CHUNK)):
-                    view = memoryview(part)
-                    while view:
-                        view = view[file.write(view) :]
-                if self._owner is not None:
-                    os.fchown(file.fileno(), *self._owner)
-                os.fchmod(file.fileno(), entry.mode & self._mask)
-                _set_time(file.fileno(), entry.mtime)
+        try:
+            fd = os.open(".", os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o600, dir_fd=folder)
+        except OSError as error:
+            if error.errno not in _NO_NAMELESS:
+                raise
+            self._replace(folder, name, lambda draft: self._write(_new(draft, folder), tar, entry))
+            return
+        with open(fd, "wb", buffering=0) as file:
+            self._write(os.dup(fd), tar, entry)
+            with suppress(FileExistsError):
+                self._give_name(file.fileno(), name, folder)
+                return
+            self._replace(folder, name, lambda draft: self._give_name(file.fileno(), draft, folder))
 
-        self._replace(folder, name, write)
+    def _give_name(self, fd: int, name: str, folder: int) -> None:
+        os.link(str(fd), name, src_dir_fd=self._files, dst_dir_fd=folder, follow_symlinks=True)
+
+    def _write(self, fd: int, tar: tarfile.TarFile, entry: tarfile.TarInfo) -> None:
+        with open(fd, "wb", buffering=0) as file:
+            source = tar.extractfile(entry)
+            while source is not None and (part := source.read(CHUNK)):
+                view = memoryview(part)
+                while view:
+                    view = view[file.write(view) :]
+            if self._owner is not None:
+                os.fchown(file.fileno(), *self._owner)
+            os.fchmod(file.fileno(), entry.mode & self._mask)
+            _set_time(file.fileno(), entry.mtime)
 
     def _link(self, folder: int, draft: str, target: str) -> None:
         os.symlink(target, draft, dir_fd=folder)
@@ -353,6 +388,12 @@ class _Unpacking:
                 FileNotFoundError
             ):  # where all went well; or rename(2) of two names of one file did nothing
                 os.unlink(draft, dir_fd=folder)
+
+
+def _new(draft: str, folder: int) -> int:
+    return os.open(
+        draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder
+    )
 
 
 def _parts(name: str) -> tuple[str, ...]:

@@ -27,7 +27,8 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).parents[2]))
 
-from geard.copying.archive import Owner, Refused, kind_of, pack, refusal, unpack
+from geard.containers import selinux
+from geard.copying.archive import Owner, Refused, kind_of, own_files, pack, refusal, unpack
 
 _NO_NEW_PRIVILEGES = 38
 _CAPABILITIES = 0b11011  # CHOWN, DAC_OVERRIDE, FOWNER, FSETID: capabilities(7)
@@ -42,10 +43,11 @@ def main(argv: list[str]) -> int:
     pid, start, what, path, *more = argv
     try:
         try:
+            files = own_files()
             owner = _enter(int(pid), start)
         except (FileNotFoundError, ProcessLookupError):
             raise Refused("PreconditionFailed", "it has ended") from None
-        _do(what, path, owner, *more)
+        _do(what, path, owner, files, *more)
     except Refused as refused:
         return _fail(refused.kind, refused.message, refused.hint)
     except OSError as error:
@@ -66,14 +68,14 @@ def _end(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _do(what: str, path: str, owner: Owner, name: str = "") -> None:
+def _do(what: str, path: str, owner: Owner, files: int, name: str = "") -> None:
     match what:
         case "look":
             print(json.dumps(_look(path)))
         case "out":
             pack(path, name, sys.stdout.buffer, _say)
         case "in":
-            unpack(sys.stdin.buffer, path, _say, owner=owner)
+            unpack(sys.stdin.buffer, path, _say, owner=owner, files=files)
         case _:
             raise Refused("Bug", f"{what} is nothing that can be done")
 
@@ -96,6 +98,7 @@ def _enter(pid: int, start: str) -> Owner:
     spaces = [os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in ("user", "mnt")]
     if start_of(pid) != start:
         raise ProcessLookupError
+    _label_as(pid)
     for name in ("pwd", "grp"):  # it would look up names
         tarfile.__dict__[name] = None
     if not os.path.sameopenfile(spaces[0], os.open("/proc/self/ns/user", os.O_RDONLY | os.O_CLOEXEC)):
@@ -111,6 +114,19 @@ def _enter(pid: int, start: str) -> Owner:
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     os.umask(0)
     return Owner(*(int(facts[name].split()[3]) for name in ("Uid", "Gid")))
+
+
+def _label_as(pid: int) -> None:
+    """SELinux: what is written has the container's pair of categories, as if its own programs had made it."""
+    if not selinux.mode():
+        return
+    with open(f"/proc/{pid}/attr/current", encoding="utf-8", errors="replace") as file:
+        context = selinux.context_of(file.read())
+    if context:
+        try:
+            selinux.make_files_as(context)
+        except OSError as error:
+            raise Refused("Unavailable", f"SELinux lets nobody write as {context}: {error.strerror}") from None
 
 
 def start_of(pid: int) -> str:

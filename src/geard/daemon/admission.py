@@ -118,6 +118,8 @@ class Admission:
                 visit.holds = lambda: grants.bearer(bearer)
                 return asker
             assert isinstance(caller.asker, Failure)
+            if basic:  # a client shows what it has when it hears 401, and no other word
+                raise Unauthenticated(caller.asker.message, hint=caller.asker.hint)
             raise caller.asker
         except Failure:
             if authorization or not basic:

@@ -41,7 +41,7 @@ from geard.daemon.forms import (
 )
 from geard.daemon.manners import check_manners
 from geard.daemon.pages import HEADERS, Pages, harmless
-from geard.daemon.plain import Protocols, ask_of, check_asker, pieces_of
+from geard.daemon.plain import Protocols, ask_of, pieces_of
 from geard.daemon.streaming import Stall, Turns, steps_of, take_cursor
 from geard.daemon.table import Entry, PageEntry, Table, WrongMethod
 from geard.daemon.tally import OTHER, Name, Tally
@@ -313,16 +313,32 @@ class Api:
 
     async def _serve(self, question: Question, protocol: ModuleType, asker: Asker) -> web.StreamResponse:
         http = question.http
-        check_asker(asker, protocol, http.rel_url.raw_path)
-        plain: Plain = await protocol.answer(self._dispatcher.host, ask_of(http))
-        if plain.pieces is None:
+        ask = ask_of(http, asker, question.visit.door.removeprefix("TLS from "))
+        if not protocol.RUNS_PROGRAMS:
+            return await self._serve_plain(question, await protocol.answer(self._dispatcher.host, ask))
+        self._check_room()
+        self._sessions += 1
+        try:
+            plain: Plain = await protocol.answer(self._dispatcher.host, ask)
+            try:
+                return self._told(question, await self._serve_plain(question, plain))
+            finally:
+                if plain.output is not None:
+                    await plain.output.aclose()
+        finally:
+            self._sessions -= 1
+
+    async def _serve_plain(self, question: Question, plain: Plain) -> web.StreamResponse:
+        http = question.http
+        if plain.pieces is None and plain.output is None:
             return self._plain(question, plain)
         response = web.StreamResponse(status=plain.status, headers={**question.headers(), **plain.headers})
-        response.content_length = plain.length
+        if plain.output is None:
+            response.content_length = plain.length
         question.headed = time.monotonic()
         if http.method == "HEAD":
             return response
-        return await self._send(question, response, TextLines(), pieces_of(plain))
+        return await self._send(question, response, TextLines(), plain.output or pieces_of(plain))
 
     def _plain(self, question: Question, plain: Plain) -> web.Response:
         return web.Response(status=plain.status, body=plain.body, headers={**question.headers(), **plain.headers})

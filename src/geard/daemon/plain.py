@@ -1,4 +1,4 @@
-"""Paths below which a room answers in the words of a protocol of others (`registry.py` of a room)."""
+"""Paths below which a room answers in the words of a protocol of others (`protocol.py` of a room)."""
 
 from __future__ import annotations
 
@@ -6,37 +6,49 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from types import ModuleType
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from geard import catalog
+from geard.daemon.connections import STALL_SECONDS, TooSlow
 from geard.dispatch.plain import Ask, Plain
-from geard.failures import Denied
 from geard.request import Asker
 
 
 class Protocols:
     def __init__(self) -> None:
-        self._modules = {module.PREFIX: module for module in catalog.doors("registry")}
+        self._modules = {module.PREFIX: module for module in catalog.doors("protocol")}
 
     def of(self, path: str) -> ModuleType | None:
         return next((module for prefix, module in self._modules.items() if path.startswith(prefix)), None)
 
 
-def ask_of(http: web.BaseRequest) -> Ask:
+def ask_of(http: web.BaseRequest, asker: Asker, source: str) -> Ask:
     return Ask(
         method=http.method,
         path=http.rel_url.raw_path,
         query=dict(http.rel_url.query),
         range=http.headers.get("Range", ""),
+        headers={name.lower(): value for name, value in http.headers.items()},
+        body=lambda: _body_of(http),
+        asker=asker,
+        source=source,
     )
 
 
-def check_asker(asker: Asker, module: ModuleType, path: str) -> None:
-    """Raises Denied."""
-    if not asker.may(module.SCOPE):
-        raise Denied(f"{asker.name} may not ask for {path[:300]}", hint=f"it takes scope {module.SCOPE}")
-    if asker.only:
-        raise Denied(f"{asker.name} may not ask for {path[:300]}", hint="it concerns the whole machine")
+async def _body_of(http: web.BaseRequest) -> AsyncGenerator[bytes]:
+    """Raises TooSlow, and what aiohttp raises where it breaks off."""
+    if http.headers.get("Expect", "").lower() == "100-continue" and http.version == HttpVersion11:
+        await http.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        http.writer.output_size = 0  # what counts is the answer
+    while True:
+        try:
+            async with asyncio.timeout(STALL_SECONDS):
+                piece = await http.content.readany()
+        except TimeoutError:
+            raise TooSlow(f"nothing more of the body has come within {STALL_SECONDS:g} s") from None
+        if not piece:
+            return
+        yield piece
 
 
 async def pieces_of(plain: Plain) -> AsyncGenerator[bytes, None]:

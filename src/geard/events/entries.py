@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from geard.host.fields import ASKER, EVENT, GEAR, REASON, REPOSITORY, REQUEST_ID
-from geard.host.journal import Journal, Messages
+from geard.host.journal import Journal
+from geard.host.journal_reader import Messages
 from geard.host.journal_writing import IDENTIFIER
 
 # Of systemd's catalog (sd-messages.h; `journalctl --catalog --dump-catalog=…` explains each).

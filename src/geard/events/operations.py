@@ -14,7 +14,8 @@ from geard.dispatch.work import Work
 from geard.events.entries import MESSAGES
 from geard.events.reading import RUN_UP, Reading
 from geard.events.requests import Event, FollowEvents
-from geard.host.journal import Missed, Span
+from geard.host.journal import Span
+from geard.host.journal_reader import Missed
 from geard.identifiers import check_id
 from geard.logs.lines import render_time
 from geard.logs.wanted import parse_wanted

@@ -16,7 +16,7 @@ from typing import Any
 from geard.events import entries
 from geard.events.requests import Event
 from geard.host.fields import ASKER, EVENT, GEAR, REASON, REPOSITORY, REQUEST_ID
-from geard.host.journal import Entry
+from geard.host.journal_reader import Entry
 from geard.logs.lines import render_time
 
 RUN_UP = 120_000_000

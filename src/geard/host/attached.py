@@ -13,7 +13,7 @@ import sys
 import termios
 import tty
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
 
 from geard.exchange import WINDOW, Errors, Input, InputEnd, Line, Output, Signal, Size, Taken
@@ -70,7 +70,8 @@ class _Ends:
     theirs: tuple[int, int, int]
 
     def __init__(self, closing: ExitStack) -> None:
-        self._closing = closing
+        self._open = set[int]()
+        closing.callback(self._close)
         self._given = closing.enter_context(ExitStack())
 
     def close_theirs(self) -> None:
@@ -83,10 +84,22 @@ class _Ends:
         """What is written at the end of the input."""
         return b""
 
+    def close_input(self) -> None:
+        """The program sees its end."""
+        if self.input is not None:
+            self._open.discard(self.input)
+            os.close(self.input)
+            self.input = None
+
     def _ours(self, fd: int) -> int:
-        self._closing.callback(_close, fd)
+        self._open.add(fd)
         os.set_blocking(fd, False)
         return fd
+
+    def _close(self) -> None:
+        """Each once: a number is used again, and would be another's by then."""
+        for fd in self._open:
+            os.close(fd)
 
     def _for_them(self, fd: int) -> int:
         self._given.callback(os.close, fd)
@@ -164,8 +177,8 @@ class _Relay:
             self._on_its_way -= len(data)
             await self._line.say(Taken(len(data)))
         await self._write(self._ends.end_input())
-        if self._ends.input is not None and not isinstance(self._ends, _Terminal):
-            _close(self._ends.input)
+        if not isinstance(self._ends, _Terminal):
+            self._ends.close_input()
 
     async def _write(self, data: bytes) -> None:
         if not self._deaf and self._ends.input is not None:
@@ -177,23 +190,49 @@ class _Relay:
             await self._line.say(kind(data))
 
 
-async def output_of(argv: Sequence[str], environment: Mapping[str, str]) -> AsyncGenerator[bytes]:
-    """What a program writes, as it comes and no faster than it is taken; left early, the program is ended.
+async def output_of(
+    argv: Sequence[str], environment: Mapping[str, str], given: AsyncGenerator[bytes] | None = None
+) -> AsyncGenerator[bytes]:
+    """What a program writes, as it comes and no faster than it is taken; left early, the program is ended. It
+    reads what is `given`, and is ended where that breaks off; what it does not read is taken all the same.
 
-    Raises ProgramFailed behind it, where that ended badly.
+    Raises ProgramFailed behind it, where that ended badly; what `given` raises.
     """
     with ExitStack() as closing:
-        ends = _Pipes(closing, stdin=False)
+        ends = _Pipes(closing, stdin=given is not None)
         said = os.memfd_create("errors")
-        closing.callback(_close, said)
-        given, out, _ = ends.theirs
-        async with _started(argv, environment, (given, out, said)) as child:
+        closing.callback(os.close, said)
+        stdin, stdout, _ = ends.theirs
+        async with _started(argv, environment, (stdin, stdout, said)) as child:
             ends.close_theirs()
-            while data := await _read(ends.outputs[0][0]):
-                yield data
-            status = await child.wait()
+            feeding = asyncio.create_task(_feed(child, ends, given))
+            try:
+                while data := await _read(ends.outputs[0][0]):
+                    yield data
+                status = await child.wait()
+                await feeding
+            finally:
+                feeding.cancel()
+                await asyncio.wait({feeding})
         if status:
             raise ProgramFailed(argv, status, os.pread(said, ERROR_LIMIT, 0).decode(errors="replace"))
+
+
+async def _feed(child: asyncio.subprocess.Process, ends: _Ends, given: AsyncGenerator[bytes] | None) -> None:
+    if given is None:
+        return
+    try:
+        async with aclosing(given):
+            async for piece in given:
+                try:
+                    if ends.input is not None:
+                        await _write(ends.input, piece)
+                except OSError:
+                    ends.close_input()  # who sends this hears the answer when they have sent it all
+    except BaseException:
+        _signal(child, signal.SIGHUP)
+        raise
+    ends.close_input()
 
 
 @asynccontextmanager
@@ -271,9 +310,3 @@ def _watching(
         yield ready
     finally:
         remove(fd)
-
-
-def _close(fd: int) -> None:
-    """Once: a number is used again."""
-    with contextlib.suppress(OSError):
-        os.close(fd)

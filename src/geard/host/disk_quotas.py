@@ -23,9 +23,11 @@ _INHERIT = 0x200
 _QUOTACTL_FD, _PROJECTS = 443, 2
 _GET_QUOTA, _SET_QUOTA = (0x800007 << 8) | _PROJECTS, (0x800008 << 8) | _PROJECTS
 _QUOTA = struct.Struct("=8QI4x")  # struct if_dqblk: hard and soft limit in KiB, bytes in use, …, what of it counts
-_BLOCK, _LIMITS_COUNT = 1024, 1
+_BLOCK, _LIMITS_COUNT = 1024, 1 | 4  # blocks and inodes
+_BYTES_A_FILE, _LEAST_FILES = 4096, 1024
+"""an empty file costs an inode and no block: as many as there could be with one block each"""
 
-_SUBVOLUME_CREATE, _QGROUP_LIMIT = 0x5000940E, 0x8030942B
+_SUBVOLUME_CREATE, _QGROUP_CREATE, _QGROUP_LIMIT = 0x5000940E, 0x4010942A, 0x8030942B
 _TREE_SEARCH, _INODE_LOOKUP = 0xD0009411, 0xD0009412
 _QUOTA_TREE, _STATUS_KEY, _INFO_KEY, _LIMIT_KEY = 8, 240, 242, 244
 _TOP_INODE = 256
@@ -41,6 +43,9 @@ class DiskUse:
     used: int
     limit: int
     """bytes; 0: none"""
+    files: int = 0
+    files_limit: int = 0
+    """0: its file system does not bound them"""
 
 
 def mounted(mountinfo: str, path: str) -> tuple[str, list[str]]:
@@ -55,11 +60,21 @@ def mounted(mountinfo: str, path: str) -> tuple[str, list[str]]:
     return best[1], best[2]
 
 
-def mounts(root: Path = Path("/")) -> str:
+def upper_folder(mountinfo: str) -> str:
+    """Where what is written to `/` goes, if that is an overlay; else empty."""
+    for line in mountinfo.splitlines():
+        front, _, back = line.partition(" - overlay ")
+        if back and front.split()[4] == "/":
+            named = [word for word in back.split()[-1].split(",") if word.startswith("upperdir=/")]
+            return named[0].partition("=")[2] if named else ""
+    return ""
+
+
+def mounts(root: Path = Path("/"), process: int | str = "self") -> str:
     """To its end: the kernel gives such a file out in pieces."""
     try:
-        return (root / "proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
-    except FileNotFoundError:
+        return (root / f"proc/{process}/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
+    except (FileNotFoundError, ProcessLookupError):
         return ""
 
 
@@ -94,8 +109,7 @@ class DiskQuotas:
             if kind == "project":
                 if size:
                     _mark(folder, fd, project)
-                blocks = -(-size // _BLOCK)
-                _quotactl(fd, _SET_QUOTA, project, _QUOTA.pack(blocks, blocks, 0, 0, 0, 0, 0, 0, _LIMITS_COUNT))
+                _limit(fd, project, size)
             elif kind == "subvolume" and os.fstat(fd).st_ino == _TOP_INODE:
                 fcntl.ioctl(fd, _QGROUP_LIMIT, struct.pack("=6Q", 0, 1, size or _ALL, 0, 0, 0))
             elif size:
@@ -106,23 +120,47 @@ class DiskQuotas:
         kind = self.kind(folder)
         with suppress(OSError), _opened(folder) as fd:
             if kind == "project" and _project_of(fd) == project:
-                hard, _, used, *_ = _QUOTA.unpack(_quotactl(fd, _GET_QUOTA, project, bytes(_QUOTA.size)))
-                return DiskUse(used, hard * _BLOCK)
+                return _use(fd, project)
             if kind == "subvolume" and os.fstat(fd).st_ino == _TOP_INODE:
-                answer = bytearray(struct.pack("=2Q4080s", 0, _TOP_INODE, b""))
-                fcntl.ioctl(fd, _INODE_LOOKUP, answer)
-                (number,) = struct.unpack_from("=Q", answer)
+                number = _subvolume_of(fd)
                 info, limit = _search(fd, _INFO_KEY, number), _search(fd, _LIMIT_KEY, number)
                 if info is not None:
                     flags, most = struct.unpack_from("=2Q", limit) if limit is not None else (0, 0)
                     return DiskUse(struct.unpack_from("=2Q", info)[1], most if flags & 1 else 0)
         return None
 
+    def forget(self, folder: Path) -> None:
+        """Nobody counts a folder any more that is about to go. Newer kernels do that by themselves, and refuse it
+        before (Linux 6.11); in older ones a subvolume's group would outlive it.
+        """
+        if self.kind(folder) == "subvolume":
+            with suppress(OSError), _opened(folder) as fd:
+                if os.fstat(fd).st_ino == _TOP_INODE:
+                    fcntl.ioctl(fd, _QGROUP_CREATE, struct.pack("=2Q", 0, _subvolume_of(fd)))
+
     def release(self, above: Path, project: int) -> None:
         """A project's number is free for another. `above` is a folder of the same file system."""
         if above.is_dir() and self.kind(above) == "project":
             with suppress(OSError), _opened(above) as fd:
-                _quotactl(fd, _SET_QUOTA, project, _QUOTA.pack(0, 0, 0, 0, 0, 0, 0, 0, _LIMITS_COUNT))
+                _limit(fd, project, 0)
+
+    def holds_layers(self, store: Path) -> bool:
+        """Whether an engine can bound the files of a container itself: overlays on XFS."""
+        return mounted(mounts(), str(store))[0] == "xfs" and self.kind(store) == "project"
+
+    def layer_use(self, layer: Path) -> DiskUse | None:
+        """Of a folder whose project an engine has chosen; None where it has none."""
+        with suppress(OSError), _opened(layer) as fd:
+            project = _project_of(fd) if self.kind(layer) == "project" else 0
+            return _use(fd, project) if project else None
+        return None
+
+    def bound_layer(self, layer: Path, size: int) -> None:
+        """The same to hold `size` bytes from now on; left alone where no engine has bounded it."""
+        if self.kind(layer) == "project":
+            with _opened(layer) as fd:
+                if project := _project_of(fd):
+                    _limit(fd, project, size)
 
 
 @contextmanager
@@ -132,6 +170,25 @@ def _opened(folder: Path) -> Generator[int]:
         yield fd
     finally:
         os.close(fd)
+
+
+def _limit(fd: int, project: int, size: int) -> None:
+    blocks = -(-size // _BLOCK)
+    files = max(size // _BYTES_A_FILE, _LEAST_FILES) if size else 0
+    words = _QUOTA.pack(blocks, blocks, 0, files, files, 0, 0, 0, _LIMITS_COUNT)
+    _quotactl(fd, _SET_QUOTA, project, words)
+
+
+def _use(fd: int, project: int) -> DiskUse:
+    found = _QUOTA.unpack(_quotactl(fd, _GET_QUOTA, project, bytes(_QUOTA.size)))
+    hard, _, used, most_files, _, files = found[:6]
+    return DiskUse(used, hard * _BLOCK, files, most_files)
+
+
+def _subvolume_of(fd: int) -> int:
+    answer = bytearray(struct.pack("=2Q4080s", 0, _TOP_INODE, b""))
+    fcntl.ioctl(fd, _INODE_LOOKUP, answer)
+    return int(struct.unpack_from("=Q", answer)[0])
 
 
 def _project_of(fd: int) -> int:

@@ -1,4 +1,4 @@
-"""`gear idle`."""
+"""`gear idle`, `gear wake-time`."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from typing import Any
 
 import click
 
-from geard.cli.asking import locators
+from geard.cli.asking import ask, locators
 from geard.cli.changing import change
 from geard.cli.completion import GearName
 from geard.cli.main import verb
-from geard.cli.output import outcome_option
+from geard.cli.output import outcome_option, output_option, structured, table, with_place
 from geard.cli.parts import adds_to_install
 from geard.cli.together import GearsCommand
 from geard.idling.policy import parse_after
-from geard.idling.requests import Depth, IdleContainer, IdlePart, IdlePolicy
+from geard.idling.requests import Depth, GetWakeTime, IdleContainer, IdlePart, IdlePolicy
+from geard.idling.waking import STEPS
 from geard.words import Part
 
 
@@ -59,3 +60,27 @@ def idle(names: tuple[str, ...], depth: Depth, no_wait: bool, form: str) -> None
     gear start, stop and restart end that.
     """
     change(locators(names), lambda at: IdleContainer(id=at.id, depth=depth), no_wait, form)
+
+
+@verb("wake-time", group="Look")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...", type=GearName())
+@output_option
+def wake_time(names: tuple[str, ...], form: str) -> None:
+    """Show where the time went when a connection last woke a gear: milliseconds since its first packet came."""
+    found = list(ask(locators(names), lambda at: GetWakeTime(id=at.id)))
+    if form in ("json", "yaml"):
+        structured([with_place(answer, str(target.at)) for target, answer in found], form)
+        return
+    if form == "name":
+        click.echo("\n".join(str(target) for target, _ in found))
+        return
+    rows: list[tuple[str, ...]] = []
+    for target, answer in found:
+        before = 0.0
+        for step in answer.steps:
+            cells = (f"{step.ms:.1f}", f"{step.ms - before:.1f}", STEPS.get(step.name, step.name))
+            rows.append((str(target), *cells) if len(found) > 1 else cells)
+            before = step.ms
+    if found:
+        header = ["MS", "TOOK", "WHEN"]
+        click.echo(table(["NAME", *header] if len(found) > 1 else header, rows))

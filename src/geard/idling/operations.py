@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, datetime
 
 from geard.containers import asleep, installing, lifecycle, versions
@@ -13,9 +14,11 @@ from geard.containers.requests import Accepted
 from geard.dispatch.operation import operation
 from geard.dispatch.work import Work
 from geard.events.entries import ASKED, note
-from geard.failures import Invalid, Unavailable, no_such_gear
-from geard.host.storage import Changes
-from geard.idling.requests import FallAsleep, IdleContainer
+from geard.failures import Invalid, NotFound, Unavailable, no_such_gear
+from geard.host.storage import Changes, read_text
+from geard.idling.requests import FallAsleep, GetWakeTime, IdleContainer, WakeTime
+from geard.idling.traffic import PROC, listens_at_all
+from geard.idling.waking import parse_woken
 
 WAIT_SECONDS = 30.0
 
@@ -74,18 +77,26 @@ async def fall_asleep(request: FallAsleep, work: Work) -> Accepted:
         return Accepted(id=id, message="")
     await host.systemd.reset_failed(unit)
     await work.on_disk(lambda: installing.tidy(host, id, work.facets, stopped=True))
+    await work.on_disk(_forget_run, folders)
     work.conclude("idle", f"{id} is idle: it is stopped", id)
     return Accepted(id=id, message="")
+
+
+def _forget_run(folders: Folders) -> None:
+    """Where nothing is left of the last run, the step before the engine is the quick one (prepare.sh)."""
+    with asleep.locked(folders):
+        if folders.idle.exists():
+            shutil.rmtree(folders.state, ignore_errors=True)
 
 
 async def _froze(work: Work, folders: Folders, definition: Definition) -> bool:
     """Whether it stands still now. One that does not run cannot; its first connection starts it."""
     if (await work.host.systemd.state(unit_name(folders.id))).active != "active":
         return False
-    return await work.on_disk(_freeze, work, folders)
+    return await work.on_disk(_freeze, work, folders, definition)
 
 
-def _freeze(work: Work, folders: Folders) -> bool:
+def _freeze(work: Work, folders: Folders, definition: Definition) -> bool:
     group = group_of(work.host, folders)
     if group is None:
         return False
@@ -94,11 +105,24 @@ def _freeze(work: Work, folders: Folders) -> bool:
         raise Unavailable(
             f"{folders.id} cannot be frozen: the kernel has no freezer here", hint="gear idle --depth stop"
         )
-    # What undoes it is written down first: hooks and the waker find it there, whatever becomes of this process.
-    draft = folders.state / ".frozen"
-    draft.write_text(f"{switch} {off}\n", encoding="ascii")
-    draft.rename(folders.state / "frozen")
-    switch.write_text(on, encoding="ascii")
-    if asleep.read(folders) is None:  # woken meanwhile
-        asleep.thaw(folders)
+    if asleep.freeze(folders, switch, on, off):
+        inside = {pair.internal for pair in asleep.ports(definition)}
+        asleep.hold(folders, definition, by_waker=listens_at_all(PROC, folders.state, inside))
     return True
+
+
+@operation
+async def get_wake_time(request: GetWakeTime, work: Work) -> WakeTime:
+    return await work.on_disk(_last_wake, Folders.of(work.host.paths, request.id))
+
+
+def _last_wake(folders: Folders) -> WakeTime:
+    if not folders.unit.exists():
+        raise no_such_gear(folders.id)
+    found = parse_woken(folders.id, read_text(folders.state / "woken") or "")
+    if found is None:
+        raise NotFound(
+            f"no connection has woken {folders.id} since it was last started",
+            hint=f"gear idle {folders.id}, then connect to one of its ports",
+        )
+    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from geard.containers.requests import Accepted
-from geard.request import Request, Route
+from geard.request import Answer, Request, Route
 from geard.words import Part, Word
 
 Depth = Literal["stop", "freeze"]
@@ -41,5 +41,41 @@ class IdleContainer(Request[Accepted]):
 
 class FallAsleep(Request[Accepted]):
     """What is left to do behind the answer to that; it goes by the flag on disk."""
+
+    id: str
+
+
+class WakeStep(Word):
+    name: str
+    """thawed; or asked, prepared, created, running; and listens: docs/IDLING.md"""
+    ms: float
+    """since the packet came to the waker"""
+
+
+class WakeTime(Answer):
+    """What a gear's last wake took, step by step."""
+
+    example = {
+        "Id": "web-1",
+        "At": "2026-11-28T18:55:51+00:00",
+        "Port": 4100,
+        "Steps": [{"Name": "asked", "Ms": 0.8}, {"Name": "listens", "Ms": 240.5}],
+    }
+
+    id: str
+    at: str
+    """when the packet came (RFC 3339)"""
+    port: int
+    """of the host, to which it went"""
+    steps: tuple[WakeStep, ...]
+
+
+class GetWakeTime(Request[WakeTime]):
+    """Where the time went between the packet that woke a gear last and the moment when the gear listened.
+
+    404 where its last start was not a wake.
+    """
+
+    route = Route("GET", "/container/{id}/wake", scope="read", text=False)
 
     id: str

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
 from geard.idling.policy import Seen
 
+PROC = Path("/proc")
 LISTENS, GONE = "0A", ("06", "07")  # TIME_WAIT and CLOSE: nobody is there any more
 
 
@@ -37,3 +39,19 @@ def open_at(table: str, ports: Collection[int]) -> int:
         if words[3] != LISTENS and words[3] not in GONE and int(words[1].rpartition(":")[2], 16) in ports:
             count += 1
     return count
+
+
+def listens_at_all(proc: Path, state: Path, ports: Collection[int]) -> bool:
+    """Whether a gear's program listens at each of these ports of its own."""
+    found: set[int] = set()
+    with suppress(OSError):
+        pid = (state / "pid").read_text(encoding="ascii").strip()
+        for name in ("tcp", "tcp6"):
+            if (table := proc / pid / "net" / name).exists():
+                found |= listening(table.read_text(encoding="ascii"))
+    return found >= set(ports)
+
+
+def listening(table: str) -> set[int]:
+    rows = (line.split(None, 4) for line in table.splitlines()[1:])
+    return {int(words[1].rpartition(":")[2], 16) for words in rows if words[3] == LISTENS}

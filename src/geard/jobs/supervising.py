@@ -159,7 +159,8 @@ class _Job:
             if order["Stdin"]:
                 source, self.input = os.pipe()
             else:
-                source = os.open(os.devnull, os.O_RDONLY)
+                source, nobodys = os.pipe()  # not /dev/null: crun gives it to the job's user (its issue 1845)
+                os.close(nobodys)
             given = [source, out[1], errors[1]]
         for fd, kind in outputs:
             self._watch(fd, kind)

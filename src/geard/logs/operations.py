@@ -11,7 +11,7 @@ from datetime import datetime
 from geard.dispatch.operation import operation
 from geard.dispatch.work import Work
 from geard.failures import no_such_gear
-from geard.host.journal import Entry, Missed
+from geard.host.journal_reader import Entry, Missed
 from geard.host.storage import read_text
 from geard.identifiers import bucket, check_id
 from geard.logs.lines import created, render_time

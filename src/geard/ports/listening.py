@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections.abc import Mapping
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any
 
 _LISTEN = "0A"  # TCP_LISTEN, proc(5) /proc/net/tcp
 
@@ -37,6 +39,24 @@ def _bind(family: socket.AddressFamily, address: str, port: int, protocol: str) 
             # Connections of the past (TIME_WAIT) do not hold a port; a listener still does.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind((address, port))
+
+
+def taken(id: str, facts: Mapping[str, Any]) -> str:
+    """What to say where another program has one of the ports that a gear's definition publishes; else empty."""
+    for pair in facts.get("Ports", []):
+        number, protocol, address = pair["External"], pair["Protocol"], pair.get("Address", "")
+        try:
+            if not in_use(number, protocol, address):
+                continue
+        except OSError as error:
+            return f"its ports cannot be had: {error.strerror}" if error.errno == errno.EADDRNOTAVAIL else ""
+        holder = who_holds(number, protocol, address) or "another program"
+        other = f"{pair['Internal']}:NUMBER" + ("/udp" if protocol == "udp" else "")
+        return (
+            f"port {number}/{protocol} of this host is taken: {holder} listens on it;"
+            f" end that program, or take another port: gear port {id} {other}"
+        )
+    return ""
 
 
 def who_holds(port: int, protocol: str, address: str = "") -> str:

@@ -11,14 +11,17 @@ from geard.cli.completion import Name
 from geard.cli.main import verb
 from geard.cli.output import output_option, structured, table, with_place
 from geard.failures import Invalid
-from geard.identifiers import Place, parse_place
+from geard.identifiers import Locator, Place, parse_place
 from geard.repositories.requests import (
     ArchiveRepository,
     CreateRepository,
     DeleteRepository,
+    GetWebhook,
     ListRepositories,
     NotePushes,
+    RemoveWebhook,
     RenameRepository,
+    SetWebhook,
     TidyRepository,
 )
 
@@ -150,4 +153,30 @@ def rename_repo(name: str, new: str) -> None:
 def gc_repo(names: tuple[str, ...]) -> None:
     """Pack git repositories, and drop what nothing in them leads to any more."""
     for _, answer in ask(locators(names, "repo", "repository"), lambda at: TidyRepository(id=at.id)):
+        click.echo(answer.text())
+
+
+@verb("webhook-repo", group="Repositories")
+@click.argument("name", metavar="NAME", type=RepositoryName())
+@click.argument("url", default="", metavar="[URL]")
+@click.option("--remove", is_flag=True, help="Tell nobody any more.")
+def webhook_repo(name: str, url: str, remove: bool) -> None:
+    """Have a URL told of every push to a git repository, or say which one is.
+
+    \b
+    gear webhook-repo shop https://ci.example.com/pushed
+    gear callback key                  the key that what is sent is signed with
+
+    It is sent JSON by POST: the repository, who pushed, and of each branch and tag the commits before and after.
+    Who does not take it is tried again for a day: gear callback list.
+    """
+    if url and remove:
+        raise Invalid("a URL and --remove at once", hint="one of them")
+
+    def asked(at: Locator) -> GetWebhook | RemoveWebhook | SetWebhook:
+        if remove:
+            return RemoveWebhook(id=at.id)
+        return SetWebhook(id=at.id, url=url) if url else GetWebhook(id=at.id)
+
+    for _, answer in ask(locators([name], "repo", "repository"), asked):
         click.echo(answer.text())

@@ -4,8 +4,11 @@
     git/.gone-1000.XXXX             one that is being removed, `.new-1000.XXXX` one that is being made
     git/.pushes/                    what pushes have changed, for geard to read (pushes.py)
     git-users/1000 -> ../git/shop   number 1000, and so a uid, is shop's
+    git-users/1000.made             by which request, and what it is to be filled from, until it is (made.py)
+    git-users/1000.webhook          who is told of pushes (webhooks.py)
 
-The folder's owner is the truth, and the link an index of it: `mend` makes it right after a crash.
+The folder's owner is the truth, and the link an index of it. A new one is there when it has its name, which comes
+last; where a name changes the link comes last. What a killed one began, `mend` ends.
 """
 
 from __future__ import annotations
@@ -20,9 +23,10 @@ from geard.accounts.repositories import FIRST, LAST, is_one, number_of, uid_of
 from geard.failures import AlreadyExists, Denied, Unavailable
 from geard.host import Host
 from geard.host.paths import Paths
-from geard.host.storage import Changes, locked, read_hint, read_text, write_hint
+from geard.host.storage import Changes, locked, read_hint, read_text, sweep, write_hint
 from geard.identifiers import repository_login
 from geard.keys import store as keys
+from geard.repositories.made import Made
 
 _NEXT = "next"
 CONFIG = """\
@@ -44,6 +48,10 @@ def path(paths: Paths, id: str) -> Path:
 
 def users_folder(paths: Paths) -> Path:
     return paths.base / "git-users"
+
+
+def made_path(paths: Paths, number: int) -> Path:
+    return users_folder(paths) / f"{number}.made"
 
 
 def pushes_folder(paths: Paths) -> Path:
@@ -81,18 +89,23 @@ def of_uid(paths: Paths, uid: int) -> str:
     raise Denied(f"uid {uid} is no repository's user: nothing is opened to it")
 
 
-def create(host: Host, id: str, branch: str) -> None:
-    """As `git init --bare` would, in one rename. Raises AlreadyExists, Unavailable."""
+def create(host: Host, id: str, branch: str, made: Made) -> None:
+    """As `git init --bare` would, in one rename. The one that is there is fine where the same request made it, or
+    it waits to be filled from the same. Raises AlreadyExists, Unavailable.
+    """
     paths = host.paths
     with Changes() as changes:
         lay_out(paths, changes)
         with locked(folder(paths)):
             if path(paths, id).exists():
-                raise AlreadyExists(
-                    f"there is a repository {id} already", hint=f"gear delete-repo {id} removes it"
-                )
-            mend(paths, changes)
+                if not made.goes_on(Made.read(made_path(paths, number(paths, id)))):
+                    raise AlreadyExists(
+                        f"there is a repository {id} already", hint=f"gear delete-repo {id} removes it"
+                    )
+                return
+            mend(host, changes)
             found = _reserve(paths, changes, id)
+            changes.write(made_path(paths, found), made.text, 0o600)
             keys.forget_repository(paths, changes, id)
             draft = folder(paths) / f".new-{found}"
             changes.remove_tree(draft)
@@ -107,14 +120,14 @@ def create(host: Host, id: str, branch: str) -> None:
                 for each in (at, *(f"{at}/{name}" for name in files)):
                     os.chown(each, uid_of(found), uid_of(found))
             changes.sync()
+            give_user(host, id, found)
             os.rename(draft, path(paths, id))
             changes.changed_in(folder(paths))
-        give_user(host, id)
 
 
-def give_user(host: Host, id: str) -> None:
+def give_user(host: Host, id: str, number: int) -> None:
     """Who logs in for it; a boot makes it anew (gear-accounts)."""
-    uid, login = uid_of(number(host.paths, id)), repository_login(id)
+    uid, login = uid_of(number), repository_login(id)
     records.write(_records(host), login, uid, id)
     if (host.paths.run / local_users.MARK).exists():
         local_users.perform(local_users.add_argv(login, uid, id))
@@ -145,21 +158,40 @@ def _reserve(paths: Paths, changes: Changes, id: str) -> int:
 
 
 def rename(host: Host, old: str, new: str) -> None:
-    """Raises NotFound, AlreadyExists."""
+    """Also to its end, where a killed one has begun. Raises NotFound, AlreadyExists."""
     paths = host.paths
-    with Changes() as changes:
-        with locked(folder(paths)):
-            found = number(paths, old)
-            if path(paths, new).exists():
-                raise AlreadyExists(f"there is a repository {new} already")
-            # Keys first: cut off behind this, it is opened by none, never by another's.
-            keys.forget_repository(paths, changes, new)
-            os.rename(path(paths, old), path(paths, new))
-            changes.point(users_folder(paths) / str(found), f"../git/{new}")
-            changes.changed_in(folder(paths))
-            keys.rename_repository(paths, changes, old, new)
-        take_user(host, old)
-        give_user(host, new)
+    with Changes() as changes, locked(folder(paths)):
+        if not path(paths, old).exists() and path(paths, new).exists():
+            found = number(paths, new)
+            if _called(paths, found) == old:
+                _renamed(host, changes, found, old, new)
+                return
+        found = number(paths, old)
+        if path(paths, new).exists():
+            raise AlreadyExists(f"there is a repository {new} already")
+        mend(host, changes)
+        # Keys first: cut off behind this, it is opened by none, never by another's.
+        keys.forget_repository(paths, changes, new)
+        changes.sync()
+        os.rename(path(paths, old), path(paths, new))
+        changes.changed_in(folder(paths))
+        _renamed(host, changes, found, old, new)
+
+
+def _renamed(host: Host, changes: Changes, found: int, old: str, new: str) -> None:
+    """What follows its folder; the number last, by which it is known that all has been done."""
+    keys.rename_repository(host.paths, changes, old, new)
+    take_user(host, old)
+    give_user(host, new, found)
+    changes.sync()
+    changes.point(users_folder(host.paths) / str(found), f"../git/{new}")
+
+
+def _called(paths: Paths, found: int) -> str:
+    """The repository that a number leads to."""
+    with suppress(OSError):
+        return os.path.basename(os.readlink(users_folder(paths) / str(found)))
+    return ""
 
 
 def put_aside(host: Host, id: str) -> int | None:
@@ -180,23 +212,46 @@ def put_aside(host: Host, id: str) -> int | None:
     return found
 
 
-def clear(paths: Paths) -> None:
+def clear(host: Host) -> None:
     """Remove what was put aside, and what killed ones left."""
-    with Changes() as changes, locked(folder(paths)):
-        mend(paths, changes)
+    if folder(host.paths).is_dir():
+        with Changes() as changes, locked(folder(host.paths)):
+            lay_out(host.paths, changes)
+            mend(host, changes)
 
 
-def mend(paths: Paths, changes: Changes) -> None:
-    """With the lock held: drafts and what is gone are removed, numbers lead to whose they are."""
+def mend(host: Host, changes: Changes) -> None:
+    """With the lock held: what is gone is removed, each has its user and its number, keys follow a new name."""
+    paths = host.paths
     owners: dict[int, str] = {}
     for entry in list(os.scandir(folder(paths))):
-        owner = entry.stat(follow_symlinks=False).st_uid
+        owner = owner_of(entry)
         if entry.name.startswith((".gone-", ".new-")):
             changes.remove_tree(Path(entry.path))
         elif not entry.name.startswith(".") and is_one(owner):
             owners[number_of(owner)] = entry.name
+    sweep(users_folder(paths))
     for name in os.listdir(users_folder(paths)):
-        if name.isdigit() and int(name) not in owners:
+        of = name.partition(".")[0]
+        if of.isdigit() and int(of) not in owners:
+            _take_user_of_none(host, int(of))
             changes.remove(users_folder(paths) / name)
     for found, id in owners.items():
+        was = _called(paths, found)
+        if was not in ("", id) and was not in owners.values():
+            _renamed(host, changes, found, was, id)
+            continue
+        if records.find(_records(host), repository_login(id)) != uid_of(found):
+            give_user(host, id, found)
         changes.point(users_folder(paths) / str(found), f"../git/{id}")
+
+
+def owner_of(entry: os.DirEntry[str]) -> int:
+    return entry.stat(follow_symlinks=False).st_uid
+
+
+def _take_user_of_none(host: Host, found: int) -> None:
+    """Of one that was killed while it was made; unless the name is another's by now."""
+    id = _called(host.paths, found)
+    if id and records.find(_records(host), repository_login(id)) == uid_of(found):
+        take_user(host, id)

@@ -10,15 +10,15 @@ from pathlib import Path
 
 from geard.dispatch.operation import operation
 from geard.dispatch.work import Work
-from geard.events.entries import note
 from geard.failures import Failure, Invalid, NotFound
 from geard.host.attached import output_of
 from geard.host.paths import Paths
 from geard.host.process import ProgramFailed
 from geard.identifiers import check_id, repository_login
 from geard.keys import store as keys
-from geard.repositories import filling, folders, githost, pushes
+from geard.repositories import filling, folders, githost, made, webhooks
 from geard.repositories.githost import Program
+from geard.repositories.made import Made
 from geard.repositories.refs import TYPES, file_name, is_ref
 from geard.repositories.requests import (
     ArchiveRepository,
@@ -28,14 +28,18 @@ from geard.repositories.requests import (
     DeleteRepository,
     FilledRepository,
     FillRepository,
+    GetWebhook,
     ListedRepository,
     ListRepositories,
     NotePushes,
+    RemoveWebhook,
     RenamedRepository,
     RenameRepository,
     RepositoryList,
+    SetWebhook,
     TidiedRepository,
     TidyRepository,
+    Webhook,
 )
 from geard.repositories.settings import RepositorySettings
 from geard.repositories.sources import parse_source
@@ -52,7 +56,7 @@ async def create_repository(request: CreateRepository, work: Work) -> CreatedRep
         if source.hosted:
             await work.on_disk(keys.check_there, work.host.paths, source.hosted)
     branch = work.host.settings.section(RepositorySettings).branch
-    await work.on_disk(folders.create, work.host, id, branch)
+    await work.on_disk(folders.create, work.host, id, branch, Made(work.id, request.source))
     if request.source:
         work.owe(FillRepository(id=id, source=request.source))
     return CreatedRepository(id=id, login=repository_login(id), source=request.source)
@@ -67,8 +71,11 @@ async def fill_repository(request: FillRepository, work: Work) -> FilledReposito
 
     async def fill() -> None:
         await githost.ready(host, work.say)
-        work.say("filling", f"filling {id} from {request.source}")
-        await filling.fill(host, id, parse_source(request.source))
+        number = await work.on_disk(folders.number, host.paths, id)
+        async with made.filling(folders.made_path(host.paths, number)) as wanted:
+            if wanted:
+                work.say("filling", f"filling {id} from {request.source}")
+                await filling.fill(host, id, parse_source(request.source))
 
     try:
         async with work.turn():
@@ -149,7 +156,7 @@ async def _delete(id: str, work: Work) -> bool:
     if number is not None:
         with suppress(Failure):  # then it ends by itself: its folder is not there any more
             await githost.end_all(work, number)
-        await work.on_disk(folders.clear, work.host.paths)
+        await work.on_disk(folders.clear, work.host)
     return number is not None
 
 
@@ -165,9 +172,28 @@ async def rename_repository(request: RenameRepository, work: Work) -> RenamedRep
 @operation
 async def note_pushes(request: NotePushes, work: Work) -> Nothing:
     """What is to follow a push begins here: who waits for its event, or reads `Push` in this room."""
-    for push in await work.on_disk(pushes.taken, work.host.paths):
-        note(work.host.journal, "pushed", push.shown(), repository=push.repository, by=push.key)
+    await work.on_disk(webhooks.tell, work.host)
     return Nothing()
+
+
+@operation
+async def set_webhook(request: SetWebhook, work: Work) -> Webhook:
+    id = check_id(request.id, "repository")
+    await work.on_disk(webhooks.set_, work.host, id, request.url)
+    return Webhook(id=id, url=request.url)
+
+
+@operation
+async def get_webhook(request: GetWebhook, work: Work) -> Webhook:
+    id = check_id(request.id, "repository")
+    return Webhook(id=id, url=await work.on_disk(webhooks.of, work.host.paths, id))
+
+
+@operation
+async def remove_webhook(request: RemoveWebhook, work: Work) -> Webhook:
+    id = check_id(request.id, "repository")
+    await work.on_disk(webhooks.remove, work.host.paths, id)
+    return Webhook(id=id)
 
 
 @operation

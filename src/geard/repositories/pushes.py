@@ -1,6 +1,6 @@
 """What a push has changed: a file in `.pushes`, left by the hook in geard-githost (git_hooks/post-receive).
 
-    key SHA256:Zkh2…
+    by SHA256:Zkh2…                 a key's fingerprint; `token NAME` and the like for who came by HTTP
     OLD NEW refs/heads/master       a line for each; all zeros for what was not there, or is not any more
 
 It is a word of the repository's user, whose uid the file has, and of nobody else.
@@ -8,11 +8,14 @@ It is a word of the repository's user, whose uid the file has, and of nobody els
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import re
 import stat
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from geard.failures import Denied
 from geard.host.paths import Paths
@@ -21,7 +24,7 @@ from geard.repositories.refs import is_ref
 
 LIMIT = 1 << 20
 _CHANGE = re.compile(r"([0-9a-f]{40}|[0-9a-f]{64}) ([0-9a-f]{40}|[0-9a-f]{64}) (refs/.+)")
-_KEY = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
+_BY = re.compile(r"[A-Za-z0-9+/:_.() -]{1,200}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,13 @@ class Change:
 @dataclass(frozen=True)
 class Push:
     repository: str
-    key: str
-    """the fingerprint of the key that was let in"""
+    by: str
+    """who was let in: the fingerprint of a key, or a token's name"""
     changes: tuple[Change, ...]
+    id: str = ""
+    """the same for the same word of it"""
+    at: float = 0.0
+    """seconds since 1970"""
 
     def shown(self, most: int = 10) -> str:
         more = f" and {len(self.changes) - most} more" if len(self.changes) > most else ""
@@ -53,30 +60,43 @@ class Push:
 def parse_push(repository: str, text: str) -> Push:
     """Lines that are none are passed over."""
     first, _, rest = text.partition("\n")
-    key = first.removeprefix("key ")
+    by = first.removeprefix("by ")
     changes: list[Change] = []
     for line in rest.split("\n"):
         found = _CHANGE.fullmatch(line)
         if found and is_ref(found[3]):
             old, new = (name if name.strip("0") else "" for name in found.group(1, 2))
             changes.append(Change(found[3], old, new))
-    return Push(repository, key if _KEY.fullmatch(key) else "", tuple(changes))
+    return Push(repository, by if _BY.fullmatch(by) else "", tuple(changes))
 
 
-def taken(paths: Paths) -> list[Push]:
-    """Those that are left there, the oldest first; they are gone then, whatever they were."""
+def taken(paths: Paths) -> Iterator[Push]:
+    """Those that are left there, the oldest first; each goes when it has been taken and the next one is asked for.
+    What is none of a repository's goes at once.
+    """
     folder = folders.pushes_folder(paths)
-    found: list[tuple[float, Push]] = []
+    found: list[tuple[float, str, Push]] = []
     for name in os.listdir(folder) if folder.is_dir() else ():
+        push: Push | None = None
         with suppress(OSError, Denied):
             fd = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             with open(fd, "rb") as file:
                 status = os.fstat(fd)
                 if stat.S_ISREG(status.st_mode):
                     text = file.read(LIMIT).decode(errors="replace")
-                    found.append((status.st_mtime, parse_push(folders.of_uid(paths, status.st_uid), text)))
+                    push = parse_push(folders.of_uid(paths, status.st_uid), text)
+                    id = _id(f"{name} {status.st_uid} {status.st_mtime_ns}\n{text}")
+                    found.append((status.st_mtime, name, replace(push, id=id, at=status.st_mtime)))
+        if push is None:
+            _remove(folder, name)
+    for _, name, each in sorted(found, key=lambda each: each[:2]):
+        yield each
         _remove(folder, name)
-    return [push for _, push in sorted(found, key=lambda each: each[0])]
+
+
+def _id(text: str) -> str:
+    """As a request's: 16 bytes in base64url."""
+    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()[:16]).rstrip(b"=").decode()
 
 
 def _remove(folder: os.PathLike[str], name: str) -> None:

@@ -17,7 +17,8 @@ class CreatedRepository(Answer):
 
     def text(self) -> str:
         filled = f" and is being filled from {self.source}" if self.source else ""
-        return f"Repository {self.id} is created{filled}; git clone {self.login}@HOST:{self.id}"
+        ssh, http = f"{self.login}@HOST:{self.id}", f"http://localhost:43273/git/{self.id}"
+        return f"Repository {self.id} is created{filled}; git clone {ssh}, or by a token {http}"
 
 
 class CreateRepository(Request[CreatedRepository]):
@@ -139,5 +140,42 @@ class TidyRepository(Request[TidiedRepository]):
 
     route = Route("POST", "/repository/{id}/gc")
     example = {"Id": "my-sample-repo"}
+
+    id: str
+
+
+class Webhook(Answer):
+    id: str
+    url: str = ""
+    """empty where nobody is told"""
+
+    def text(self) -> str:
+        if not self.url:
+            return f"Nobody is told of pushes to {self.id}"
+        return f"Pushes to {self.id} are told to {self.url}"
+
+
+class SetWebhook(Request[Webhook]):
+    """Have a URL told of every push: JSON by POST, signed, and tried again as callbacks are."""
+
+    route = Route("PUT", "/repository/{id}/webhook", scope="admin")
+    example = {"Id": "my-sample-repo", "Url": "https://ci.example.com/pushed"}
+
+    id: str
+    url: str
+
+
+class GetWebhook(Request[Webhook]):
+    """Who is told of the pushes to a repository."""
+
+    route = Route("GET", "/repository/{id}/webhook", scope="admin")
+
+    id: str
+
+
+class RemoveWebhook(Request[Webhook]):
+    """Tell nobody of pushes any more; that nobody is told is fine."""
+
+    route = Route("DELETE", "/repository/{id}/webhook", scope="admin")
 
     id: str

@@ -24,8 +24,9 @@ from geard.cli.output import output_option, structured, table, with_place
 from geard.environments.file import parse_argument
 from geard.failures import Failure, Invalid, Unavailable
 from geard.identifiers import Place
-from geard.sessions.programs import SHELL
+from geard.sessions.programs import SHELL, program
 from geard.sessions.requests import DescribeExec, DescribeLogin, ExecInContainer, ListSessions
+from geard.sessions.sftp import refuse
 from geard.sessions.switchns import USAGE, parse_switchns
 from geard.words import encode
 
@@ -143,16 +144,24 @@ def join() -> None:
         _, uid, _ = struct.unpack("3i", line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         words, fds, _, _ = socket.recv_fds(line, WISH_LIMIT, 3)
         line.settimeout(None)
+        wish: Mapping[str, str | None] = {}
         try:
             if len(fds) != 3 or not all(map(_may_be_passed, fds)):
                 raise Invalid("an input, an output and one for errors have to come along, pipes or terminals")
-            _enter(line, uid, _wish(words), fds)
+            wish = _wish(words)
+            _enter(line, uid, wish, fds)
         except Failure as failure:
             if len(fds) == 3:
-                hint = f"\n  {failure.hint}" if failure.hint else ""
-                with suppress(OSError):
-                    os.write(fds[2], f"Error: {failure.message}{hint}\n".encode())
+                _tell(failure, wish.get("Command"), fds)
             line.send(str(OWN_FAILURE).encode())
+
+
+def _tell(failure: Failure, command: object, fds: Sequence[int]) -> None:
+    hint = f"\n  {failure.hint}" if failure.hint else ""
+    with suppress(OSError):  # gone
+        os.write(fds[2], f"Error: {failure.message}{hint}\n".encode())
+        if isinstance(command, str) and program(command)[0] == "sftp":
+            refuse(failure.message, fds[0], fds[1])
 
 
 def _may_be_passed(fd: int) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 from geard.accounts.repositories import is_one, number_of
 from geard.containers import lifecycle
 from geard.containers.folders import Folders, engine_name
@@ -11,13 +14,13 @@ from geard.environments.file import check_variables, split_for_podman
 from geard.exchange import Line, Size, Talk
 from geard.failures import Denied, Invalid
 from geard.host.attached import joined, kept, relay
-from geard.host.engine import ExecSpec
+from geard.host.engine import Engine, ExecSpec
 from geard.host.keeper import ENV_FILE
 from geard.keys.public import parse_key
 from geard.keys.store import may_write
 from geard.repositories import folders, githost
 from geard.repositories.logins import wanted
-from geard.sessions import listing, logins, programs
+from geard.sessions import listing, logins, programs, sftp, sftp_server
 from geard.sessions.entering import check_may_enter
 from geard.sessions.requests import (
     DescribeExec,
@@ -63,7 +66,7 @@ async def describe_login(request: DescribeLogin, work: Work) -> ExecLine:
         rows=request.rows,
         columns=request.columns,
     )
-    argv, environment = await _command_line(wish, work)
+    argv, environment = await (_sftp_line if name == "sftp" else _command_line)(wish, work)
     key = _fingerprint(request.key)
     environment |= _noted(wish, work, key or f"uid {request.uid}", program=name, key=key, source=request.source)
     return ExecLine(argv=tuple(joined(argv)), environment=environment)
@@ -80,7 +83,7 @@ async def _repository_login(request: DescribeLogin, work: Work) -> ExecLine:
     name, command = wanted(request.command, id, write=write)
     await githost.ready(host)
     program = githost.Program(
-        number_of(request.uid), (*command, githost.repository(id)), environment={"GEARD_KEY": key}
+        number_of(request.uid), (*command, githost.repository(id)), environment={"GEARD_BY": key}
     )
     argv, environment = githost.command_line(host, program)
     facts = {
@@ -116,12 +119,24 @@ async def list_sessions(request: ListSessions, work: Work) -> SessionList:
     return SessionList(sessions=tuple(each for each in found if work.asker.reaches(each.id)))
 
 
+async def _sftp_line(request: ExecInContainer, work: Work) -> tuple[list[str], dict[str, str]]:
+    """The same for a login that wants SFTP: by the host's program, where the engine lends it to the gear."""
+    engine = await _entered(request, work)
+    files = await work.on_disk(sftp_server.needed) if engine.lends_files else ()
+    spec = ExecSpec(
+        container=engine_name(request.id),
+        command=sftp_server.command(len(files)) if files else request.command,
+        stdin=True,
+        env_names=sftp_server.UNSET if files else (),
+        files=len(files),
+    )
+    argv = [sys.executable, "-IS", str(Path(sftp.__file__)), str(len(files)), *files, *engine.exec_argv(spec)]
+    return argv, dict.fromkeys(spec.env_names, "")
+
+
 async def _command_line(request: ExecInContainer, work: Work) -> tuple[list[str], dict[str, str]]:
     """What is run, and what it needs in its environment. Raises NotFound, PreconditionFailed, Invalid."""
-    folders = Folders.of(work.host.paths, request.id)
-    _check(request)
-    definition = await check_may_enter(folders, work)
-    engine = work.host.engine_named(lifecycle.running_engine(folders, definition))
+    engine = await _entered(request, work)
     # Command lines are for everybody on the host to see, so values go another way.
     lines, several = split_for_podman(request.environment)
     spec = ExecSpec(
@@ -135,6 +150,14 @@ async def _command_line(request: ExecInContainer, work: Work) -> tuple[list[str]
         env_names=tuple(several),
     )
     return engine.exec_argv(spec), several | ({"GEARD_ENV_FILE": lines} if lines else {})
+
+
+async def _entered(request: ExecInContainer, work: Work) -> Engine:
+    """The engine that has the gear. Raises NotFound, PreconditionFailed, Invalid."""
+    folders = Folders.of(work.host.paths, request.id)
+    _check(request)
+    definition = await check_may_enter(folders, work)
+    return work.host.engine_named(lifecycle.running_engine(folders, definition))
 
 
 def _check(request: ExecInContainer) -> None:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from geard.sessions.sftp_server import SERVERS
+
 # A gear without bash has sh; a gear without sh has no shell.
 SHELL = ("/bin/sh", "-c", "if [ -x /bin/bash ]; then exec /bin/bash -l; fi; exec /bin/sh -l")
-# Where distributions have it. sshd says which program it would run itself for the subsystem sftp.
-_SFTP_SERVERS = (
-    *("/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server"),
-    *("/usr/libexec/sftp-server", "/usr/lib/sftp-server"),
-)
+# The image's own, where the engine lends a gear no files of the host.
 SFTP = (
     *("/bin/sh", "-c"),
     'for each do [ -x "$each" ] && exec "$each"; done;'
-    ' echo "gear: this gear has no sftp-server. Its image may have scp (scp -O), or tar" >&2; exit 127',
-    *("sftp", *_SFTP_SERVERS),
+    ' echo "gear: this gear has no sftp-server: its image may have scp (scp -O), or tar; gear cp needs none" >&2;'
+    " exit 127",
+    *("sftp", *SERVERS),
 )
+# sshd says which program it would run itself for the subsystem sftp.
 _SUBSYSTEM = re.compile(r"(\S*/sftp-server|internal-sftp)( -\S+( [^- ]\S*)?)*")
 _TERM = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]{0,62}")
 

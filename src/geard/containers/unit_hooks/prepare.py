@@ -17,8 +17,10 @@ import sys
 BASE = "/var/lib/containers"
 RUN = "/run/geard/gears"
 DEVICES = "/dev"
+SOCKETS = "/proc/net"
 SELINUX = "/sys/fs/selinux/enforce"
 IMAGES = f"{BASE}/storage/overlay-images"
+LAYERS = {"podman": f"{BASE}/storage/overlay", "docker": "/var/lib/docker/overlay2"}
 DOCKER = "/run/docker.sock"
 REMAPPED = "/run/geard/ports"
 REMAP = "/usr/lib/geard/gear-remap"
@@ -45,7 +47,7 @@ def main(name: str) -> int:
                 _write(f"{state}/permanent", facts.get("GEAR_VERSION", ""))
             return 1
         facts = _facts(run)
-    words = _changed_user(facts)
+    words = _changed_user(facts) or _taken_port(id, run, facts)
     if words:
         sys.stderr.write(f"{words}\n")
         _write(f"{state}/failure", words)
@@ -64,6 +66,8 @@ def main(name: str) -> int:
     _write(f"{state}/environment", others or f'GEAR_ENV="--env-file={state}/env"\n')
     if "GEAR_IO" in facts:
         _bound_disk(facts["GEAR_IO"], f"{state}/environment")
+    if "GEAR_QUOTA" in facts:
+        _bound_layer(facts["GEAR_QUOTA"], facts.get("GEAR_ENGINE", "podman"), f"{state}/environment")
     if "GEAR_LEVEL" in facts and os.path.exists(SELINUX):
         _confine(id, facts["GEAR_LEVEL"], state)
     if os.path.exists(f"{BASE}/ports/links/{id[:2]}/{id}") or os.path.exists(f"{state}/links"):
@@ -136,6 +140,36 @@ def _changed_user(facts: dict[str, str]) -> str:
     return (
         f"the host's user {name} is {now} now, and was {uid}:{gid}; gear update NAME --host-user {name} takes it"
     )
+
+
+def _taken_port(id: str, run: str, facts: dict[str, str]) -> str:
+    """What stands against a start because another program has a port: podman does not hold the gear's
+    (podman.conf), and its rules would lead away what comes to that program.
+    """
+    if facts["GEAR_ENGINE"] != "podman" or not _perhaps_taken(facts["GEAR_RUN"]):
+        return ""
+    _find_geard()
+    import json
+
+    from geard.ports.listening import taken
+
+    with open(run, encoding="utf-8") as file:
+        return taken(id, json.loads(file.readline().removeprefix("# geard: ")))
+
+
+def _perhaps_taken(words: str) -> bool:
+    """Whether anything listens on a number that is published, on whichever address (proc(5), /proc/net/tcp)."""
+    for protocol, state in (("tcp", "0A"), ("udp", "07")):
+        ends = [
+            end.rsplit(":", 2) for word in words.split() if (end := word.strip('\\"')).endswith(f"/{protocol}")
+        ]
+        marks = [f":{int(end[-2]):04X} " for end in ends if len(end) > 1 and end[-2].isdecimal()]
+        for family in ("", "6") if marks else ():
+            with open(f"{SOCKETS}/{protocol}{family}", encoding="ascii") as file:
+                held = [line for line in file if f":0000 {state} " in line]
+            if any(mark in line for mark in marks for line in held):
+                return True
+    return False
 
 
 def _secrets(facts: dict[str, str], state: str) -> tuple[dict[str, str], str]:
@@ -236,6 +270,18 @@ def _bound_disk(most: str, path: str) -> None:
         if size != "0"
     )
     _tell_engine(path, options)
+
+
+def _bound_layer(size: str, engine: str, path: str) -> None:
+    """What it writes outside of its volumes is in the engine's store: bounded by the engine, where that can."""
+    _find_geard()
+    from pathlib import Path
+
+    from geard.host.disk_quotas import DiskQuotas
+
+    store = Path(LAYERS[engine])
+    if store.is_dir() and DiskQuotas().holds_layers(store):
+        _tell_engine(path, f"--storage-opt=size={size} ")
 
 
 def _confine(id: str, level: str, state: str) -> None:

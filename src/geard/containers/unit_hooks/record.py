@@ -14,7 +14,6 @@ systemd waits for this, at every stop of every gear: it imports next to nothing.
 from __future__ import annotations
 
 import _socket
-import errno
 import os
 import sys
 import time
@@ -167,24 +166,15 @@ def _taken_port(name: str) -> str:
     import json  # noqa: PLC0415 - only after a failure
 
     sys.path.append(f"/opt/geard/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages")
-    from geard.ports.listening import in_use, who_holds  # noqa: PLC0415
+    from geard.ports.listening import taken  # noqa: PLC0415
 
     id = name.removeprefix("ctr-")
     try:
         with open(f"{BASE}/units/{id[:2]}/{name}.run", encoding="utf-8") as file:
-            pairs = json.loads(file.readline().removeprefix("# geard: ")).get("Ports", [])
-        for pair in pairs:
-            number, protocol, address = pair["External"], pair["Protocol"], pair.get("Address", "")
-            if in_use(number, protocol, address):
-                holder = who_holds(number, protocol, address) or "another program"
-                other = f"{pair['Internal']}:NUMBER" + ("/udp" if protocol == "udp" else "")
-                return (
-                    f"port {number}/{protocol} of this host is taken: {holder} listens on it;"
-                    f" end that program, or take another port: gear port {id} {other}\n"
-                )
-    except OSError as error:
-        return f"its ports cannot be had: {error.strerror}\n" if error.errno == errno.EADDRNOTAVAIL else ""
-    return ""
+            words = taken(id, json.loads(file.readline().removeprefix("# geard: ")))
+    except OSError:
+        return ""
+    return words and f"{words}\n"
 
 
 def _engine(state: str) -> str:

@@ -123,6 +123,8 @@ class ExecSpec:
     """a file of NAME=VALUE lines: further variables, beside those the container has"""
     env_names: tuple[str, ...] = ()
     """further variables, whose values stand in the engine's own environment"""
+    files: int = 0
+    """so many open files of the engine's client it has too, from descriptor 3 on; see `lends_files`"""
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,8 @@ class Engine(Protocol):
     """whether a gear can have a range of the host's ids to itself"""
     bounds_io: bool
     """whether it takes limits of reading and writing"""
+    lends_files: bool
+    """whether a program inside a container can be given open files of the host"""
 
     async def image(self, reference: str) -> Image | None:
         """The image of that name or id, if it is here; a name without a registry finds local ones first."""

@@ -45,6 +45,7 @@ class Docker:
     bridge = "geard1"
     maps_users = False
     bounds_io = False  # 26.1 takes --device-read-bps, says nothing, and has none on record (cgroups v1)
+    lends_files = False
 
     def __init__(self) -> None:
         self._images: dict[str, Image] = {}

@@ -40,6 +40,7 @@ class Podman:
     bridge = "geard0"
     maps_users = True
     bounds_io = True
+    lends_files = True
 
     def __init__(self) -> None:
         self._images: dict[str, Image] = {}
@@ -101,6 +102,8 @@ class Podman:
     def service_lines(self, run_words: str) -> list[str]:
         state = "/run/geard/gears/%N"
         return [
+            # What is in there, and why, says the file; podman before 4.4 does not read it.
+            "Environment=CONTAINERS_CONF_OVERRIDE=/usr/lib/geard/podman.conf",
             # -d: a podman that stays in the foreground costs 50 MB a gear, and shows its arguments for as long.
             f"ExecStart={' '.join(QUIET)} run -d --replace --pull=never --cgroups=split --sdnotify=conmon"
             " --log-driver=passthrough --security-opt=no-new-privileges --http-proxy=false"
@@ -127,6 +130,8 @@ class Podman:
             options += ["--env-file", spec.env_file]
         for name in spec.env_names:
             options += ["--env", name]
+        if spec.files:
+            options += [f"--preserve-fds={spec.files}"]
         return [*QUIET, "exec", *options, "--", spec.container, *spec.command]
 
     async def once(self, spec: RunSpec, how: OnceSpec) -> OnceLine:

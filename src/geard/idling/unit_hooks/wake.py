@@ -1,19 +1,22 @@
 #!/usr/bin/python3 -IS
-"""Have one idle gear start, or go on, and say when it listens. Run by geard-wake@.service, for the waker.
+"""Have idle gears start, or go on, and say when each listens. Run by geard-wake.service, for the waker, who asks
+at the socket that systemd hands over, by one connection for each wake:
 
-    ID PORT SOURCE              on standard input: the gear, the host's port that somebody asked for, and who
-    ready | refused: …          on standard output
+    ID PORT SOURCE SINCE THAWED   the gear, the host's port that somebody asked for, and who; when the packet came,
+                                  when the waker had it go on by itself (ns of the monotonic clock; 0: it did not)
+    go N                          it listens, and takes N of those that wait; answered by how many then still wait
+    ready | refused: …            the last word: none waits any more, or why all are to be refused
 
 A gear that does not carry the flag of idling (containers/asleep.py) is left alone. While it is under way the file
 below /run/geard/idle stays: whoever comes meanwhile is held too, by another waker perhaps.
-Somebody waits for this: it imports next to nothing.
+Somebody waits for this: it is there before it is asked, and a fork does each wake.
 """
 
 from __future__ import annotations
 
-import _socket
 import fcntl
 import os
+import socket
 import sys
 import time
 
@@ -24,20 +27,81 @@ JOURNAL = "/run/systemd/journal/socket"
 OURS = "57c8d5b1ac4d4d1c8e4b7a6f0f3f9d21"  # as in geard/events/entries.py
 LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
 PATIENCE = 60.0  # seconds for a program that was started to listen
+AHEAD = 5  # connections that wait for a program to take them; servers have the kernel keep 5 or more
+PACED = 20.0  # seconds, for one that takes none
+MOST = 64  # wakes at a time; the waker asks for few
+HANDED_OVER = 3  # the socket (sd_listen_fds(3))
 
 
 def main() -> int:
-    id, port, source = (*os.read(0, 300).decode("ascii", "replace").split(), "", "", "")[:3]
-    if not _is_id(id) or not port.isdigit() or len(port) > 5 or not set(source) <= set("0123456789abcdef.:"):
-        return _answer("refused: no such words")
+    door = socket.socket(fileno=HANDED_OVER)
+    children: set[int] = set()
+    while True:
+        line = door.accept()[0]
+        while children:
+            ended = os.waitpid(-1, 0 if len(children) >= MOST else os.WNOHANG)[0]
+            if not ended:
+                break
+            children.discard(ended)
+        child = os.fork()
+        if not child:
+            try:
+                line.settimeout(5)
+                answer(line)
+            finally:
+                os._exit(0)
+        children.add(child)
+        line.close()
+
+
+def answer(line: socket.socket) -> None:
+    """One wake: its words read from a connection, its answer written there."""
+    begun = time.monotonic_ns()
+    words = line.recv(300).decode("ascii", "replace").split()
+    id, port, source, since, thawed = (*words, *("", "", "", "0", "0")[len(words) :])[:5]
+    known = _is_id(id) and set(source) <= set("0123456789abcdef.:")
+    if not known or not all(map(_is_number, (port, since, thawed), (5, 20, 20))):
+        _say(line, "refused: no such words")
+        return
     reason = wake(id, port, source)
-    _answer(f"refused: {reason}" if reason else "ready")
-    if not reason:
-        # Who is told that it is ready lets go; then nobody needs to be held any more.
-        _remove(f"{RUN}/idle/ctr-{id}")
-    else:
+    if reason:
+        _say(line, f"refused: {reason}")
         sys.stderr.write(f"{id} cannot be woken: {reason}\n")
-    return 0
+        return
+    listens, state = time.monotonic_ns(), f"{RUN}/gears/ctr-{id}"
+    _pace(line, state, _port_inside(f"{RUN}/idle/ctr-{id}", port) or 0)
+    _say(line, "ready")
+    # Who is told that it is ready has let go; then nobody needs to be held any more.
+    _remove(f"{RUN}/idle/ctr-{id}")
+    _record(state, port, int(since) or begun, begun, int(thawed), listens)
+
+
+def _pace(line: socket.socket, state: str, port: int) -> None:
+    """Have a crowd go on as fast as the program takes it: where its queue is full the kernel drops what the client
+    has for a connection already, and that client waits long.
+    """
+    end = time.monotonic() + PACED
+    while time.monotonic() < end:
+        room = AHEAD - _queued(_read(f"{state}/pid").strip(), port)
+        if room > 0:
+            try:
+                line.sendall(f"go {room}\n".encode())
+                if line.recv(20).strip() in (b"", b"0"):
+                    return
+            except OSError:
+                return  # the waker has gone
+        time.sleep(0.001)
+
+
+def _queued(pid: str, port: int) -> int:
+    """Connections to it that the program has yet to take, and those on their way into that queue (proc_net(5))."""
+    wanted, count = f":{port:04X}", 0
+    for table in ("tcp", "tcp6"):
+        for line in _read(f"/proc/{pid}/net/{table}").splitlines()[1:]:
+            words = line.split(None, 5)
+            if words[1].endswith(wanted) and words[3] in ("03", "0A"):
+                count += int(words[4].partition(":")[2], 16) if words[3] == "0A" else 1
+    return count
 
 
 def wake(id: str, port: str, source: str) -> str:
@@ -55,9 +119,9 @@ def wake(id: str, port: str, source: str) -> str:
     if _thaw(f"{state}/frozen") and _wait_for(state, inside):
         return ""
     _remove(f"{state}/failure")
-    began = time.time()
-    status = _run(["/usr/bin/systemctl", "--quiet", "start", f"{name}.service"])
-    if status == 0 and _wait_for(state, inside):
+    began, before = time.time(), _read(f"{state}/pid")
+    start = _spawn(["/usr/bin/systemctl", "--quiet", "start", f"{name}.service"])
+    if _wait_for(state, inside, before, start):
         return ""
     _remove(f"{RUN}/idle/{name}")  # no more is held for it: it is systemd's to try again
     return _why(state, began)
@@ -86,19 +150,30 @@ def _take_flag(id: str) -> bool:
     return True
 
 
-def _wait_for(state: str, port: int) -> bool:
-    """Whether the gear's program listens on that port of its own, sooner or later."""
-    end = time.monotonic() + PATIENCE
-    pause = 0.001
-    while time.monotonic() < end:
-        pid = _read(f"{state}/pid").strip()
-        there = _listens(pid, port) if pid.isdigit() else None
-        if there is None:
-            return False  # it has ended
-        if there:
-            return True
+def _wait_for(state: str, port: int, before: str = "", start: int = 0) -> bool:
+    """Whether the gear's program listens on that port of its own, sooner or later.
+
+    With `start`, the process that has it start: the program may listen before systemd calls it started, and what
+    was there `before` is not the one.
+    """
+    pause, end = 0.001, time.monotonic() + PATIENCE
+    while start or time.monotonic() < end:
+        if start:
+            ended, status = os.waitpid(start, os.WNOHANG)
+            if ended and status:
+                return False
+            if ended:
+                start, end = 0, time.monotonic() + PATIENCE
+        pid = _read(f"{state}/pid")
+        if not start or pid != before:
+            there = _listens(pid.strip(), port) if pid.strip().isdigit() else None
+            if there:
+                return True
+            if there is None and not start:
+                return False  # it has ended
         time.sleep(pause)
-        pause = min(pause * 1.2, 0.05)
+        # Half of what follows 1 ms, 5 ms after a second, 50 ms after a few.
+        pause = min(pause * 1.02 if pause < 0.005 else pause * 1.1, 0.05)
     return False
 
 
@@ -133,10 +208,29 @@ def _thaw(noted: str) -> bool:
     try:
         with open(path, "w", encoding="ascii") as file:
             file.write(word)
+        os.chown(path, 0, 0)  # the waker's no more
     except OSError:
         return False
     _remove(noted)
     return True
+
+
+def _record(state: str, port: str, since: int, begun: int, thawed: int, listens: int) -> None:
+    """For `gear wake-time`: milliseconds from the packet to each step. What others did is known by their files."""
+    steps = {"thawed": thawed} if thawed else {"asked": begun}
+    wall = time.time_ns() - time.monotonic_ns()  # what the files' clock says more
+    for step, name in (("prepared", "version"), ("created", "cid"), ("running", "pid")):
+        try:
+            steps[step] = os.stat(f"{state}/{name}").st_mtime_ns - wall
+        except FileNotFoundError:
+            pass
+    steps["listens"] = thawed or listens
+    told = " ".join(f"{step}={(at - since) / 1e6:.1f}" for step, at in steps.items() if since <= at <= listens)
+    try:
+        with open(f"{state}/woken", "w", encoding="ascii") as file:
+            file.write(f"at={time.time() - (time.monotonic_ns() - since) / 1e9:.3f} port={port} {told}\n")
+    except OSError:
+        pass  # it has gone meanwhile
 
 
 def _why(state: str, began: float) -> str:
@@ -163,8 +257,7 @@ def _note(id: str, kind: str, source: str, port: str, job: str = "") -> None:
         "GEARD_ASKER": by,
         "GEARD_JOB": job,
     }
-    # not by `socket`, whose import takes 6 ms
-    writer = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_NONBLOCK)
+    writer = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     try:
         writer.sendto("".join(f"{name}={value}\n" for name, value in fields.items() if value).encode(), JOURNAL)
     except OSError as error:
@@ -176,17 +269,19 @@ def _is_id(text: str) -> bool:
     return 2 <= len(text) <= 64 and set(text) <= LETTERS and text[0].isalnum() and ".." not in text
 
 
-def _answer(text: str) -> int:
+def _is_number(text: str, most: int) -> bool:
+    return text.isdigit() and text.isascii() and len(text) <= most
+
+
+def _say(line: socket.socket, text: str) -> None:
     try:
-        os.write(1, f"{text}\n".encode())
+        line.sendall(f"{text}\n".encode())
     except OSError:
         pass  # the waker has gone; another finds what is held by the file
-    return 0
 
 
-def _run(argv: list[str]) -> int:
-    child = os.posix_spawn(argv[0], argv, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, 2, 1)])
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+def _spawn(argv: list[str]) -> int:
+    return os.posix_spawn(argv[0], argv, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, 2, 1)])
 
 
 def _remove(path: str) -> None:

@@ -5,8 +5,8 @@ What to hold stands in /run/geard/idle, a file for each idle gear. The rules of 
 packet that begins a connection to such a port into the kernel's queue 43273 (nfnetlink_queue), before connections
 are tracked and ports translated: released, it meets the rules that the gear's engine has made meanwhile. Who
 starts the gear is another (gear-wake, behind /run/geard/wake.sock); this process may change rules of the packet
-filter, and nothing else. Where it is not there, the rules let packets pass (`bypass`): they are refused, for
-nobody listens.
+filter, have gears go on that were frozen, and nothing else. Where it is not there, the rules let packets pass
+(`bypass`): they are refused, for nobody listens.
 
 One thread. A gear's port is woken once, whoever comes meanwhile waits beside the first; a few at once, in order.
 """
@@ -33,6 +33,7 @@ AT_ONCE = 4  # wakes; one that takes long (below) makes way for the next
 LONG = 5.0
 PATIENCE = 90.0  # seconds that a packet is held; clients give up before
 REPAIRS = 1.0  # seconds between two
+TRIES = 3  # of asking gear-wake, where it ends without an answer
 
 # linux/netfilter/nfnetlink*.h, nf_tables.h, x_tables.h
 NETLINK_NETFILTER = 12
@@ -105,13 +106,17 @@ class Waker:
         self._selector = selectors.DefaultSelector()
         self._ports: dict[int, str] = {}
         """the gear that is woken by this port"""
+        self._switches: dict[str, tuple[str, str]] = {}
+        """of gears that are frozen and listen: the file by which they go on, and what is to be written there"""
         self._elements: dict[int, Element] = {}
         self._held: dict[int, list[int]] = {}
         """packets, by port"""
         self._waiting: list[int] = []
         """ports whose gear has yet to be asked for, the first first"""
         self._asked: dict[int, tuple[socket.socket, float, bytes]] = {}
-        self._sources: dict[int, str] = {}
+        self._callers: dict[int, tuple[str, int, int]] = {}
+        """who came first to a port, when, and when its gear went on by our hand (ns of the monotonic clock)"""
+        self._tries: dict[int, int] = {}
         self._since: dict[int, float] = {}
         self._signals, self._folder = _watch(FOLDER)
         for file, deed in (
@@ -135,16 +140,35 @@ class Waker:
 
     def _packets(self) -> None:
         for number, packet in self._queue.packets():
+            came = time.monotonic_ns()
             source, port = _addresses(packet)
-            if port not in self._ports and port not in self._held:
+            gear = self._ports.get(port)
+            if gear is None and port not in self._held:
                 self._queue.accept(number)
                 continue
+            thawed = self._thaw(gear) if gear is not None else 0
+            if thawed:
+                self._queue.accept(number)
             if port not in self._held:
                 self._held[port] = []
-                self._sources[port], self._since[port] = source, time.monotonic()
+                self._callers[port] = source, came, thawed
+                self._since[port] = time.monotonic()
                 self._waiting.append(port)
-            self._held[port].append(number)
+            if not thawed:
+                self._held[port].append(number)
         self._ask()
+
+    def _thaw(self, gear: str) -> int:
+        """When it went on; 0 where that is not ours to do. At each packet, since it may have been frozen again."""
+        if gear not in self._switches:
+            return 0
+        path, word = self._switches[gear]
+        try:
+            with open(path, "w", encoding="ascii") as file:
+                file.write(word)
+        except OSError:  # it has ended, or is not ours: gear-wake does what there is to do
+            return 0
+        return time.monotonic_ns()
 
     def _ask(self) -> None:
         now = time.monotonic()
@@ -160,7 +184,7 @@ class Waker:
             line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
             try:
                 line.connect(DOOR)
-                line.sendall(f"{gear} {port} {self._sources[port]}\n".encode())
+                line.sendall(f"{gear} {port} {' '.join(map(str, self._callers[port]))}\n".encode())
             except BlockingIOError:  # many are before us: the next turn
                 line.close()
                 return
@@ -180,22 +204,38 @@ class Waker:
             more = line.recv(500)
         except OSError:
             more = b""
+        *lines, text = (text + more).split(b"\n")
+        for words in (one.split() for one in lines):
+            if words[:1] != [b"go"]:
+                self._release(port)
+                return
+            count = int(words[1])
+            for number in self._held[port][:count]:
+                self._queue.accept(number)
+            del self._held[port][:count]
+            line.send(b"%d\n" % len(self._held[port]))
         if more:
-            self._asked[port] = line, since, text + more
-        if more and not (text + more).endswith(b"\n"):
-            return
-        self._release(port)
+            self._asked[port] = line, since, text
+        elif self._tries.get(port, 1) < TRIES:  # gear-wake was killed; systemd has another
+            self._tries[port] = self._tries.get(port, 1) + 1
+            self._hang_up(port)
+            self._waiting.append(port)
+        else:
+            self._release(port)
+
+    def _hang_up(self, port: int) -> None:
+        if port in self._asked:
+            line = self._asked.pop(port)[0]
+            self._selector.unregister(line)
+            line.close()
 
     def _release(self, port: int) -> None:
         """Let them go on: to the gear; or, where it does not listen, to be refused by the kernel at once."""
         for number in self._held.pop(port, ()):
             self._queue.accept(number)
-        self._since.pop(port, None)
-        self._sources.pop(port, None)
-        if port in self._asked:
-            line = self._asked.pop(port)[0]
-            self._selector.unregister(line)
-            line.close()
+        for known in (self._since, self._callers, self._tries):
+            known.pop(port, None)
+        self._hang_up(port)
         if port in self._waiting:
             self._waiting.remove(port)
         self._sync()
@@ -207,6 +247,7 @@ class Waker:
     def _read_folder(self) -> None:
         ports: dict[int, str] = {}
         elements: dict[int, Element] = {}
+        switches: dict[str, tuple[str, str]] = {}
         for name in os.listdir(FOLDER):
             if not name.startswith("ctr-"):
                 continue
@@ -215,11 +256,15 @@ class Waker:
                     lines = file.read().splitlines()
             except OSError:
                 continue
-            for line in lines:
-                protocol, external, _, address = line.split(" ")
-                if protocol == "tcp":
-                    ports[int(external)] = name.removeprefix("ctr-")
+            gear = name.removeprefix("ctr-")
+            for kind, *words in (line.split(" ") for line in lines):
+                if kind == "tcp":
+                    external, _, address = words
+                    ports[int(external)] = gear
                     elements[int(external)] = _element(address, external)
+                elif kind == "thaw":
+                    switches[gear] = words[0], words[1]
+        self._switches = switches
         self._ports, self._elements = (
             ports,
             elements

@@ -8,13 +8,14 @@ here reach more than published ports. `/run/geard/host-ready` says that the rule
 are in force; no gear starts without it.
 
 And where gears' volumes are, set-uid programs and devices are none: what root in a gear makes there is root's on
-the host's disk.
+the host's disk. A null device of their own is what gears have for input.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import subprocess
 import sys
 
@@ -23,6 +24,9 @@ PORTS = "/var/lib/containers/ports/interfaces"
 NETWORK = "/var/lib/containers/network"
 DATA = "/var/lib/containers/data"
 SYSCTL = "/proc/sys/net/ipv4"
+# crun before 1.23 makes what a container has for input the property of that container's user
+# (https://github.com/containers/crun/issues/1845), who might then close the host's own /dev/null to others.
+NULL = "/dev/geard-null"
 
 # geard0 is podman's bridge for gears, geard1 Docker's: for what passes they are one.
 #
@@ -90,6 +94,7 @@ table bridge geard {
 
 def main() -> int:
     _make_harmless(DATA)
+    _make_null(NULL)
     reserved = _reserved_ports()
     ports = ", ".join(f"{protocol} . {port}" for protocol, port in sorted(reserved))
     rules = RULES.replace("PUBLISHED", f"elements = {{ {ports} }}" if ports else "")
@@ -121,6 +126,19 @@ def _make_harmless(folder: str) -> None:
     for words in (["--bind", folder, folder], ["-o", "remount,bind,nosuid,nodev", folder]):
         if subprocess.run(["/usr/bin/mount", *words], check=False).returncode:
             return
+
+
+def _make_null(path: str) -> None:
+    """Where no devices can be made, it leads to the host's: no gear starts without."""
+    try:
+        os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    except FileExistsError:
+        return
+    except OSError as error:
+        print(f"cannot make {path}: {error.strerror}", file=sys.stderr)
+        os.symlink("null", path)
+        return
+    os.chmod(path, 0o666)
 
 
 def _links() -> str:

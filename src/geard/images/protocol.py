@@ -26,6 +26,7 @@ from geard.images.settings import RegistrySettings
 from geard.request import Scope
 
 PREFIX = "/v2/"
+RUNS_PROGRAMS = False
 SCOPE: Scope = "pull"
 BY_ID = "by-id/"
 _VERSION = {"Docker-Distribution-Api-Version": "registry/2.0"}
@@ -65,7 +66,10 @@ def refusal(failure: Failure, status: int) -> Plain:
 
 
 async def answer(host: Host, ask: Ask) -> Plain:
-    """Never raises for what was asked."""
+    """Raises Denied; for what was asked, nothing."""
+    ask.check_scope(SCOPE)
+    if ask.asker.only:
+        raise Denied(f"{ask.asker.name} may not ask for {ask.path[:300]}", hint="it concerns the whole machine")
     try:
         return await asyncio.to_thread(
             _answer, host.engine.store, host.settings.section(RegistrySettings).default, ask

@@ -17,8 +17,8 @@ from geard.failures import Denied, Unauthenticated, Unavailable
 from geard.host.stores import leads_to
 from geard.host.stores.podman import PodmanStore
 from geard.host.stores.tar_split import read_layer, size_of
-from geard.images import registry
-from geard.images.registry import _answer, refusal  # pyright: ignore[reportPrivateUsage]
+from geard.images import protocol
+from geard.images.protocol import _answer, refusal  # pyright: ignore[reportPrivateUsage]
 
 FILES = {"a/large": bytes(range(256)) * 9_000, "a/b/small": b"small", "empty": b""}
 NAME = "docker.io/acme/app"
@@ -100,8 +100,8 @@ def root(tmp_path: Path) -> Path:
 def _ask(root: Path, path: str, method: str = "GET", range: str = "", **query: str) -> Plain:
     try:
         return _answer(PodmanStore(root), "docker.io", Ask(method, path, query, range))
-    except registry._NoError as no:  # pyright: ignore[reportPrivateUsage]
-        return registry.error(no.status, no.code, no.message)
+    except protocol._NoError as no:  # pyright: ignore[reportPrivateUsage]
+        return protocol.error(no.status, no.code, no.message)
 
 
 def _body(plain: Plain) -> bytes:
