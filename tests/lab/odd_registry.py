@@ -1,7 +1,7 @@
 """A registry that misbehaves, in a lab host: `python3 odd_registry.py PORT`. Standard library only.
 
-Each repository holds one image of one layer; its name says what is wrong with it: fine, fails (500), stalls (half of
-the layer, then nothing), size (that of the manifest), bytes (another layer than the digest says), slow.
+Each repository holds one image of one layer; its name says what is wrong with it: fine, fails (500), stalls (half
+of the layer, then nothing), size (that of the manifest), bytes (another layer than the digest says), slow.
 """
 
 from __future__ import annotations
