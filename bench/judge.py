@@ -65,6 +65,7 @@ def judge(found: Findings, counts: Counts) -> list[Row]:
         *_compared(found, counts),
         *_starts(found, counts),
         *_jobs(found),
+        *_builds(found),
         *_programs(found),
         *_memory(found, counts),
         *_looks(found, counts),
@@ -173,6 +174,14 @@ def _jobs(found: Findings) -> Iterator[Row]:
     row = _ratio("a job, to its result / bare podman run", p50(ours) / p50(bare), most=1.15, note=pair)
     yield row if len(ours) >= ENOUGH else replace(row, fails=False)
     yield Row("gear run, whole process / bare podman run", f"{p50(whole) / p50(bare):.2f} ×", "", None)
+
+
+def _builds(found: Findings) -> Iterator[Row]:
+    if not (ours := found.samples.get("build")):
+        return
+    steps = found.samples["build-steps"]
+    pair = f" ({p50(ours):.0f} ms / {p50(steps):.0f} ms, {len(ours)} pairs)"
+    yield Row("a build, to its end / its steps by podman", f"{p50(ours) / p50(steps):.2f} ×{pair}", "", None)
 
 
 def _programs(found: Findings) -> Iterator[Row]:

@@ -22,6 +22,7 @@ PARTS = (
     "docker",
     "starts",
     "jobs",
+    "builds",
     "programs",
     "memory",
     "lists",
@@ -34,7 +35,9 @@ PARTS = (
     "deploy",
 )
 # What no ratio is asked of takes time that CI has not, and so do three hosts.
-SHORT_PARTS = tuple(part for part in PARTS if part not in ("docker", "load", "links", "reboot", "deploy"))
+SHORT_PARTS = tuple(
+    part for part in PARTS if part not in ("builds", "docker", "load", "links", "reboot", "deploy")
+)
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,8 @@ def at_most(bench: Bench, size: Size, only: Collection[str]) -> None:
         bench.part("starts", size.pairs)
     if "jobs" in only:
         bench.part("jobs", size.pairs)
+    if "builds" in only:
+        bench.part("builds", size.pairs)
     if "docker" in only:
         bench.part("docker-runs", size.pairs)
     if "programs" in only:

@@ -6,7 +6,20 @@ import sys
 from collections.abc import Callable
 
 from bench.findings import Findings
-from bench.inside import answers, boots, burst, deployed, docker, jobs, links, looks, planning, podman, quadlet
+from bench.inside import (
+    answers,
+    boots,
+    builds,
+    burst,
+    deployed,
+    docker,
+    jobs,
+    links,
+    looks,
+    planning,
+    podman,
+    quadlet,
+)
 
 PARTS: dict[str, Callable[..., Findings]] = {
     "answers": answers.answers,
@@ -15,6 +28,7 @@ PARTS: dict[str, Callable[..., Findings]] = {
     "create": podman.create,
     "starts": podman.starts,
     "jobs": jobs.jobs,
+    "builds": builds.builds,
     "docker-creates": docker.creates,
     "docker-runs": docker.runs,
     "quadlet": quadlet.quadlet,

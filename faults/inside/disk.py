@@ -182,6 +182,25 @@ def _broken(unit: Path, held: set[str], *, at_rest: bool) -> Iterator[str]:
             yield f"version {path.stem} has a definition and no unit"
 
 
+def held_otherwise() -> Iterator[str]:
+    """Gears whose disk is held to something else than is installed: until they are told again, or start."""
+    for run in BASE.glob("units/*/ctr-*.run"):
+        facts = facts_of(run.read_text())
+        quota = facts.get("Limits", {}).get("Quota")
+        if quota and (held_to := _quota(facts["Id"], facts["Slot"])) not in (None, quota):
+            yield f"the disk of {facts['Id']} is held to {held_to} bytes, not {quota}"
+
+
+def _quota(id: str, slot: int) -> int | None:
+    """What its file system holds its volumes to; None where they are not there, or nobody counts."""
+    from geard.containers.bounding import PROJECTS  # noqa: PLC0415 - most who look over a disk are without geard
+    from geard.host.disk_quotas import DiskQuotas  # noqa: PLC0415
+
+    folder = BASE / "data" / id[:2] / id
+    use = DiskQuotas().use(folder, PROJECTS + slot) if folder.is_dir() else None
+    return use.limit if use is not None else None
+
+
 def _left_over(held: dict[str, set[str]]) -> Iterator[str]:
     for link in sorted((BASE / "ports/interfaces").rglob("*")) + sorted((BASE / "slots").glob("*")):
         if not link.is_symlink():

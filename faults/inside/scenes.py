@@ -91,6 +91,11 @@ LIMIT = Ask(
     ("limit", "web", "--memory", "96m", "--pids", "77"), "PATCH", "/container/web/limits",
     {"Memory": 96 << 20, "Pids": 77},
 )  # fmt: skip
+QUOTA = install(
+    "web", "--start", *QUICK, "--quota", "8m", "-v", "/data", "-p", "8080:4200", Started=True, StopTimeout=1,
+    Limits={"Quota": 8 << 20}, VolumeConfig={"Volumes": [{"Path": "/data"}]}, Ports=_ports((8080, 4200)),
+)  # fmt: skip
+MORE_DISK = Ask(("limit", "web", "--quota", "16m"), "PATCH", "/container/web/limits", {"Quota": 16 << 20})
 SET = Ask(("set-env", "web", "A=1", "B=2"), "PATCH", "/environment/web", {"Variables": _variables(A="1", B="2")})
 UNSET = Ask(("set-env", "web", "--remove", "A"), "PATCH", "/environment/web", {"Remove": ["A"]})
 RESET = Ask(("set-env", "web", "--reset", "Z=1"), "PUT", "/environment/web", {"Variables": _variables(Z="1")})
@@ -132,5 +137,8 @@ SCENES = (
     Scene("start", _started("start"), (STOPPED,), running=True, runs_after=("web",)),
     Scene("stop", _started("stop"), (RUNNING,), running=True),
     Scene("restart", _started("restart"), (RUNNING,), running=True, runs_after=("web",)),
+    Scene("quota-start", QUOTA, running=True, runs_after=("web",)),
+    Scene("quota-limit", MORE_DISK, (QUOTA,), running=True, runs_after=("web",)),
+    Scene("quota-purge", delete("web", purge=True), (QUOTA,), running=True),
     Scene("delete-running", delete("web"), (RUNNING,), running=True),
 )

@@ -151,6 +151,7 @@ class Sweep:
             found.wrong.append(f"again: it ended with {ran.status}: {ran.said.strip()[-300:]}")
         found.wrong += [f"again: {what}" for what in disk.differences(disk.tree(), self.after)]
         found.wrong += [f"again: {what}" for what in disk.problems(at_rest=True)]
+        found.wrong += [f"again: {what}" for what in disk.held_otherwise()]
         found.wrong += [f"again: {what}" for what in self._not_running()]
 
     def _where(self) -> str:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from tests.fakes.host import FakeHost
 
 from geard.containers import slots
-from geard.failures import Unavailable
+from geard.containers.ids import slots_of
+from geard.failures import Invalid, Unavailable
 from geard.host.storage import Changes
 from geard.setup.network import CANDIDATES, choose_ipv4, choose_ipv6, moved, plan
 
@@ -74,6 +75,29 @@ def test_a_hint_that_is_wrong_does_no_harm(fake_host: FakeHost, hint: str) -> No
         assert found == set(range(5))
         with pytest.raises(Unavailable):
             slots.reserve(fake_host.paths, changes, unit("one-more"))
+
+
+def test_ids_are_taken_from_the_span_that_an_admin_has_chosen(fake_host: FakeHost) -> None:
+    """Whole ranges that lie in it; who has others keeps them."""
+    within = slots_of("2065536-2262143")
+    with Changes() as changes:
+        before = slots.reserve(fake_host.paths, changes, unit("before"))
+        found = {slots.reserve(fake_host.paths, changes, unit(f"g{n}"), within) for n in range(3)}
+        assert (before, found) == (0, {1, 2, 3})
+        with pytest.raises(Unavailable, match="all 3 slots"):
+            slots.reserve(fake_host.paths, changes, unit("one-more"), within)
+    assert [slots_of(text) for text in ("2000001-2131071", "2000000-2131070", "2000000-1837007999", "")] == [
+        *(range(1, 2), range(1), range(slots.SLOTS), range(slots.SLOTS))
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x", "2000000", "2000000-", "-5", "0-2131071", "2000001-2131070", "3000000-2500000", "2000000-1837008000"],
+)
+def test_what_is_no_span_of_ids(text: str) -> None:
+    with pytest.raises(Invalid, match="ids: "):
+        slots_of(text)
 
 
 def test_many_at_once_get_a_slot_each(fake_host: FakeHost) -> None:

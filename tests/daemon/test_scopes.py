@@ -82,8 +82,10 @@ def test_who_may_only_read_sees_no_value_of_variables_nor_of_commands(afar: Afar
             path = filled(entry, id if entry.route.path.startswith("/request/") else "hidden")
             briefly = "?timeout=0" if path in ("/container/hidden/log", "/events") else ""
             reply = afar.ask("GET", path + briefly, token=tokens["read"])
-            # A report is for who asked; of the others there is none.
-            none = path.endswith("/report") or path.startswith(("/builds/", "/job/", "/timer/", "/repository/"))
+            # A report is for who asked, nothing has woken that gear; of the others there is none.
+            none = path.endswith(("/report", "/wake")) or path.startswith(
+                ("/builds/", "/job/", "/timer/", "/repository/")
+            )
             assert reply.status == (404 if none else 200), path
             assert secret not in reply.text, path
             asked += 1
@@ -129,6 +131,13 @@ def test_a_repository_over_http_is_open_to_its_scope_and_to_no_other(afar: Afar)
     # let in: and then there is no container to run git in, or no such repository
     assert asked("read") == asked("operate", "receive") == asked("bounded", name="none-1.git") == 503
     assert asked("read", name="nosuch") == asked("bounded", name="none-2") == 404
-    refused = afar.ask("GET", "/git/shop/info/refs?service=git-upload-pack")
+    # git says its language, as browsers do
+    listed = "/git/shop/info/refs?service=git-upload-pack"
+    named = afar.ask(
+        "GET", listed, token=tokens["read"], Host="h1.example.com:43273", Accept_Language="C, *;q=0.9"
+    )
+    assert named.status == 503
+    assert afar.ask("GET", listed, token=tokens["read"], Origin="https://example.com").status == 403
+    refused = afar.ask("GET", listed)
     assert refused.status == 401 and refused.headers["WWW-Authenticate"].startswith("Basic ")
     assert "takes a certificate" in refused.text

@@ -11,6 +11,7 @@ from unittest.mock import Mock
 import pytest
 import trustme
 
+from geard.containers.ids import slots_of
 from geard.doctor import machine
 from geard.doctor.machine import GIB, MIB
 from geard.doctor.requests import Finding
@@ -65,7 +66,9 @@ def test_user_namespaces(made: Make) -> None:
     ],
 )
 def test_ids_of_gears_are_nobody_elses(made: Make, line: str, state: str) -> None:
-    assert told(machine.subordinate_ids(made(**{"etc/subuid": f"{line}\n"})))[0] == state
+    root = made(**{"etc/subuid": f"{line}\n"})
+    assert told(machine.subordinate_ids(root, slots_of("")))[0] == state
+    assert told(machine.subordinate_ids(root, slots_of("3000000-4000000")))[0] == "ok"
 
 
 def test_mandatory_access(made: Make) -> None:

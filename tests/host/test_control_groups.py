@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from geard.host.control_groups import Bounds, ControlGroups, disk_of
+from geard.host.control_groups import Bounds, ControlGroups, Group, disk_of
 
 CONTAINER = "b9ca0ed6566238dee0fa5e3c696a0e056a263bd025715dddb86f45645aeb2767"
 PLACE = f"container.slice/container-small.slice/ctr-web.service/libpod-payload-{CONTAINER}"
@@ -160,3 +160,19 @@ def test_a_slice_by_its_path(root: Path) -> None:
     groups = ControlGroups(root)
     assert groups.of_path("container.slice/container-small.slice") is not None
     assert groups.of_path("container.slice/container-large.slice") is None
+
+
+def test_a_frozen_group_gives_back_what_the_kernel_can_take(tmp_path: Path) -> None:
+    folder = tmp_path / "group"
+    folder.mkdir()
+    (folder / "memory.current").write_text("104857600\n")
+    for version, words in ((2, ("cgroup.freeze", "1", "0")), (1, ("freezer.state", "FROZEN", "THAWED"))):
+        group = Group(version, {"memory": folder, "freezer": folder})
+        assert group.freezer() == (folder / words[0], *words[1:])
+        group.give_back()
+        assert not (folder / "memory.reclaim").exists(), "a kernel without that file, or version 1"
+    (folder / "memory.reclaim").write_text("")
+    Group(1, {"memory": folder}).give_back()
+    assert (folder / "memory.reclaim").read_text() == ""
+    Group(2, {"memory": folder}).give_back()
+    assert (folder / "memory.reclaim").read_text() == "104857600"

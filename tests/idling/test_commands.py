@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from tests.fakes.terminal import Terminal
 
 from geard.containers.folders import Folders, unit_name
+from geard.failures import Invalid
+from geard.host.storage import Changes
+from geard.idling import metrics
 from geard.idling.services import Watch
+from geard.idling.settings import IdlingSettings
+from geard.jobs.records import JobFolders, JobRecord, boot_id, claim, write
 
 SNMP = "Tcp: ActiveOpens PassiveOpens\nTcp: 0 {}\n"
 
@@ -84,7 +91,72 @@ def test_what_says_when_it_falls_asleep(gear: Terminal) -> None:
     (gear.host.paths.settings / "geard.toml").write_text('[idling]\nafter = "2h"\ndepth = "freeze"\n')
     assert "after 2h without a connection (freeze)" in gear.ok("status", "db")
     assert "Falls asleep" not in gear.ok("status", "web")
+    gear.ok("update", "web", "--asleep", "22:00-06:00", "--wake-from", "10.1.2.3/8", "--wake-from", "::1")
+    told = gear.ok("status", "web")
+    assert "Falls asleep: 22:00-06:00, after 1m without a connection (freeze)" in told
+    assert "Woken from: 10.0.0.0/8, ::1/128" in told
+    gear.ok("update", "web", "--wake-from", "all", "--asleep", "never")
+    assert not {"Woken from", "22:00"} & set(gear.ok("status", "web").split(": "))
+    assert "22:00-06:00" in fails(gear, "install", "geard/sample", "hot", "--asleep", "at night")
+    assert "no network" in fails(gear, "install", "geard/sample", "hot", "--wake-from", "everywhere")
     assert "a minute at least" in fails(gear, "install", "geard/sample", "hot", "--idle-after", "5s")
+
+
+def test_who_may_wake_it_is_told_to_the_waker(gear: Terminal) -> None:
+    waker(gear)
+    gear.ok("install", "geard/sample", "web", "-p", "8080:4100", "--wake-from", "10.0.0.0/8", "--wake-from", "::1")
+    gear.ok("idle", "web")
+    held = gear.host.paths.run / "idle/ctr-web"
+    assert held.read_text() == "tcp 4100 8080 *\nfrom 10.0.0.0/8 ::1/128\n"
+    gear.ok("update", "web", "--wake-from", "all")
+    assert held.read_text() == "tcp 4100 8080 *\n"
+
+
+def test_what_a_slice_says(gear: Terminal) -> None:
+    gear.ok("install", "geard/sample", "web", "-p", "8080:4100")
+    settings = gear.host.paths.settings / "geard.toml"
+    settings.write_text('[idling]\nafter = "2h"\nslices = { container-small = "5m" }\n')
+    assert "Falls asleep: after 5m without a connection (stop)" in gear.ok("status", "web")
+    for wrong, key in (
+        (IdlingSettings(slices={"a": "5s"}), "slices.a"),
+        (IdlingSettings(asleep="late"), "asleep"),
+    ):
+        with pytest.raises(Invalid, match=f"^{key}: "):
+            wrong.check()
+
+
+def test_how_long_they_are_idle_and_what_that_saves(gear: Terminal) -> None:
+    waker(gear)
+    gear.ok("install", "geard/sample", "web", "-p", "8080:4100", "--start")
+    gear.ok("idle", "web")
+    flag = Folders.of(gear.host.paths, "web").idle
+    assert [line.split()[0] for line in flag.read_text().splitlines()] == ["depth", "since", "memory"]
+    since = (datetime.now(UTC) - timedelta(hours=1)).isoformat(timespec="seconds")
+    flag.write_text(f"depth stop\nsince {since}\nmemory 5000000\n")
+    seconds, saved = (dict(measure.values)[""] for measure in asyncio.run(metrics.measure(gear.host)))
+    assert 3600 <= seconds < 3700
+    assert saved == 5_000_000
+    flag.write_text("depth stop\nsince whenever\nmemory x\n")
+    assert [dict(measure.values)[""] for measure in asyncio.run(metrics.measure(gear.host))] == [0, 0]
+
+
+def test_a_job_in_it_keeps_it_awake(gear: Terminal, tmp_path: Path) -> None:
+    gear.ok("install", "geard/sample", "web", "-p", "8080:0", "--idle-after", "2m", "--start")
+    net = tmp_path / "proc/10/net"
+    net.mkdir(parents=True)
+    (net / "snmp").write_text(SNMP.format(1))
+    state = Folders.of(gear.host.paths, "web").state
+    state.mkdir(parents=True, exist_ok=True)
+    (state / "pid").write_text("10")
+    job = JobFolders.of(gear.host.paths, "migrate")
+    with Changes() as changes:
+        claim(job, changes, "request")
+        write(job, changes, JobRecord(id="migrate", request="request", created="", boot=boot_id(), gear="web"))
+    watch = Watch(gear.host, tmp_path / "proc")
+    assert watch.look({unit_name("web")}, 0) == watch.look({unit_name("web")}, 1000) == []
+    job.result.write_text("{}")
+    assert watch.look({unit_name("web")}, 1015) == []
+    assert watch.look({unit_name("web")}, 1200) == [("web", "stop")]
 
 
 def test_the_agents_look(gear: Terminal, tmp_path: Path) -> None:

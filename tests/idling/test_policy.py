@@ -5,9 +5,21 @@ from __future__ import annotations
 import pytest
 
 from geard.failures import Invalid
-from geard.idling.policy import Quiet, Seen, decide, describe_after, parse_after
+from geard.idling.policy import (
+    LEAST,
+    Machine,
+    Quiet,
+    Seen,
+    check_sources,
+    decide,
+    describe_after,
+    parse_after,
+    parse_span,
+    within,
+)
 from geard.idling.requests import IdlePolicy
 
+NOON = 12 * 60
 QUIET = Seen(pid=7, accepted=3, open=0)
 
 
@@ -27,9 +39,36 @@ def test_times_are_shown_as_they_are_written() -> None:
 
 
 def test_a_gears_own_word_goes_before_the_machines() -> None:
-    assert decide(IdlePolicy(), 900, "stop") == (900, "stop")
-    assert decide(IdlePolicy(after=0), 900, "stop") == (0, "stop")
-    assert decide(IdlePolicy(after=60, depth="freeze"), 900, "stop") == (60, "freeze")
+    machine = Machine(900, "stop", "22:00-06:00")
+    assert decide(IdlePolicy(), machine, NOON) == (900, "stop")
+    assert decide(IdlePolicy(after=0), machine, NOON) == (0, "stop")
+    assert decide(IdlePolicy(after=120, depth="freeze"), machine, NOON) == (120, "freeze")
+    assert decide(IdlePolicy(after=0), machine, NOON + 660) == (LEAST, "stop"), "at night a minute is enough"
+    assert decide(IdlePolicy(after=0, asleep=""), machine, NOON + 660) == (0, "stop")
+    assert decide(IdlePolicy(asleep="11:00-13:00"), machine, NOON) == (LEAST, "stop")
+
+
+def test_spans_of_the_day() -> None:
+    night, day = parse_span("22:00-06:00"), parse_span("09:30-17:00")
+    hours = [(within(night, 60 * hour), within(day, 60 * hour)) for hour in (0, 5, 6, 9, 10, 17, 22, 23)]
+    assert [night for night, _ in hours] == [True, True, False, False, False, False, True, True]
+    assert [day for _, day in hours] == [False, False, False, False, True, False, False, False]
+    assert parse_span("never") is None and not within(None, NOON)
+
+
+@pytest.mark.parametrize(
+    "text", ["22-6", "24:00-06:00", "22:00-22:00", "2:00-3:00", "22:00\u201306:00", "at night"]
+)
+def test_spans_that_cannot_be(text: str) -> None:
+    with pytest.raises(Invalid):
+        parse_span(text)
+
+
+def test_networks_that_may_wake() -> None:
+    assert check_sources(["10.1.2.3/8", "::1", "192.0.2.7"]) == ("10.0.0.0/8", "::1/128", "192.0.2.7/32")
+    for wrong in (["10.0.0.0/33"], ["everywhere"], ["10.0.0.0/8\nthaw /x y"], ["10.0.0.0/8"] * 65):
+        with pytest.raises(Invalid):
+            check_sources(wrong)
 
 
 def test_quiet_is_counted_from_the_last_change() -> None:

@@ -187,6 +187,25 @@ def test_what_was_there_before_is_not_waited_for(gear_state: Path) -> None:
         os.waitpid(start, 0)
 
 
+def test_why_it_is_refused_whatever_the_clock_says(
+    started: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = tmp_path / "run/gears/ctr-web"
+    (state / "ended").write_text("result=success code=exited status=0 oom=no at=9999999999.000\n")
+    answers: list[str] = []
+
+    def fails(folder: str, port: int, before: str = "", start: int = 0) -> bool:
+        if answers:
+            (state / "ended").write_text("result=exit-code code=exited status=3 oom=no at=1.000\n")
+        return False
+
+    monkeypatch.setattr(wake, "_wait_for", fails)
+    answers += [wake.wake("web", "4100", "::1")]
+    (tmp_path / "run/idle/ctr-web").write_text("tcp 4100 8080 *\n")
+    answers += [wake.wake("web", "4100", "::1")]
+    assert answers == ["it does not listen there", "its program ended with status 3"]
+
+
 def test_a_start_that_fails_is_not_waited_for(gear_state: Path) -> None:
     (gear_state / "pid").write_text("7")
     start = wake._spawn(["/bin/false"])  # pyright: ignore[reportPrivateUsage]
@@ -204,6 +223,14 @@ def test_where_a_packet_goes() -> None:
     assert read(b"") == ("", 0)
     udp = ipv4[:9] + b"\x11" + ipv4[10:]
     assert read(udp)[1] == 0
+
+
+def test_who_is_among_networks() -> None:
+    among = waker._is_among  # pyright: ignore[reportPrivateUsage]
+    networks = ["10.0.0.0/8", "fd00::/8", "192.0.2.7/32", "::1/128"]
+    assert all(among(source, networks) for source in ("10.255.0.1", "fd12::1", "192.0.2.7", "::1"))
+    assert not any(among(source, networks) for source in ("11.0.0.1", "fe80::1", "192.0.2.8", "::2"))
+    assert among("8.8.8.8", ["0.0.0.0/0"]) and not among("::1", ["0.0.0.0/0"])
 
 
 def test_what_is_held_in_nfts_words() -> None:

@@ -52,6 +52,52 @@ def test_each_finds_the_other_on_another_host(three: Three) -> None:
     deploy(h1, "undeploy", "simple_deploy.json")
 
 
+# --- a store that is idle, and who uses it from another host (docs/IDLING.md)
+
+# What the agent's look says of all gears, and what it would say half an hour later: who would fall asleep.
+LOOK = """
+from geard import catalog
+from geard.host.here import this_host
+from geard.idling.services import Watch
+catalog.load()
+watch = Watch(this_host())
+print([watch.look({"ctr-cache.service"}, now) for now in (0, 1800)][1])
+"""
+
+
+def would_sleep(host: Shell) -> bool:
+    return "cache" in host.run(["/opt/geard/bin/python3", "-c", LOOK]).stdout
+
+
+def test_an_idle_store_is_woken_from_another_host_and_a_long_connection_keeps_it_awake(three: Three) -> None:
+    h1, h2, _ = three
+    clear(three)
+    h1.gear("install", "geard/redis", "cache", "-v", "/data", "-p", "6379:6379", "--idle-after", "15m", "--start")
+    h2.gear(
+        "install", "geard/redis", "asker", "-v", "/data", "-p", "none", "-n", f"6380:{h1.address}:6379", "--start"
+    )
+
+    def ask(*words: str) -> str:
+        return h2.inside("asker", "redis-cli", "-p", "6380", *words, check=False).stdout.strip()
+
+    eventually(lambda: ask("set", "visits", "7") == "OK", 60)
+    for depth in ("stop", "freeze"):
+        h1.gear("idle", "--depth", depth, "cache")
+        eventually(lambda: "6379" in h1.sh("nft list table inet geard_idle").stdout, 60)
+        assert ask("get", "visits") == "7", "by a link"
+        eventually(lambda: h1.status("cache")["ActiveState"] == "active", 60)
+        caller = h1.gear("events", "-o", "json", "cache").stdout
+        assert f"from {h2.address} to port 6379" in caller, "its own address, nothing stands between"
+    eventually(lambda: would_sleep(h1), 60)
+    listener = ["podman", "exec", "ctr-asker", "redis-cli", "-p", "6380", "subscribe", "news"]
+    h2.run(["systemd-run", "-q", "--collect", "--unit=listener", *listener])
+    eventually(lambda: ask("pubsub", "numsub", "news").split() == ["news", "1"], 60)
+    assert not would_sleep(h1), "somebody is connected, and silent"
+    h2.run(["systemctl", "stop", "listener"])
+    eventually(lambda: would_sleep(h1), 60)
+    clear(three)
+
+
 # --- a replica set
 
 

@@ -26,6 +26,7 @@ TOOLS = "geard/test-tools"
 MANY = int(os.environ.get("GEARD_BOOT_GEARS", "30"))
 PATIENCE = 60.0 + 3 * MANY
 LINKS = "/etc/systemd/system"
+AGENT = "geard.socket geard-loopback.socket geard-loopback6.socket geard.service"
 
 MOUNT = """[Unit]
 After=slow-disk.service
@@ -106,6 +107,10 @@ def test_many_come_back_after_a_reboot_and_some_that_hang_hold_up_nobody(host: S
     names = [f"many-{number}" for number in range(MANY)]
     install(host, names, "-p", "8080:0")
     ports = [host.port(name) for name in (names[0], names[-1])]
+    for name, depth in (("asleep", "stop"), ("frozen", "freeze")):
+        install(host, [name], "-p", "8080:0")
+        host.gear("idle", "--depth", depth, name)
+    sleepers = [host.port("asleep"), host.port("frozen")]
     expected = {f"ctr-{name}" for name in names}
     shutdown = reboot(host)
     began = time.monotonic()
@@ -120,9 +125,15 @@ def test_many_come_back_after_a_reboot_and_some_that_hang_hold_up_nobody(host: S
     boot = host.run(["systemctl", "is-active", "geard-boot"], check=False).stdout
     assert boot in ("activating\n", "failed\n"), "it waits for those that hang, or has told of one by now"
     assert {host.status(name)["ActiveState"] for name in stuck} == {"activating"}, "they ask their registry still"
-    assert len(host.run(["podman", "ps", "-aq"]).stdout.split()) == MANY, "nothing of the time before is left"
     last_words = host.sh("journalctl -q -b -1 -u 'ctr-many-*' | grep -c 'Failed with result'", check=False).stdout
     assert last_words == "0\n", "all ended well"
+    assert [host.status(name)["SubState"] for name in ("asleep", "frozen")] == ["stopped", "stopped"]
+    host.sh(f"systemctl stop {AGENT}")
+    for name, port in zip(("asleep", "frozen"), sleepers, strict=True):
+        first = host.run(["curl", "-sS", "--max-time", "80", f"http://127.0.0.1:{port}/"]).stdout
+        assert name in first, "woken as before, and without an agent"
+    assert len(host.run(["podman", "ps", "-aq"]).stdout.split()) == MANY + 2, "nothing of the time before is left"
+    host.sh(f"systemctl start {AGENT.removesuffix('geard.service')}")
     host.sh(f"systemctl disable --now deaf-registry; rm {LINKS}/deaf-registry.service")
 
 

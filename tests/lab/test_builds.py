@@ -94,7 +94,7 @@ def test_a_site_becomes_an_image_and_a_gear(builder: Shell) -> None:
     eventually(lambda: builder.status("site")["ActiveState"] == "active")
     ask = f"curl -s -m 3 localhost:{builder.port('site')}/"
     eventually(lambda: "built" in builder.sh(ask, check=False).stdout, 30)
-    eventually(lambda: not units(builder), 30)
+    eventually(lambda: not units(builder), 90)
     assert "build-" not in builder.sh("podman ps -a --external --format '{{.Names}}'").stdout
     (build,) = json.loads(builder.gear("builds", "list", "-o", "json").stdout)
     assert build["State"] == "done" and build["Image"] == made["Id"]
@@ -158,6 +158,10 @@ def test_missing_and_broken_scripts(builder: Shell) -> None:
         "LastLines"
     ][-1]
     assert builder.run(["podman", "image", "exists", "t-broken"], check=False).returncode == 1
+    completed = builder.sh(
+        "_GEAR_COMPLETE=bash_complete COMP_WORDS='gear builds show bro' COMP_CWORD=3 gear"
+    ).stdout
+    assert "broken" in completed
     none = builder.gear("build", source, "geard/test-tools", "t-none", check=False)
     assert "there is no assemble script for geard/test-tools" in none.stderr
     assert "a site of the source's files" in builder.gear("builds", "usage", "geard/build-static").stdout

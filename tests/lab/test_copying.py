@@ -240,18 +240,16 @@ def test_a_half_file_that_nobody_tidies_up_has_no_name(web: Shell, name: str) ->
         "cd /root/cp; rm -f hold; mkfifo hold; tar c tree/big | head -c 2000000 >half; "
         "{ cat half; sleep 300; } >hold & echo $! >holder"
     )
-    web.sh(f"gear cp - {name}:/data <hold >/root/cp/said 2>&1 & true")
+    web.sh(f"cd /root/cp; gear cp - {name}:/data <hold >said 2>&1 & true")
     try:
-        half = (
-            "stat -Lc %s /proc/$(pgrep -nf 'copying/within.py .* in /data')/fd/* 2>/dev/null | sort -n | tail -1"
-        )
-        eventually(lambda: int(web.sh(f"find /root/cp/hold >/dev/null; {half}").stdout or 0) > 1_000_000)
+        sizes = "stat -Lc %s /proc/{}/fd/* | sort -n | tail -1"
+        eventually(lambda: int(web.sh(sizes.format((copying(web) or "0").split()[-1])).stdout or 0) > 1_000_000)
         assert listed(web, "/data") == [["drwx------", "0", "0", "tree"]]
         assert listed(web, "/data/tree") == []
         web.sh(f"kill -KILL {copying(web).split()[-1]}")
         eventually(lambda: not copying(web))
     finally:
-        web.sh("pkill -KILL -P $(cat /root/cp/holder); true")
+        web.sh("holder=$(cat /root/cp/holder); kill -KILL $holder $(pgrep -P $holder)")
     assert listed(web, "/data/tree") == []
     eventually(lambda: "Error" in web.sh("cat /root/cp/said").stdout)
 

@@ -11,6 +11,7 @@ import shutil
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.lab.conftest import Shell, eventually
@@ -59,8 +60,8 @@ def wrong_on_disk(host: Shell) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("job", SAMPLE)
-def test_cut_short_at_any_call_it_is_not_there_or_whole(host: Shell, job: str) -> None:
+def swept(host: Shell, job: str) -> list[dict[str, Any]]:
+    """What came of each point."""
     bring(host)
     words = [
         "/opt/geard/bin/python3",
@@ -72,6 +73,12 @@ def test_cut_short_at_any_call_it_is_not_there_or_whole(host: Shell, job: str) -
     done = host.run(words, seconds=600)
     points = [json.loads(line) for line in done.stdout.splitlines() if '"point"' in line]
     assert len(points) >= 2, done.stdout
+    return points
+
+
+@pytest.mark.parametrize("job", SAMPLE)
+def test_cut_short_at_any_call_it_is_not_there_or_whole(host: Shell, job: str) -> None:
+    points = swept(host, job)
     assert [(each["point"], each["at"], each["wrong"]) for each in points if each["wrong"]] == []
 
 

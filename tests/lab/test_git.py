@@ -69,7 +69,7 @@ def git(
 def ssh(host: Shell, *words: str, to: str = "git-shop", key: str = KEY) -> subprocess.CompletedProcess[str]:
     options = [word for word in words if word.startswith("-")]
     argv = ["ssh", *OPTIONS, "-i", key, *options, f"{to}@127.0.0.1", *words[len(options) :]]
-    return host.run(["timeout", "20", *argv], check=False)
+    return host.run(["timeout", "100", *argv], check=False)
 
 
 def commit(host: Shell, tree: str, text: str) -> str:

@@ -134,6 +134,19 @@ def test_whoever_connects_and_however(host: Shell) -> None:
     assert states(host)["here"] == "idle"
 
 
+def test_whose_connections_wake_it(host: Shell) -> None:
+    host.gear("install", APP, "web", "--start", "-p", f"8080:{PORT}", "--wake-from", "192.0.2.0/24")
+    idle(host)
+    assert page(host, f"127.0.0.1:{PORT}") == "", "refused at once"
+    host.gear("start", "web")
+    idle(host, "web", "--depth", "freeze")
+    unanswered = host.run(["curl", "-s", "--max-time", "2", f"http://127.0.0.1:{PORT}/"], check=False)
+    assert (unanswered.returncode, states(host)) == (28, {"web": "idle"})
+    host.gear("update", "web", "--wake-from", f"{host.address}/32", "--wake-from", "127.0.0.0/8")
+    eventually(lambda: states(host) == {"web": "idle"}, seconds=60)
+    assert "Hello from web" in page(host, f"127.0.0.1:{PORT}")
+
+
 def test_verbs_end_idling(host: Shell) -> None:
     host.gear("install", APP, "web", "-p", f"8080:{PORT}")
     for verb, after in (("start", "active"), ("restart", "active"), ("stop", "inactive")):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.lab.conftest import BOTH, Shell, eventually
+from tests.lab.test_faults import swept
 
 pytestmark = pytest.mark.lab
 
@@ -82,6 +83,19 @@ def test_a_gear_fills_its_own_disk_alone(btrfs: Shell) -> None:
     host.gear("delete", "--purge", "hog")
     assert not host.sh("ls /var/lib/containers/data/ho/hog", check=False).stdout
     host.inside("other", "sh", "-c", "wc -c /data/file")
+
+
+def test_killed_anywhere_it_is_held_or_nothing_is_left(btrfs: Shell) -> None:
+    """A start with a quota, another quota, a purge: each cut short at some of its calls, and done again."""
+    host = btrfs
+    host.sh("btrfs quota enable /var/lib/containers/data")
+    jobs = ("quota-start:agent:kill:25:9", "quota-limit:command:kill:8:3", "quota-purge:agent:kill:15:6")
+    for job in jobs:
+        points = swept(host, job)
+        assert [(each["point"], each["at"], each["wrong"]) for each in points if each["wrong"]] == []
+    host.sh("btrfs subvolume sync /var/lib/containers/data")
+    groups = "btrfs qgroup show /var/lib/containers/data | grep -c ^0/"
+    eventually(lambda: host.sh(f"btrfs filesystem sync /var/lib/containers/data; {groups}").stdout == "1\n")
 
 
 def limit_of(host: Shell, name: str) -> int:

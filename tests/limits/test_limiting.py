@@ -9,9 +9,11 @@ import pytest
 from tests.fakes.groups import FakeGroup, counts_swap
 from tests.fakes.terminal import Terminal
 
-from geard.containers import versions
+from geard.containers import bounding, versions
 from geard.containers.folders import Folders
+from geard.containers.requests import Limits
 from geard.host import control_groups
+from geard.host.disk_quotas import DiskUse
 
 MIB = 1 << 20
 
@@ -170,3 +172,14 @@ def test_one_that_does_not_run_uses_nothing(gear: Terminal) -> None:
     assert json.loads(gear.ok("top", "-d", "0.1", "-o", "json", "web")) == []
     assert gear("top", "-d", "0.1", "nobody").code == 5
     assert "Use:" not in gear.ok("status", "web")
+
+
+def test_a_disk_that_is_held_to_something_else() -> None:
+    def told(in_force: int, quota: int | None) -> list[str]:
+        return bounding.disk_difference(DiskUse(0, in_force), Limits(quota=quota))
+
+    assert told(8 * MIB, 16 * MIB) == ["quota 8M, not 16M"]
+    assert told(0, 16 * MIB) == ["quota without limit, not 16M"]
+    assert told(8 * MIB, 0) == ["quota 8M, not without limit"]
+    assert told(8 * MIB, 8 * MIB - 1) == [], "a file system counts in blocks"
+    assert told(0, None) == told(0, 0) == bounding.disk_difference(None, Limits(quota=MIB)) == []

@@ -34,7 +34,9 @@ def unpack(archive: BinaryIO, to: Path, *, limit: int) -> int:
                 _unpack_one(tar, entry, to)
     except (tarfile.TarError, EOFError, OverflowError) as error:
         raise Invalid(
-            f"it is no archive that can be read: {error}", hint="tar, perhaps with gzip, bzip2 or xz"
+            # Of one in no form it knows, tarfile says over lines what each form found.
+            "it is no archive that can be read" + (f": {error}" if "\n" not in str(error) else ""),
+            hint="tar, perhaps with gzip, bzip2 or xz",
         ) from None
     except OSError as error:
         if error.errno is None:  # zlib and lzma raise it for damaged data

@@ -32,7 +32,7 @@ from geard.builds.scripts import (
     parse_artifacts,
     parse_scripts_url,
 )
-from geard.builds.workplace import Workplace
+from geard.builds.workplace import Workplace, full_tag
 from geard.containers.sizes import parse_size, show_size
 from geard.environments.file import check_variables, parse_lines
 from geard.failures import Invalid, Unavailable
@@ -61,7 +61,9 @@ class ByScripts:
         assemble = check_assemble(found, wish.base_image, base.scripts_url)
         for script in found.values():
             place.say(f"{script.name}: {script.path} ({_ORIGINS[script.origin]})")
-        previous = await self._previous()
+        before = await self._previous(wish.tag)
+        builder_tag = f"{full_tag(wish.tag)}-builder" if wish.runtime_image else ""
+        previous = await self._previous(builder_tag) if builder_tag else before
         plan = make_plan(
             Facts(
                 strategy="source",
@@ -84,12 +86,12 @@ class ByScripts:
         place.begin("assemble", wish.base_image)
         container = self._container(base_id, assemble, fetched.folder, environment, plan)
         place.check_status("assemble", await engine.run(container))
-        name = place.name
+        name, builder, saves = place.name, base, "save-artifacts" in found
         if wish.runtime_image:
             name, base, found = await self._onto_runtime(base, environment)
         place.begin("commit", wish.tag)
-        said = labels(wish, place.build, place.host.settings.section(RegistrySettings).default)
-        changes = [*_user_words(base), *label_words(said)]
+        said = label_words(labels(wish, place.build, place.host.settings.section(RegistrySettings).default))
+        changes = [*_user_words(base), *said]
         run_script = found.get("run")
         if run_script is None:
             changes += [f"ENTRYPOINT {_json(base.entrypoint)}", f"CMD {_json(base.command)}"]
@@ -99,7 +101,12 @@ class ByScripts:
             if not run_script.inside:
                 await self._keep_run(name)
         id = await engine.commit(name, wish.tag, changes)
-        await place.made(engine, id, previous)
+        await place.made(engine, id, before)
+        if builder_tag and saves:
+            # Of the image that runs nothing could be saved: what it was built in is kept for the next build.
+            place.say(f"{builder_tag} is kept, for save-artifacts")
+            id = await engine.commit(place.name, builder_tag, [*_user_words(builder), *said])
+            await place.remove_previous(engine, previous, id)
 
     async def show_usage(self) -> None:
         """What a builder says of itself; nothing is made."""
@@ -167,10 +174,10 @@ class ByScripts:
 
     # --- save-artifacts
 
-    async def _previous(self) -> str:
-        """The id of the image that has the tag now, if a build from the same base made it."""
+    async def _previous(self, tag: str) -> str:
+        """The id of the image that has that tag now, if a build from the same base made it."""
         try:
-            id, _, config = await self._engine.config(self._wish.tag)
+            id, _, config = await self._engine.config(tag)
         except Unavailable:
             return ""
         return id if config.labels.get(BASE) == self._wish.base_image else ""

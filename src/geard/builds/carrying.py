@@ -17,7 +17,7 @@ from geard.builds.running import Engine
 from geard.builds.scripts import find_strategy
 from geard.builds.sources import parse_source
 from geard.builds.turns import hold_one, tag_lock, turn_locks
-from geard.builds.workplace import StepFailed, Workplace
+from geard.builds.workplace import StepFailed, Workplace, full_tag
 from geard.containers.sizes import parse_size, show_size
 from geard.failures import Failure, NotFound, TimedOut, Unavailable
 from geard.host import Host
@@ -72,7 +72,7 @@ class Carrying:
         limit = settings.time_limit if self._wish.time_limit is None else self._wish.time_limit
         base = records.base(self._host.paths)
         waits = lambda: place.say("waiting for another build of this tag")  # noqa: E731
-        await hold_one([tag_lock(base, _full(self._wish.tag))], waits)
+        await hold_one([tag_lock(base, full_tag(self._wish.tag))], waits)
         waits = lambda: place.say(f"waiting: {settings.at_once} builds at a time")  # noqa: E731
         await hold_one(turn_locks(base, settings.at_once), waits)
         place.note(state="running", began=records.now())
@@ -168,7 +168,7 @@ class Carrying:
         place, gear = self._place, self._wish.start
         known = await run_program(["/usr/bin/gear", "status", gear], check=False)
         verb = (
-            ["install", _full(self._wish.tag), gear, "--start"]  # never the bare name: it may be the gear's too
+            ["install", full_tag(self._wish.tag), gear, "--start"]  # never the bare name: it may be the gear's too
             if known.status
             else ["update", gear, "--image", place.build.image]  # its name may be the same as before
         )
@@ -179,7 +179,3 @@ class Carrying:
                     place.say(text.rstrip())
             if done.status != 0:
                 raise StepFailed(f"gear {words[0]} of {gear} ended with status {done.status}")
-
-
-def _full(tag: str) -> str:
-    return tag if ":" in tag.rpartition("/")[2] else f"{tag}:latest"

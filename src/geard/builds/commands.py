@@ -29,6 +29,7 @@ from geard.builds.requests import (
 )
 from geard.builds.sources import parse_source
 from geard.cli.asking import ask_places, places, session
+from geard.cli.completion import GearName, Name
 from geard.cli.main import verb, verbs
 from geard.cli.output import output_option, structured, table, with_place
 from geard.cli.resuming import resumed
@@ -74,7 +75,13 @@ F = TypeVar("F", bound=Callable[..., Any])
     "--cache", multiple=True, metavar="PATH", help="A folder inside, kept for the next build of this source."
 )
 @click.option("--name", default="", metavar="ID", help="The build's; one is made up where there is none.")
-@click.option("--start", default="", metavar="GEAR", help="Then update that gear to it, or install and start it.")
+@click.option(
+    "--start",
+    default="",
+    metavar="GEAR",
+    type=GearName(),
+    help="Then update that gear to it, or install and start it.",
+)
 @click.option("--at", "--host", "at", default="", metavar="HOST", help="The machine that builds.")
 @click.option("--no-wait", is_flag=True, help="Return as soon as it is accepted; gear builds log ID follows it.")
 @click.option("--callback-url", "--callbackUrl", default="", metavar="URL", help="Is told when it has ended.")
@@ -88,6 +95,7 @@ def build(arguments: tuple[str, ...], **given: Any) -> None:
     \b
     gear build https://github.com/acme/site#main:web acme/python site --start site
     gear build . site:2                       the folder has a Containerfile
+    gear build ./web acme/python site --host h1     is sent there, and built there
     """
     words = [word for word in arguments if "=" not in word or "/" in word.partition("=")[0]]
     named = dict(parse_argument(word) for word in (*given["variables"], *(w for w in arguments if w not in words)))
@@ -218,6 +226,9 @@ def _place(at: str) -> Place:
     return places([at] if at else [])[0]
 
 
+_ID = Name(lambda host: [each.id for each in session.transport(_place(host)).send(ListBuilds()).builds])
+
+
 @builds.command("list")
 @click.option("--tag", default="", metavar="TAG", help="Only those of that tag.")
 @_at_option
@@ -244,7 +255,7 @@ def _row(each: Build, *, wide: bool) -> list[str]:
 
 
 @builds.command("show")
-@click.argument("id")
+@click.argument("id", type=_ID)
 @_at_option
 @output_option
 def show(id: str, at: str, form: str) -> None:
@@ -257,7 +268,7 @@ def show(id: str, at: str, form: str) -> None:
 
 
 @builds.command("log")
-@click.argument("id")
+@click.argument("id", type=_ID)
 @click.option("--no-follow", is_flag=True, help="What is there now, though it goes on.")
 @_at_option
 def log(id: str, no_follow: bool, at: str) -> None:
@@ -270,7 +281,7 @@ def log(id: str, no_follow: bool, at: str) -> None:
 
 
 @builds.command("cancel")
-@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@click.argument("ids", nargs=-1, required=True, metavar="ID...", type=_ID)
 @_at_option
 def cancel(ids: tuple[str, ...], at: str) -> None:
     """End builds: all that they run."""
@@ -281,7 +292,7 @@ def cancel(ids: tuple[str, ...], at: str) -> None:
 
 
 @builds.command("remove")
-@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@click.argument("ids", nargs=-1, required=True, metavar="ID...", type=_ID)
 @_at_option
 def remove(ids: tuple[str, ...], at: str) -> None:
     """Forget builds that have ended, and what they printed; their images stay."""

@@ -18,6 +18,9 @@ from geard.host.storage import Changes
 async def conclude(host: Host, id: str) -> None:
     folders = Folders.of(host.paths, id)
     slice = records.slice_name(id)
+    # Twice: who is PID 1 in a container does not heed the TERM by which systemd stops a slice, and of a killed
+    # `podman build` nothing can be removed while it runs.
+    await clear(id, records.container_name(id), slice)
     await host.systemd.stop(slice, wait=30)
     await clear(id, records.container_name(id), slice)
     with Changes() as changes:

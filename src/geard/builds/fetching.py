@@ -12,7 +12,7 @@ from geard.builds import archives
 from geard.builds.running import Container, Engine
 from geard.builds.scripts import NAMES, ScriptsAt
 from geard.builds.sources import Source
-from geard.failures import Invalid, NotFound
+from geard.failures import Invalid, NotFound, Unavailable
 from geard.host.fetch import fetch_text, fetch_to
 from geard.host.process import run
 
@@ -76,7 +76,8 @@ async def clone(engine: Engine, name: str, image: str, source: Source, work: Pat
     where, protocols = source.at, PROTOCOLS
     if source.at.startswith("/"):
         here = work / "repository"
-        await run(["cp", "-a", "--reflink=auto", "--", source.at, str(here)], timeout=SECONDS)
+        here.mkdir()
+        await _copy_repository(source.at, here)
         for objects in (Path(source.at, "objects"), Path(source.at, ".git/objects")):
             if objects.is_dir():  # once more: a push may have moved a branch since they were copied
                 to_objects = str(here / objects.relative_to(source.at))
@@ -105,6 +106,17 @@ async def clone(engine: Engine, name: str, image: str, source: Source, work: Pat
     commit = (said / "commit").read_text().strip()[:64]
     shutil.rmtree(to / ".git", ignore_errors=True)
     return Fetched(part(to, source), commit)
+
+
+async def _copy_repository(at: str, to: Path) -> None:
+    """A push or git gc may take files away meanwhile, so that it has to be done again. Raises Unavailable."""
+    for left in (2, 1, 0):
+        try:
+            await run(["cp", "-a", "--reflink=auto", "--", f"{at}/.", str(to)], timeout=SECONDS)
+            return
+        except Unavailable:
+            if not left:
+                raise
 
 
 async def scripts_from(place: ScriptsAt, to: Path, allow: Sequence[str]) -> list[str]:

@@ -57,7 +57,7 @@ from geard.jobs.output import Reader
 from geard.request import Nothing
 
 LOOK_SECONDS = 0.15
-STOP_SECONDS = 60.0
+STOP_SECONDS = 120.0
 LINE_LIMIT = 16_384
 SLICE = "geard-build.slice"
 
@@ -140,7 +140,7 @@ async def _begin(host: Host, folders: Folders) -> None:
         ("CollectMode", "s", "inactive-or-failed"),
         ("RequiresMountsFor", "as", [str(host.paths.base)]),
         ("KillMode", "s", "mixed"),
-        ("TimeoutStopUSec", "t", 20_000_000),
+        ("TimeoutStopUSec", "t", 60_000_000),
         ("OOMPolicy", "s", "continue"),
     ]
     await host.systemd.start_transient(folders.unit, properties)

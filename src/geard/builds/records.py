@@ -111,6 +111,10 @@ def sent(paths: Paths, id: str) -> Path:
     return sources(paths) / check_id(id, "source")
 
 
+def caches(paths: Paths) -> Path:
+    return base(paths) / ".caches"
+
+
 def sources(paths: Paths) -> Path:
     return base(paths) / ".sources"
 

@@ -5,6 +5,7 @@ Each step is written down before it is begun; what is printed is kept as it come
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from geard.builds.running import Bounds, Engine
 from geard.builds.scripts import ImageConfig
 from geard.builds.settings import BuildSettings
 from geard.containers import slots
+from geard.containers.settings import ContainerSettings
 from geard.containers.sizes import parse_size
 from geard.environments.settings import FetchSettings
 from geard.failures import Failure, NotFound, Unavailable
@@ -98,7 +100,8 @@ class Workplace:
         """Users and an address of this build's own, and a slice within whose limits all of it runs."""
         paths, id = self.host.paths, self.folders.id
         with Changes() as changes:
-            slot = slots.reserve(paths, changes, self.folders.base)
+            ids = self.host.settings.section(ContainerSettings).slots
+            slot = slots.reserve(paths, changes, self.folders.base, ids)
             changes.write(self.folders.slot, f"{slot}\n", 0o600)
         bounds = self._bounds = Bounds(
             slice=records.slice_name(id),
@@ -135,11 +138,12 @@ class Workplace:
         return {each.name: each.value for each in self.wish.environment}
 
     def caches(self) -> list[tuple[Path, str]]:
-        base = records.base(self.host.paths) / ".caches"
+        base = records.caches(self.host.paths)
         found: list[tuple[Path, str]] = []
         for target in self.wish.cache:
             folder = base / records.cache_name(self.wish.source, self.wish.tag, target)
             folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+            os.utime(folder)  # those that are used are kept
             found.append((folder, target))
         return found
 
@@ -149,6 +153,9 @@ class Workplace:
         """The image is there; the one that had its tag goes, where that was asked."""
         _, digest, _ = await engine.config(id)
         self.note(image=id, digest=digest)
+        await self.remove_previous(engine, previous, id)
+
+    async def remove_previous(self, engine: Engine, previous: str, id: str) -> None:
         if self.wish.remove_previous and previous and previous != id:
             try:
                 await engine.remove_image(previous)
@@ -157,11 +164,15 @@ class Workplace:
                 self.say(f"the image before is kept: {failure.message}")
 
 
+def full_tag(tag: str) -> str:
+    return tag if ":" in tag.rpartition("/")[2] else f"{tag}:latest"
+
+
 def _status_words(what: str, status: int) -> str:
     known = {
         125: "the engine failed",
         126: "it cannot be executed",
-        127: "there is no such program",
+        127: "there is no such program, or nobody knows how it ended",
         137: "it was killed",
     }
     return f"{what} ended with status {status}" + (f": {known[status]}" if status in known else "")

@@ -24,6 +24,8 @@ from geard.words import part_of
 
 FREEZE, STOP = "freeze", "stop"
 WAKER = "geard-waker.service"
+SOURCES = "GEAR_WAKE_FROM"
+"""the line of a definition with the networks whose connections wake it; without it all do"""
 WAKERS = "geard-waker"
 """the group of the waker"""
 
@@ -34,6 +36,8 @@ class Asleep:
 
     depth: str
     since: str
+    memory: int = 0
+    """bytes that it held before; 0 where that is not known"""
 
 
 def read(folders: Folders) -> Asleep | None:
@@ -42,12 +46,14 @@ def read(folders: Folders) -> Asleep | None:
     if text is None:
         return None
     words = dict(line.split(" ", 1) for line in text.splitlines() if " " in line)
-    return Asleep(FREEZE if words.get("depth") == FREEZE else STOP, words.get("since", ""))
+    memory = words.get("memory", "")
+    depth = FREEZE if words.get("depth") == FREEZE else STOP
+    return Asleep(depth, words.get("since", ""), int(memory) if memory.isdigit() and memory.isascii() else 0)
 
 
 def flag(folders: Folders, changes: Changes, asleep: Asleep) -> None:
     """On record: idle, and not to run."""
-    changes.write(folders.idle, f"depth {asleep.depth}\nsince {asleep.since}\n")
+    changes.write(folders.idle, f"depth {asleep.depth}\nsince {asleep.since}\nmemory {asleep.memory}\n")
     changes.remove(folders.wanted)
 
 
@@ -89,7 +95,7 @@ def hold(folders: Folders, definition: Definition, *, by_waker: bool = False) ->
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}")
     noted = read_text(folders.state / "frozen") if by_waker else None
-    draft.write_text(render_held(ports(definition), noted or ""), encoding="ascii")
+    draft.write_text(render_held(ports(definition), noted or "", _sources(folders)), encoding="ascii")
     os.rename(draft, path)
     if not folders.idle.exists():  # it was woken, or told something else, meanwhile
         with suppress(FileNotFoundError):
@@ -102,10 +108,18 @@ def ports(definition: Definition) -> tuple[PortPair, ...]:
     return tuple(pair for pair in (published.value if published is not None else ()) if pair.protocol == "tcp")
 
 
-def render_held(pairs: Iterable[PortPair], switch: str = "") -> str:
-    """A port of the host, the gear's own, the host's address (`*` for all) on each line; and what has it go on."""
+def _sources(folders: Folders) -> str:
+    lines = (read_text(folders.run) or "").splitlines()
+    return next((line.partition("=")[2].strip('"') for line in lines if line.startswith(f"{SOURCES}=")), "")
+
+
+def render_held(pairs: Iterable[PortPair], switch: str = "", sources: str = "") -> str:
+    """A port of the host, the gear's own, the host's address (`*` for all) on each line; what has it go on; and
+    who may wake it.
+    """
     rows = [f"{pair.protocol} {pair.external} {pair.internal} {pair.address or '*'}\n" for pair in pairs]
-    return "".join(rows) + (f"thaw {switch.strip()}\n" if switch else "")
+    rows += [f"thaw {switch.strip()}\n"] if switch else []
+    return "".join(rows) + (f"from {sources}\n" if sources else "")
 
 
 def freeze(folders: Folders, switch: Path, on: str, off: str) -> bool:

@@ -27,7 +27,7 @@ from geard.host.disk_quotas import DiskUse, mounts, upper_folder
 from geard.host.engine import Engine
 from geard.host.storage import locked, read_text
 
-PAGE = 4_096
+PAGE, KIB = 4_096, 1_024
 PROJECTS = 0x67650000
 """from here on a number for each slot: ours among those that an admin may have given"""
 _CONTRADICTS = (errno.EBUSY, errno.EINVAL)
@@ -213,3 +213,11 @@ def differences(in_force: Bounds, limits: Limits, *, swap: bool) -> list[str]:
         for name, now, then, show, step in rows
         if abs(now - then) >= step and (swap or name != "memory and swap")
     ]
+
+
+def disk_difference(in_force: DiskUse | None, limits: Limits) -> list[str]:
+    """The same of its volumes: what an update says of them comes with the next start."""
+    if in_force is None or limits.quota is None or abs(in_force.limit - limits.quota) < KIB:
+        return []
+    now, then = (show_size(size) if size else "without limit" for size in (in_force.limit, limits.quota))
+    return [f"quota {now}, not {then}"]

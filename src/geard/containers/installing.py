@@ -21,6 +21,7 @@ from geard.containers.folders import Folders
 from geard.containers.limits import NAMES, check_together, merged
 from geard.containers.requests import Limits, Preview, Wish
 from geard.containers.selinux import level_of
+from geard.containers.settings import ContainerSettings
 from geard.containers.shared_users import find_host_user
 from geard.containers.units import gear_of, render_run, render_unit
 from geard.containers.volumes import volume_folder
@@ -429,7 +430,7 @@ def _slot(host: Host, folders: Folders, changes: Changes) -> int:
         found = slots.kept(host.paths, folders.unit)
         if found is not None:
             return found
-    return slots.reserve(host.paths, changes, folders.unit)
+    return slots.reserve(host.paths, changes, folders.unit, host.settings.section(ContainerSettings).slots)
 
 
 def _settle_parts(

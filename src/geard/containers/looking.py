@@ -128,11 +128,13 @@ def _in_force(host: Host, definition: Definition, folders: Folders) -> Iterator[
     if layer is not None and layer.limit:
         yield "Layer", f"{_disk(layer)}, what it wrote outside of its volumes"
     use = bounding.use_of(host, folders)
-    if use is None:
-        return
-    different = bounding.differences(use.bounds, definition.limits, swap=host.groups.counts_swap)
+    swap = host.groups.counts_swap
+    different = bounding.differences(use.bounds, definition.limits, swap=swap) if use is not None else []
+    different += bounding.disk_difference(disk, definition.limits)
     if different:
         yield "In force", "; ".join(different)
+    if use is None:
+        return
     memory = show_size(use.memory) + (f" of {show_size(use.bounds.memory)}" if use.bounds.memory else "")
     yield "Use", f"memory {memory}, pids {use.pids}" + (f" of {use.bounds.pids}" if use.bounds.pids else "")
 

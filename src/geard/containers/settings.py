@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from geard.containers.host_users import parse_host_user
+from geard.containers.ids import slots_of
 from geard.containers.requests import Restart
 from geard.containers.sizes import parse_size
 from geard.containers.slices import DEFAULT, PIDS, SLICES, check_slice
@@ -29,7 +30,15 @@ class ContainerSettings(Section):
     host_user: str = ""
     """USER or USER:ID: which user of the host gears share that are not asked to have users of their own"""
 
+    ids: str = ""
+    """FIRST-LAST: of the host's uids and gids, those of which new gears, jobs and builds get theirs"""
+
+    @property
+    def slots(self) -> range:
+        return slots_of(self.ids)
+
     def check(self) -> None:
+        slots_of(self.ids)
         if self.host_user:
             parse_host_user(self.host_user)
         check_slice(self.slice)

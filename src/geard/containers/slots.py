@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from geard.containers.ids import FIRST_UID as FIRST_UID
+from geard.containers.ids import RANGE as RANGE
+from geard.containers.ids import SLOTS as SLOTS
 from geard.failures import Unavailable
 from geard.host.paths import Paths
 from geard.host.storage import Changes, read_hint, read_text, write_hint
 
-FIRST_UID = 2_000_000
-RANGE = 65_536
-SLOTS = 28_000
 _NEXT = "next"
 
 
@@ -61,18 +61,21 @@ def bridges(text: str) -> dict[str, Bridge]:
     return found
 
 
-def reserve(paths: Paths, changes: Changes, unit: Path) -> int:
+def reserve(paths: Paths, changes: Changes, unit: Path, within: range | None = None) -> int:
     """A free slot, now this unit's; the one it has kept with its volumes, if it has. Raises Unavailable."""
     base = paths.base / "slots"
     changes.folder(base)
-    start = read_hint(base / _NEXT) % SLOTS
-    for number in chain(range(start, SLOTS), range(start)):
+    within = within or range(SLOTS)
+    hint = read_hint(base / _NEXT)
+    start = hint if hint in within else within.start
+    for number in chain(range(start, within.stop), range(within.start, start)):
         with suppress(FileExistsError):
             changes.symlink(unit, base / str(number))
             write_hint(base / _NEXT, (number + 1) % SLOTS)
             return number
     raise Unavailable(
-        f"all {SLOTS} slots for gears are taken on this host", hint="delete --purge gears that are gone"
+        f"all {len(within)} slots for gears are taken on this host",
+        hint="delete --purge gears that are gone, or widen ids in the settings' [containers]",
     )
 
 

@@ -248,7 +248,9 @@ class Api:
         check_head(http)
         path = question.path
         own_names = self._own_names if visit.door == "loopback" else None
-        check_manners(http.headers, own_names, link=http.method == "GET" and harmless(http.rel_url.raw_path))
+        link = http.method == "GET" and harmless(http.rel_url.raw_path)
+        by_token = "Authorization" in http.headers and entered is None
+        check_manners(http.headers, own_names, link=link, shown=by_token)
         if given := http.headers.get(REQUEST_ID):
             question.id = parse_request_id(given)
         if entered is not None and entered.request_id:

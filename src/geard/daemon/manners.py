@@ -19,16 +19,21 @@ _OWN_SITE = ("", "none", "same-origin")
 _OF_BROWSERS = ("Accept-Language", "Sec-Fetch-Site", "Origin")
 
 
-def check_manners(headers: CIMultiDictProxy[str], own_names: frozenset[str] | None, *, link: bool = False) -> None:
+def check_manners(
+    headers: CIMultiDictProxy[str], own_names: frozenset[str] | None, *, link: bool = False, shown: bool = False
+) -> None:
     """Raises Denied. Without `own_names` a program may name any Host: there is none on a unix socket. A browser
     gets there by a port that somebody forwards to the socket (ssh -L), and names its own machine.
 
     `link` says that what is asked for holds nothing of this machine: a link to it on a page of another site may be
     followed. Neither may that page read it, nor show it inside itself.
+
+    `shown`: there is a token in it. A browser has none for the name by which a page has it come here, and programs
+    that say their language as browsers do (git) may then call this machine what they like.
     """
     hosts = headers.getall("Host", [])
     known = _LOOPBACK | (own_names or frozenset())
-    named = own_names is not None or any(name in headers for name in _OF_BROWSERS)
+    named = own_names is not None or (not shown and any(name in headers for name in _OF_BROWSERS))
     if named and (len(hosts) != 1 or host_name(hosts[0]) not in known):
         raise Denied(
             f"this agent is not {', '.join(hosts) or 'nameless'}",

@@ -13,8 +13,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from geard.containers import selinux
-from geard.containers.slots import FIRST_UID, RANGE, SLOTS
+from geard.containers import selinux, slots
 from geard.doctor.requests import Finding, State
 from geard.host.disk_quotas import DiskQuotas, mounted, mounts
 from geard.host.storage import read_text
@@ -58,21 +57,21 @@ def user_namespaces(root: Path) -> Finding:
     return Finding(what=what, state="ok", detail=f"up to {most}" if most else "")
 
 
-def subordinate_ids(root: Path) -> Finding:
+def subordinate_ids(root: Path, within: range) -> Finding:
     """Ids of gears must be nobody else's: subuid(5) may give the same ones to somebody's rootless containers."""
-    end = FIRST_UID + RANGE * SLOTS
+    start, end = slots.uid_base(within.start), slots.uid_base(within.stop)
     shared: set[str] = set()
     for name in ("subuid", "subgid"):
         for line in (read_text(root / "etc" / name) or "").splitlines():
             owner, first, count = (*line.split(":"), "", "")[:3]
             numbers = first.isdigit() and count.isdigit()
-            if numbers and int(first) < end and int(first) + int(count) > FIRST_UID:
+            if numbers and int(first) < end and int(first) + int(count) > start:
                 shared.add(f"{owner} ({first}:{count} in /etc/{name})")
     what = "subordinate ids"
     if not shared:
-        return Finding(what=what, state="ok", detail=f"{FIRST_UID} to {end - 1} are the gears' alone")
+        return Finding(what=what, state="ok", detail=f"{start} to {end - 1} are the gears' alone")
     costs = "whoever has them may read and write what gears with these ids own, and signal their programs"
-    remedy = f"give them others, below {FIRST_UID}"
+    remedy = f"give them others, below {slots.FIRST_UID}, or gears others: ids in the settings' [containers]"
     return Finding(what=what, state="advice", detail=", ".join(sorted(shared)), costs=costs, remedy=remedy)
 
 

@@ -9,11 +9,13 @@ from collections.abc import Awaitable
 from pathlib import Path
 
 from geard import __version__
+from geard.containers.ids import SLOTS
+from geard.containers.settings import ContainerSettings
 from geard.dispatch.operation import operation
 from geard.dispatch.work import Work
 from geard.doctor import checks, gears, logins, machine
 from geard.doctor.requests import Diagnose, Diagnosis, Finding, GetHealth, Health
-from geard.failures import Failure, Unavailable
+from geard.failures import Failure, Invalid, Unavailable
 from geard.host import Host
 from geard.ports.settings import PortSettings
 
@@ -38,12 +40,20 @@ async def diagnose(request: Diagnose, work: Work) -> Diagnosis:
     return Diagnosis(version=__version__, findings=tuple(finding for part in here for finding in part))
 
 
+def _ids(host: Host) -> range:
+    """The slots of gears; all there are, where the settings are wrong, which is told beside."""
+    try:
+        return host.settings.section(ContainerSettings).slots
+    except Invalid:
+        return range(SLOTS)
+
+
 def _of_machine(host: Host) -> list[Finding]:
     found = [
         checks.settings(host),
         machine.control_groups(ROOT),
         machine.user_namespaces(ROOT),
-        machine.subordinate_ids(ROOT),
+        machine.subordinate_ids(ROOT, _ids(host)),
         machine.mandatory_access(ROOT),
         machine.seccomp(ROOT),
         machine.quota(ROOT, host.paths.base),

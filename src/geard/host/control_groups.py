@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,6 +69,14 @@ class Group:
         if self.version == 2:
             return self.file("freezer", "cgroup.freeze"), "1", "0"
         return self.file("freezer", "freezer.state"), "FROZEN", "THAWED"
+
+    def give_back(self) -> None:
+        """Have the kernel take what memory of the members it can without them: files, and what goes to swap. Where
+        it cannot be asked (version 1, a kernel before 5.19) it takes that when it needs it.
+        """
+        with suppress(OSError):  # EAGAIN: it was less than asked for
+            if self.version == 2:
+                self._write("memory", "memory.reclaim", self.file("memory", "memory.current").read_text().strip())
 
     def use(self) -> Use:
         """Raises OSError where the group is gone. What the kernel does not count is 0."""

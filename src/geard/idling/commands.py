@@ -14,7 +14,7 @@ from geard.cli.main import verb
 from geard.cli.output import outcome_option, output_option, structured, table, with_place
 from geard.cli.parts import adds_to_install
 from geard.cli.together import GearsCommand
-from geard.idling.policy import parse_after
+from geard.idling.policy import check_sources, parse_after, parse_span
 from geard.idling.requests import Depth, GetWakeTime, IdleContainer, IdlePart, IdlePolicy
 from geard.idling.waking import STEPS
 from geard.words import Part
@@ -23,9 +23,18 @@ from geard.words import Part
 def _part(given: Mapping[str, Any], variables: Mapping[str, str]) -> Part | None:
     after: str | None = given["idle_after"]
     depth: Depth | None = given["idle_depth"]
-    if after is None and depth is None:
+    span: str | None = given["asleep"]
+    sources: tuple[str, ...] = given["wake_from"]
+    if after is None and depth is None and span is None and not sources:
         return None
-    return IdlePart(value=IdlePolicy(after=None if after is None else parse_after(after), depth=depth))
+    return IdlePart(
+        value=IdlePolicy(
+            after=None if after is None else parse_after(after),
+            depth=depth,
+            asleep=None if span is None else "" if parse_span(span) is None else span.strip(),
+            wake_from=(() if sources == ("all",) else check_sources(sources)) if sources else None,
+        )
+    )
 
 
 adds_to_install(
@@ -38,6 +47,17 @@ adds_to_install(
         ),
         click.Option(
             ["--idle-depth"], type=click.Choice(["stop", "freeze"]), help="End its program then, or stand still."
+        ),
+        click.Option(
+            ["--asleep"],
+            metavar="SPAN",
+            help="22:00-06:00: then a minute without a connection is enough; or 'never'.",
+        ),
+        click.Option(
+            ["--wake-from"],
+            multiple=True,
+            metavar="CIDR",
+            help="Only connections from there wake it, others are refused; 'all' ends that.",
         ),
     ],
 )

@@ -7,10 +7,12 @@ from typing import ClassVar
 
 import msgspec
 
+from geard.containers import asleep, versions
+from geard.containers.folders import Folders
 from geard.facet import Facet, Gear
 from geard.host import Host
 from geard.host.storage import Changes
-from geard.idling.policy import check_after, decide, describe_after
+from geard.idling.policy import LEAST, check_after, check_sources, decide, describe_after, parse_span
 from geard.idling.requests import IdlePart, IdlePolicy
 from geard.idling.settings import IdlingSettings
 from geard.request import Asker
@@ -22,13 +24,19 @@ class IdlingFacet(Facet[IdlePart]):
 
     def check(self, host: Host, asked: IdlePart, asker: Asker) -> None:
         check_after(asked.value.after or 0)
+        parse_span(asked.value.asleep or "")
+        check_sources(asked.value.wake_from or ())
 
     def amend(self, asked: IdlePart, before: IdlePart | None) -> IdlePart:
         was = before.value if before is not None else IdlePolicy()
         now = asked.value
         return IdlePart(
             value=msgspec.structs.replace(
-                was, after=was.after if now.after is None else now.after, depth=now.depth or was.depth
+                was,
+                after=was.after if now.after is None else now.after,
+                depth=now.depth or was.depth,
+                asleep=was.asleep if now.asleep is None else now.asleep,
+                wake_from=was.wake_from if now.wake_from is None else now.wake_from,
             )
         )
 
@@ -37,13 +45,24 @@ class IdlingFacet(Facet[IdlePart]):
     ) -> IdlePart | None:
         return asked if asked is not None and asked.value != IdlePolicy() else None
 
+    def lines(self, gear: Gear, settled: IdlePart | None) -> Sequence[tuple[str, str]]:
+        sources = check_sources(settled.value.wake_from or ()) if settled is not None else ()
+        return [(asleep.SOURCES, " ".join(sources))] if sources else []
+
     def show(self, host: Host, gear: Gear, settled: IdlePart | None) -> Sequence[tuple[str, str]]:
-        machine = host.settings.section(IdlingSettings)
+        definition = versions.current(Folders(host.paths, gear.id))
+        machine = host.settings.section(IdlingSettings).machine(definition.slice if definition else "")
         asked = settled.value if settled is not None else IdlePolicy()
-        after, depth = decide(asked, machine.seconds, machine.depth)
-        if not after:
-            return []
-        return [("Falls asleep", f"after {describe_after(after)} without a connection ({depth})")]
+        after, depth = decide(msgspec.structs.replace(asked, asleep=""), machine, 0)
+        span = machine.asleep if asked.asleep is None else asked.asleep
+        rows: list[tuple[str, str]] = []
+        if after:
+            rows.append(("Falls asleep", f"after {describe_after(after)} without a connection ({depth})"))
+        if parse_span(span):
+            rows.append(("Falls asleep", f"{span}, after {describe_after(LEAST)} without a connection ({depth})"))
+        if asked.wake_from:
+            rows.append(("Woken from", ", ".join(asked.wake_from)))
+        return rows
 
 
 facet = IdlingFacet()

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from geard.containers import asleep, installing, lifecycle, versions
 from geard.containers.asleep import Asleep
-from geard.containers.bounding import group_of
+from geard.containers.bounding import group_of, use_of
 from geard.containers.definition import Definition
 from geard.containers.folders import Folders, unit_name
 from geard.containers.requests import Accepted
@@ -26,12 +26,12 @@ WAIT_SECONDS = 30.0
 @operation
 async def idle_container(request: IdleContainer, work: Work) -> Accepted:
     folders = Folders.of(work.host.paths, request.id)
-    await work.on_disk(_flag, folders, request.depth)
+    await work.on_disk(_flag, work, folders, request.depth)
     work.owe(FallAsleep(id=request.id))
     return Accepted(id=request.id, message=f"Container {request.id} falls asleep")
 
 
-def _flag(folders: Folders, depth: str) -> None:
+def _flag(work: Work, folders: Folders, depth: str) -> None:
     if not folders.unit.exists():
         raise no_such_gear(folders.id)
     definition = versions.require(folders)
@@ -40,9 +40,13 @@ def _flag(folders: Folders, depth: str) -> None:
             f"nothing could wake {folders.id}: it publishes no TCP port", hint=f"gear stop {folders.id} stops it"
         )
     before = asleep.read(folders)
-    since = before.since if before is not None else datetime.now(UTC).isoformat(timespec="seconds")
+    if before is not None:
+        now = Asleep(depth, before.since, before.memory)
+    else:
+        use = use_of(work.host, folders)
+        now = Asleep(depth, datetime.now(UTC).isoformat(timespec="seconds"), use.held if use is not None else 0)
     with Changes() as changes:
-        asleep.flag(folders, changes, Asleep(depth, since))
+        asleep.flag(folders, changes, now)
 
 
 @operation
@@ -108,6 +112,7 @@ def _freeze(work: Work, folders: Folders, definition: Definition) -> bool:
     if asleep.freeze(folders, switch, on, off):
         inside = {pair.internal for pair in asleep.ports(definition)}
         asleep.hold(folders, definition, by_waker=listens_at_all(PROC, folders.state, inside))
+        group.give_back()
     return True
 
 

@@ -1,7 +1,10 @@
-"""When a gear falls asleep by itself. Pure."""
+"""When a gear falls asleep by itself, and who may wake it. Pure."""
 
 from __future__ import annotations
 
+import ipaddress
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from geard.failures import Invalid
@@ -11,6 +14,7 @@ from geard.logs.times import parse_duration
 LEAST = 60
 """seconds: never sooner after a start, a wake or a connection"""
 MOST = 366 * 86_400
+SOURCES = 64
 
 
 def parse_after(text: str) -> int:
@@ -37,9 +41,50 @@ def describe_after(seconds: int) -> str:
     return f"{seconds}s"
 
 
-def decide(asked: IdlePolicy, after: int, depth: Depth) -> tuple[int, Depth]:
-    """What holds for a gear, with what the machine's settings say beside it."""
-    return (after if asked.after is None else asked.after), asked.depth or depth
+def parse_span(text: str) -> tuple[int, int] | None:
+    """22:00-06:00 as minutes of the day; None for never. Raises Invalid."""
+    if text.strip() in ("", "never"):
+        return None
+    found = re.fullmatch(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)", text.strip(), re.ASCII)
+    span = (int(found[1]) * 60 + int(found[2]), int(found[3]) * 60 + int(found[4])) if found else (0, 0)
+    if span[0] == span[1]:
+        raise Invalid(f"{text!r} is no span of the day", hint="as 22:00-06:00, by this machine's clock; or never")
+    return span
+
+
+def within(span: tuple[int, int] | None, minute: int) -> bool:
+    """Whether that minute of the day is in it; one that ends before it begins goes over midnight."""
+    if span is None:
+        return False
+    begin, end = span
+    return begin <= minute < end if begin < end else not end <= minute < begin
+
+
+def check_sources(texts: Sequence[str]) -> tuple[str, ...]:
+    """Networks, as they are written down. Raises Invalid."""
+    if len(texts) > SOURCES:
+        raise Invalid(f"{len(texts)} networks that may wake a gear", hint=f"{SOURCES} at most")
+    try:
+        return tuple(str(ipaddress.ip_network(text, strict=False)) for text in texts)
+    except ValueError as error:
+        raise Invalid(f"no network: {error}", hint="as 10.0.0.0/8 or fd00::/8, or one address") from None
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What an admin settled for all gears, as far as it concerns one."""
+
+    after: int = 0
+    depth: Depth = "stop"
+    asleep: str = ""
+
+
+def decide(asked: IdlePolicy, machine: Machine, minute: int) -> tuple[int, Depth]:
+    """What holds for a gear at that minute of the day: seconds, 0 for never; and how."""
+    depth = asked.depth or machine.depth
+    if within(parse_span(machine.asleep if asked.asleep is None else asked.asleep), minute):
+        return LEAST, depth
+    return (machine.after if asked.after is None else asked.after), depth
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,10 @@ class IdlePolicy(Word):
     after: int | None = None
     """seconds without a connection, a minute at least; 0: never"""
     depth: Depth | None = None
+    asleep: str | None = None
+    """22:00-06:00: then it falls asleep after a minute without a connection; empty: never so"""
+    wake_from: tuple[str, ...] | None = None
+    """networks whose connections wake it; empty: all"""
 
 
 class IdlePart(Part):

@@ -21,6 +21,7 @@ from geard.idling.policy import LEAST, Quiet, decide
 from geard.idling.requests import Depth, IdleContainer, IdlePart, IdlePolicy
 from geard.idling.settings import IdlingSettings
 from geard.idling.traffic import look_at
+from geard.jobs.records import gears_with_jobs
 from geard.request import AGENT
 from geard.sessions.listing import opened
 from geard.words import part_of
@@ -28,6 +29,7 @@ from geard.words import part_of
 log = logging.getLogger(__name__)
 
 TURN_SECONDS = 15.0
+NOTHING = IdlePolicy(), "", frozenset[int]()
 
 
 async def serve(host: Host, dispatcher: Dispatcher) -> None:
@@ -50,12 +52,14 @@ class Watch:
         self._host = host
         self._proc = proc
         self._quiet = Quiet()
-        self._known: dict[str, tuple[tuple[int, int], IdlePolicy, frozenset[int]]] = {}
-        """of each definition, while its file is the same: what it says of idling, its ports inside"""
+        self._known: dict[str, tuple[tuple[int, int], tuple[IdlePolicy, str, frozenset[int]]]] = {}
+        """of each definition, while its file is the same: what it says of idling, its slice, its ports inside"""
 
     def look(self, active: set[str], now: float) -> list[tuple[str, Depth]]:
         """The gears that are to fall asleep now. Blocks."""
-        machine = self._host.settings.section(IdlingSettings)
+        settings = self._host.settings.section(IdlingSettings)
+        clock = time.localtime()
+        minute = clock.tm_hour * 60 + clock.tm_min
         idle = set(listing.idle(self._host.paths))
         busy: set[str] | None = None
         found: list[tuple[str, Depth]] = []
@@ -64,35 +68,36 @@ class Watch:
             if id in idle or unit_name(id) not in active:
                 continue
             folders = Folders(self._host.paths, id)
-            policy, ports = self._definition(folders)
-            after, depth = decide(policy, machine.seconds, machine.depth)
+            policy, slice, ports = self._definition(folders)
+            after, depth = decide(policy, settings.machine(slice), minute)
             if not after or not ports:
                 continue
             seen = look_at(self._proc, folders.state, ports)
             if seen is None:
                 continue
             if busy is None:
-                busy = {session.id for session in opened(self._host.paths)}
+                busy = {session.id for session in opened(self._host.paths)} | gears_with_jobs(self._host.paths)
             looked.add(id)
             if self._quiet.look(id, seen, now, busy=id in busy) >= max(after, LEAST):
                 found.append((id, depth))
         self._quiet.keep(looked)
         return found
 
-    def _definition(self, folders: Folders) -> tuple[IdlePolicy, frozenset[int]]:
+    def _definition(self, folders: Folders) -> tuple[IdlePolicy, str, frozenset[int]]:
         try:
             status = os.stat(folders.run)
         except FileNotFoundError:
-            return IdlePolicy(), frozenset()
+            return NOTHING
         signature = (status.st_ino, status.st_mtime_ns)
         known = self._known.get(folders.id)
         if known is not None and known[0] == signature:
-            return known[1], known[2]
+            return known[1]
         definition = versions.current(folders)
         if definition is None:
-            return IdlePolicy(), frozenset()
+            return NOTHING
         part = part_of(IdlePart, definition.parts)
         policy = part.value if part is not None else IdlePolicy()
         ports = frozenset(pair.internal for pair in asleep.ports(definition))
-        self._known[folders.id] = signature, policy, ports
-        return policy, ports
+        said = policy, definition.slice, ports
+        self._known[folders.id] = signature, said
+        return said

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
+import msgspec
+
 from geard.failures import Invalid
-from geard.idling.policy import parse_after
+from geard.idling.policy import Machine, parse_after, parse_span
 from geard.idling.requests import Depth
 from geard.settings import Section
 
@@ -17,12 +20,21 @@ class IdlingSettings(Section):
     depth: Depth = "stop"
     """stop: its program ends; freeze: it stands still and keeps its memory"""
 
-    @property
-    def seconds(self) -> int:
-        return parse_after(self.after)
+    asleep: str = "never"
+    """a span of the day in which a minute without a connection is enough: 22:00-06:00"""
+    slices: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])
+    """in place of `after` for the gears of a slice"""
+
+    def machine(self, slice: str) -> Machine:
+        """What holds for a gear of that slice which says nothing itself."""
+        return Machine(parse_after(self.slices.get(slice, self.after)), self.depth, self.asleep)
 
     def check(self) -> None:
-        try:
-            _ = self.seconds
-        except Invalid as error:
-            raise Invalid(f"after: {error.message}", hint=error.hint) from None
+        spans = [("asleep", self.asleep)]
+        times = [("after", self.after), *((f"slices.{name}", after) for name, after in self.slices.items())]
+        for rows, parse in ((spans, parse_span), (times, parse_after)):
+            for key, text in rows:
+                try:
+                    parse(text)
+                except Invalid as error:
+                    raise Invalid(f"{key}: {error.message}", hint=error.hint) from None

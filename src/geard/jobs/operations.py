@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 from geard.containers import slots
 from geard.containers.definition import Definition
+from geard.containers.settings import ContainerSettings
 from geard.containers.sizes import parse_size
 from geard.containers.wishes import check_sources, check_user
 from geard.dispatch.operation import operation
@@ -117,7 +118,9 @@ def _record(
         slot = slots.kept(host.paths, folders.kept)
         try:
             if slot is None:
-                slot = slots.reserve(host.paths, changes, folders.kept)
+                slot = slots.reserve(
+                    host.paths, changes, folders.kept, host.settings.section(ContainerSettings).slots
+                )
             if request.artifacts:
                 changes.folder(folders.artifacts, 0o700)
                 folders.artifacts.chmod(0o1777)

@@ -193,6 +193,16 @@ def all_jobs(paths: Paths) -> Iterator[tuple[JobFolders, JobRecord]]:
             yield folders, record
 
 
+def gears_with_jobs(paths: Paths) -> set[str]:
+    """The gears in which a job is under way (`gear run --in`), or about to be."""
+    now_boot = boot_id()
+    return {
+        record.gear
+        for folders, record in all_jobs(paths)
+        if record.gear and record.boot == now_boot and not folders.result.exists()
+    }
+
+
 def all_folders(paths: Paths) -> Iterator[JobFolders]:
     base = paths.base / "jobs"
     for first in _names(base):

@@ -18,6 +18,7 @@ TEXT = """\
 # pids = 1024                      # processes and threads; 0: no limit of its own
 # quota = ""                       # of its volumes, such as "10G", on a disk with quotas; empty: none
 # host-user = ""                   # a user of the host that its root is; "apps:33": its user 33. Empty: none
+# ids = ""                         # FIRST-LAST: ids of the host that new gears get theirs of; empty: 2000000 on
 
 [registries]
 # default = "docker.io"            # completes names without a registry

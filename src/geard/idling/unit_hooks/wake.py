@@ -119,12 +119,12 @@ def wake(id: str, port: str, source: str) -> str:
     if _thaw(f"{state}/frozen") and _wait_for(state, inside):
         return ""
     _remove(f"{state}/failure")
-    began, before = time.time(), _read(f"{state}/pid")
+    ended, before = _read(f"{state}/ended"), _read(f"{state}/pid")
     start = _spawn(["/usr/bin/systemctl", "--quiet", "start", f"{name}.service"])
     if _wait_for(state, inside, before, start):
         return ""
     _remove(f"{RUN}/idle/{name}")  # no more is held for it: it is systemd's to try again
-    return _why(state, began)
+    return _why(state, ended)
 
 
 def _take_flag(id: str) -> bool:
@@ -233,14 +233,15 @@ def _record(state: str, port: str, since: int, begun: int, thawed: int, listens:
         pass  # it has gone meanwhile
 
 
-def _why(state: str, began: float) -> str:
-    told = " ".join(_read(f"{state}/failure").split())
+def _why(state: str, before: str) -> str:
+    """By what is written down since; `before`: how the run before this one ended. Clocks may jump."""
+    told, ended = " ".join(_read(f"{state}/failure").split()), _read(f"{state}/ended")
     if told:
         return told
-    ended = dict(word.split("=", 1) for word in _read(f"{state}/ended").split() if "=" in word)
-    if float(ended.get("at", "0")) < began:
+    if ended == before:
         return "it does not listen there"
-    return f"its program ended with status {ended.get('status', '')}"
+    words = dict(word.split("=", 1) for word in ended.split() if "=" in word)
+    return f"its program ended with status {words.get('status', '')}"
 
 
 def _note(id: str, kind: str, source: str, port: str, job: str = "") -> None:

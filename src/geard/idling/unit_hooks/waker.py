@@ -44,7 +44,7 @@ SUBSYS_QUEUE, SUBSYS_NFTABLES = 3, 10
 PACKET, VERDICT, CONFIG = 0, 1, 2
 CFG_CMD, CFG_PARAMS, CFG_MAXLEN = 1, 2, 3
 PACKET_HEADER, VERDICT_HEADER, PAYLOAD = 1, 2, 10
-BIND, COPY_PACKET, ACCEPT = 1, 2, 1
+BIND, COPY_PACKET, DROP, ACCEPT = 1, 2, 0, 1
 BATCH_BEGIN, BATCH_END, NEW_RULE = 16, 17, 6
 DELETIONS = {2, 5, 8, 11, 14}  # table, chain, rule, set, element
 NFPROTO_INET = 1
@@ -108,6 +108,8 @@ class Waker:
         """the gear that is woken by this port"""
         self._switches: dict[str, tuple[str, str]] = {}
         """of gears that are frozen and listen: the file by which they go on, and what is to be written there"""
+        self._allowed: dict[str, list[str]] = {}
+        """the networks that may wake a gear, where not all may"""
         self._elements: dict[int, Element] = {}
         self._held: dict[int, list[int]] = {}
         """packets, by port"""
@@ -145,6 +147,10 @@ class Waker:
             gear = self._ports.get(port)
             if gear is None and port not in self._held:
                 self._queue.accept(number)
+                continue
+            if gear in self._allowed and not _is_among(source, self._allowed[gear]):
+                # Refused, for nobody listens; with one that is frozen the kernel would answer in its place.
+                self._queue.settle(number, DROP if gear in self._switches else ACCEPT)
                 continue
             thawed = self._thaw(gear) if gear is not None else 0
             if thawed:
@@ -248,6 +254,7 @@ class Waker:
         ports: dict[int, str] = {}
         elements: dict[int, Element] = {}
         switches: dict[str, tuple[str, str]] = {}
+        allowed: dict[str, list[str]] = {}
         for name in os.listdir(FOLDER):
             if not name.startswith("ctr-"):
                 continue
@@ -264,7 +271,9 @@ class Waker:
                     elements[int(external)] = _element(address, external)
                 elif kind == "thaw":
                     switches[gear] = words[0], words[1]
-        self._switches = switches
+                elif kind == "from":
+                    allowed[gear] = words
+        self._switches, self._allowed = switches, allowed
         self._ports, self._elements = (
             ports,
             elements
@@ -375,7 +384,10 @@ class Queue:
         return found
 
     def accept(self, number: int) -> None:
-        verdict = _attribute(VERDICT_HEADER, struct.pack(">II", ACCEPT, number))
+        self.settle(number, ACCEPT)
+
+    def settle(self, number: int, how: int) -> None:
+        verdict = _attribute(VERDICT_HEADER, struct.pack(">II", how, number))
         self.socket.send(_message(SUBSYS_QUEUE << 8 | VERDICT, REQUEST, 0, QUEUE, verdict))
 
 
@@ -392,6 +404,18 @@ def _addresses(packet: bytes) -> tuple[str, int]:
     if protocol != socket.IPPROTO_TCP or len(packet) < start + 4:
         return source, 0
     return source, struct.unpack_from(">H", packet, start + 2)[0]
+
+
+def _is_among(source: str, networks: list[str]) -> bool:
+    for network in networks:
+        address, _, length = network.partition("/")
+        if (":" in address) == (":" in source):
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            here, there = (int.from_bytes(socket.inet_pton(family, each), "big") for each in (source, address))
+            rest = (128 if family == socket.AF_INET6 else 32) - int(length)
+            if here >> rest == there >> rest:
+                return True
+    return False
 
 
 def _element(address: str, port: str) -> Element:

@@ -95,6 +95,7 @@ table bridge geard {
 def main() -> int:
     _make_harmless(DATA)
     _make_null(NULL)
+    _make_hosts("/dev/null")
     reserved = _reserved_ports()
     ports = ", ".join(f"{protocol} . {port}" for protocol, port in sorted(reserved))
     rules = RULES.replace("PUBLISHED", f"elements = {{ {ports} }}" if ports else "")
@@ -139,6 +140,13 @@ def _make_null(path: str) -> None:
         os.symlink("null", path)
         return
     os.chmod(path, 0o666)
+
+
+def _make_hosts(path: str) -> None:
+    """What an earlier container was given is given back."""
+    if os.stat(path).st_uid or os.stat(path).st_mode & 0o777 != 0o666:
+        os.chown(path, 0, 0)
+        os.chmod(path, 0o666)
 
 
 def _links() -> str:
