@@ -7,6 +7,7 @@ import signal
 import socket
 import termios
 import threading
+import time
 from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -193,7 +194,13 @@ def test_keys_leave_a_program_and_the_terminal_is_as_it_was() -> None:
     master, slave = os.openpty()
     before = termios.tcgetattr(slave)
     with session({Input(b"ls"): []}) as (there, other):
-        timer = threading.Timer(0.1, os.write, (master, b"ls\x10\x11"))
+
+        def type_when_raw() -> None:
+            while termios.tcgetattr(slave) == before:
+                time.sleep(0.01)
+            os.write(master, b"ls\x10\x11")
+
+        timer = threading.Thread(target=type_when_raw, daemon=True)
         timer.start()
         assert attach(there, stdin=True, tty=True, files=(slave, 1, 2), detach=b"\x10\x11") == DETACHED
         timer.join()

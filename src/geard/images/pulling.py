@@ -122,7 +122,10 @@ async def pull(
         changes.folder(order.parent, 0o700)
         reason.unlink(missing_ok=True)
         tries = [_try_of_peer(host.paths, engine, each, way, name, order) for each, way in peers.ways(offers)]
-        tries += [{"argvs": _try(engine, source, name, settings)} for source in sources(settings, name)]
+        tries += [
+            {"argvs": _try(engine, source, name, settings), "stall": settings.stall}
+            for source in sources(settings, name)
+        ]
         told = {"name": name, "engine": engine.name, "tries": tries, "request": request}
         changes.write(order, json.dumps(told), 0o600)
 
@@ -204,7 +207,7 @@ async def awaited(host: Host, engine: Engine, reference: str) -> str:
 # What is in a registry's or the engine's words, and what would help then. {registry} is the image's.
 _HINTS = (
     (
-        ("http response to https client",),
+        ("http response to https client", "does not look like a tls handshake"),
         'a registry without TLS: insecure = ["{registry}"] under [registries] in /etc/geard/geard.toml',
     ),
     (

@@ -24,8 +24,12 @@ class RegistrySettings(Section):
     """spoken to without TLS, or whoever they say they are"""
     allow: tuple[str, ...] = ()
     """patterns of complete names that may be pulled (`docker.io/acme/*`); none: all"""
+    stall: int = 300
+    """seconds in which nothing comes, after which a pull is given up, and the next place tried"""
 
     def check(self) -> None:
+        if not 1 <= self.stall <= 86_400:
+            raise Invalid(f"stall = {self.stall} is no time to wait", hint="1 to 86400 seconds")
         for name in (
             self.default,
             *self.mirrors,

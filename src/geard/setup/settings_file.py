@@ -25,6 +25,7 @@ TEXT = """\
 # mirrors = {}                     # tried first, in order: { "docker.io" = ["mirror.example:5000"] }
 # insecure = []                    # spoken to without TLS, or with any certificate: ["mirror.example:5000"]
 # allow = []                       # what may be pulled, all if empty: ["docker.io/library/*"]
+# stall = 300                      # seconds without a byte, after which a pull is given up
 
 [images]
 # keep-days = 14                   # how long an image stays that nothing needs, when gear prune or the agent looks

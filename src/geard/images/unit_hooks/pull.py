@@ -25,6 +25,8 @@ from collections.abc import Iterator
 from typing import Any
 
 PULLS = "/run/geard/pulls"
+COMING = "/var/lib/geard/pulls"
+"""layers while they come, a folder for each pull: an engine that is killed leaves them there"""
 JOURNAL = "/run/systemd/journal/socket"
 STALL_SECONDS = 300
 TELL_SECONDS = 0.2
@@ -52,6 +54,9 @@ def main(key: str) -> int:
     print(f"pulling {order['name']}", flush=True)
     _note(order, "pulling")
     layers = Layers(f"{PULLS}/{key}.bytes", order)
+    os.environ["TMPDIR"] = coming = f"{COMING}/{key}"
+    shutil.rmtree(coming, ignore_errors=True)
+    os.makedirs(coming, mode=0o700)
     errors = ""
     done = False
     for each in order["tries"]:  # peers first, then mirrors
@@ -63,6 +68,7 @@ def main(key: str) -> int:
         if "from" in each:
             print(f"not from {each['from']}: {error.strip().rpartition(chr(10))[2][:300]}", flush=True)
     layers.close()
+    shutil.rmtree(coming, ignore_errors=True)
     for each in order["tries"]:
         if "remove" in each:
             shutil.rmtree(each["remove"], ignore_errors=True)
