@@ -14,6 +14,9 @@ CONFIG = """
 [[operations]]
 include-operation-id = "CopyIn"
 enabled = false
+[[operations]]
+include-operation-id = "SendSource"
+enabled = false
 [generation]
 max-examples = {examples}
 [checks]
