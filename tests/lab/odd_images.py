@@ -26,6 +26,8 @@ class File:
     uid: int = 0
     gid: int = 0
     kind: bytes = tarfile.REGTYPE
+    capabilities: str = ""
+    """security.capability, as capabilities(7) has it: only bytes that are ASCII"""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ def layer(files: Sequence[File]) -> bytes:
             entry = tarfile.TarInfo(file.path)
             entry.type, entry.mode, entry.uid, entry.gid = file.kind, file.mode, file.uid, file.gid
             entry.size = len(file.content)
+            if file.capabilities:
+                entry.pax_headers = {"SCHILY.xattr.security.capability": file.capabilities}
             tar.addfile(entry, io.BytesIO(file.content))
     return out.getvalue()
 

@@ -40,6 +40,10 @@ VOLUME = [
     File("srv/kept/under", mode=0o1777, uid=65_535, gid=1, kind=tarfile.DIRTYPE),
 ]
 
+NET_BIND_SERVICE = "\x01\0\0\x02" + "\0\x04\0\0" + "\0" * 12
+"""effective, version 2; permitted: capability 10 (linux/capability.h, struct vfs_cap_data)"""
+SERVES_80 = ["/srv/busybox", "nc", "-ll", "-p", "80", "-e", "echo", "hi"]
+
 IMAGES = (
     odd("ends-at-once", Cmd=["true"]),
     odd("no-command"),
@@ -65,10 +69,12 @@ IMAGES = (
 @pytest.fixture(scope="module")
 def odd_images(h1: Shell, engine: str) -> Generator[None]:
     below = bottom_layer(h1.output(["podman", "save", "-q", "docker.io/geard/test-tools"]))
-    for image in IMAGES:
+    busybox = File("srv/busybox", h1.output(["cat", "/bin/busybox"]), 0o755, capabilities=NET_BIND_SERVICE)
+    images = (*IMAGES, odd("with-capabilities", busybox, Cmd=SERVES_80, User="worker"))
+    for image in images:
         h1.run([engine, "load", "-q"], stdin=archive(image, below))
     yield
-    h1.run([engine, "rmi", "-f", *(image.full_name for image in IMAGES)], check=False)
+    h1.run([engine, "rmi", "-f", *(image.full_name for image in images)], check=False)
 
 
 def start(host: Shell, name: str, *words: str) -> tuple[int, str]:
@@ -118,6 +124,20 @@ def test_users_by_name_and_number(host: Shell, odd_images: None) -> None:
     ids = "awk '/^[UG]id/ {print $2}' /proc/1/status"
     assert inside(host, "by-name", ids).split() == ["1234", "1235"]
     assert inside(host, "by-number", ids).split() == ["65535", "4322"]
+
+
+@BOTH
+def test_a_program_with_capabilities_of_its_file(host: Shell, odd_images: None) -> None:
+    """It runs, with none of them, or (runc) those it is begun with; what they are mostly for, a port below 1024,
+    it has.
+    """
+    assert start(host, "with-capabilities", "-p", "80:4100")[0] == 0
+    file = host.sh("printf /proc/%s/root/srv/busybox $(cat /run/geard/gears/ctr-with-capabilities/pid)").stdout
+    held = host.run(["python3", "-c", f"import os; print(os.getxattr({file!r}, 'security.capability').hex())"])
+    assert held.stdout.strip().startswith("010000") and "000400" in held.stdout, "what this is about"
+    eventually(lambda: "hi" in host.sh("nc -w 2 127.0.0.1 4100 </dev/null", check=False).stdout)
+    effective = int(inside(host, "with-capabilities", "awk '/^CapEff/ {print $2}' /proc/1/status"), 16)
+    assert effective in (0, 1 << 10) and (effective == 0 or host.engine == "docker")
 
 
 @BOTH

@@ -34,6 +34,11 @@ NETWORKS = Path("/etc/containers/networks")
 AUTH_FILE = "/etc/geard/registries.json"
 
 
+CONFINED = ("--security-opt=no-new-privileges", "--sysctl=net.ipv4.ip_unprivileged_port_start=0")
+"""No program gains rights by its file (set-uid, capabilities). So what images mostly want those for, a port below
+1024 for who is not root, is everybody's, as Docker has it; the network is the container's own."""
+
+
 class Podman:
     name = "podman"
     remedy = "apt install podman"
@@ -106,7 +111,7 @@ class Podman:
             "Environment=CONTAINERS_CONF_OVERRIDE=/usr/lib/geard/podman.conf",
             # -d: a podman that stays in the foreground costs 50 MB a gear, and shows its arguments for as long.
             f"ExecStart={' '.join(QUIET)} run -d --replace --pull=never --cgroups=split --sdnotify=conmon"
-            " --log-driver=passthrough --security-opt=no-new-privileges --http-proxy=false"
+            f" --log-driver=passthrough {' '.join(CONFINED)} --http-proxy=false"
             f" --pidfile={state}/pid --cidfile={state}/cid {run_words}",
             # The grace stands in the definition (--stop-timeout), below TimeoutStopSec=.
             "ExecStop=/usr/lib/geard/gear-stop %N",
@@ -136,7 +141,7 @@ class Podman:
 
     async def once(self, spec: RunSpec, how: OnceSpec) -> OnceLine:
         words = [*QUIET, "run", "--pull=never", "--cgroups=split", "--sdnotify=ignore", "--http-proxy=false",
-            "--security-opt=no-new-privileges", "--pidfile", f"{how.state}/pid"]  # fmt: skip
+            *CONFINED, "--pidfile", f"{how.state}/pid"]  # fmt: skip
         if how.tty:
             words += ["--log-driver=none", "--interactive", "--tty", "--detach-keys="]
         else:
