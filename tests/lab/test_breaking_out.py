@@ -180,17 +180,18 @@ def test_the_host_is_not_written_to(thief: Thief) -> None:
     assert thief.host.run(["ls", "/usr/geard-proof"], check=False).returncode != 0
 
 
+NULL = ["stat", "-c", "%u:%g %a", "/dev/null"]
+SHUT = "chmod 600 /dev/null /proc/{}/fd/0; chmod 666 /dev/null; true"
+
+
 @BOTH
 def test_the_hosts_null_device_stays_the_hosts(thief: Thief) -> None:
     """crun gives a container's user what it has for input, and a container's /dev/null is the host's own."""
-    shut = "chmod 600 /dev/null /proc/1/fd/0; chmod 666 /dev/null; true"
-    host, asked = thief.host, ["stat", "-c", "%u:%g %a", "/dev/null"]
+    host = thief.host
     for again in ("first", "second"):
-        thief.sh(shut)
-        assert host.run(asked).stdout == "0:0 666\n", again
+        thief.sh(SHUT.format(1))
+        assert host.run(NULL).stdout == "0:0 666\n", again
         host.gear("restart", "thief")
-    host.gear("run", TOOLS, "--", "sh", "-c", f"{shut.replace('/1/', '/self/')}; [ -z $(cat) ]")
-    assert host.run(asked).stdout == "0:0 666\n"
 
 
 @BOTH
@@ -243,6 +244,11 @@ def top(host: Shell, name: str) -> dict[str, Any]:
 
 
 # Those with a host of their own go last: none of the gears above is left to them.
+
+
+def test_the_hosts_null_device_is_no_jobs(host: Shell) -> None:
+    host.gear("run", TOOLS, "--", "sh", "-c", f"{SHUT.format('self')}; [ -z $(cat) ]")
+    assert host.run(NULL).stdout == "0:0 666\n"
 
 
 def test_a_granted_folder_is_what_is_granted(host: Shell) -> None:
