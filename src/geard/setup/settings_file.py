@@ -40,6 +40,8 @@ TEXT = """\
 [idling]                           # docs/IDLING.md
 # after = "never"                  # without a connection, gears fall asleep that say nothing else: "15m"
 # depth = "stop"                   # stop: the program ends; freeze: it stands still, and keeps its memory
+# asleep = "never"                 # each day: "22:00-06:00", a minute without a connection is enough then
+# slices = {}                      # after, by slice: { container-large = "15m" }
 
 [hooks]                            # run as root for each gear, which is JSON on their input: docs/HOOKS.md
 # added = []                       # before a new gear is started first: ["/usr/local/sbin/gear-added"]
