@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from lab.labs import Lab
@@ -117,6 +118,27 @@ def test_a_peer_that_says_nothing_holds_up_a_pull_for_two_seconds(peers: Shell, 
     finally:
         h1.run(["kill", "-CONT", pid], check=False)
         h1.run(["systemctl", "stop", "docker-registry"])
+
+
+def test_a_peer_whose_agent_is_killed_meanwhile(peers: Shell, h1: Shell) -> None:
+    """Whatever had come of it: the registry has the rest, and nothing half is left."""
+    _forget(peers, h1)
+    h1.run(["systemctl", "start", "docker-registry"])
+    eventually(lambda: h1.run(["curl", "-s", "http://h1:5000/v2/"], check=False).returncode == 0)
+    kill = (
+        "systemctl kill -s KILL geard.service; systemctl reset-failed geard.service; systemctl start geard.service"
+    )
+    try:
+        with ThreadPoolExecutor() as pool:
+            pulling = pool.submit(peers.gear, "pull", IMAGE)
+            while not pulling.done():
+                h1.sh(kill, check=False)
+        assert _digest(h1) in pulling.result().stdout
+        assert peers.sh("find /run/geard/pulls /var/lib/geard/pulls -mindepth 1 -type d", check=False).stdout == ""
+        assert "by-id/" not in peers.gear("images", "-o", "name").stdout
+    finally:
+        h1.run(["systemctl", "stop", "docker-registry"])
+        eventually(lambda: f"{h1.address}:43273" in h1.run(["ss", "-Hltn"]).stdout)
 
 
 def test_podman_alone_pulls_with_a_token(peers: Shell, h1: Shell) -> None:
