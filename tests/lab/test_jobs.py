@@ -224,7 +224,7 @@ def test_out_of_bounds(host: Shell) -> None:
         assert log.stdout.endswith("last\n")
         assert "are not kept" in log.stderr
         bomb = run(host, "--pids", "32", "--time-limit", "2", "--stop-timeout", "0", TOOLS, "--", "sh", "-c",
-                   "f() { f | f & }; f; sleep 1000")  # fmt: skip
+                   "f() { f | f & }; f & exec sleep 1000")  # fmt: skip
         assert bomb.returncode == 137
         fat = run(host, "--memory", "16m", TOOLS, "--", "sh", "-c", "x=x; while :; do x=$x$x; done")
         assert (fat.returncode, last(host)["Result"]["Reason"]) == (137, "memory")

@@ -59,6 +59,7 @@ Before=slices.target
 [Slice]
 MemoryAccounting=yes
 CPUAccounting=yes
+IOAccounting=yes
 TasksAccounting=yes
 MemoryMax={slice.share}%
 TasksMax={slice.tasks}%
