@@ -50,7 +50,8 @@ class Other:
         while data := self.line.recv(4096):
             for event in decoder.feed(data):
                 self.heard.append(event)
-                self.line.sendall(b"".join(map(encode, self.answers.get(event, []))))
+                if answers := self.answers.get(event):  # even nothing cannot be sent to who has left
+                    self.line.sendall(b"".join(map(encode, answers)))
 
 
 @contextmanager
