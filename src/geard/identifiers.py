@@ -181,6 +181,17 @@ def new_request_id() -> str:
     return id
 
 
+def derived_request_id(text: str) -> str:
+    """The same for the same text, as good as random for another: who does one thing again asks by the same id."""
+    import hashlib  # noqa: PLC0415 - few need it, and it is not light
+
+    for number in range(1_000):
+        id = _encode(hashlib.sha256(f"{text} {number}".encode()).digest()[:16])
+        if not id.startswith("-"):
+            return id
+    raise AssertionError("a thousand digests that begin alike")
+
+
 def parse_request_id(text: str) -> str:
     """A request id in its one spelling here; 32 hexadecimal digits or 22 base64url characters go in.
 

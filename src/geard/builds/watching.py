@@ -8,8 +8,6 @@ read where git keeps it: a push of which nobody was told is built with the next.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 import re
 from pathlib import Path
@@ -22,6 +20,7 @@ from geard.builds.requests import BuildImage
 from geard.failures import Invalid, NotFound
 from geard.host.paths import Paths
 from geard.host.storage import Changes, locked, read_text
+from geard.identifiers import derived_request_id
 from geard.words import Word, decode, encode
 
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
@@ -142,8 +141,7 @@ def tip(repository: Path, ref: str) -> str:
 
 def wish_for(watch: Watch, commit: str) -> tuple[str, BuildImage]:
     """The request, and its id: for one push always the same, so that it is built once. Pure."""
-    digest = hashlib.sha256(f"{watch.since} {watch.count} {watch.repository} {commit}".encode()).digest()
-    id = base64.urlsafe_b64encode(digest[:16]).rstrip(b"=").decode()
+    id = derived_request_id(f"{watch.since} {watch.count} {watch.repository} {commit}")
     name = f"{watch.repository[:50]}-{commit[:10]}"
     source = f"repo://{watch.repository}#{commit}"
     if folder_of := watch.wish.source.partition("#")[2].partition(":")[2]:

@@ -15,7 +15,6 @@ repeated joins what is under way.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import threading
 import time
@@ -43,7 +42,7 @@ from geard.deployments.requests import DeployedGear
 from geard.deployments.survey import survey
 from geard.environments.requests import EnvironmentPart, SetEnvironment
 from geard.failures import Failure
-from geard.identifiers import parse_place
+from geard.identifiers import derived_request_id, parse_place
 from geard.links.requests import ContainerLinks, LinkContainers, NetworkLink
 from geard.ports.requests import PortPair
 from geard.request import Answer, Progress, Request
@@ -346,13 +345,7 @@ class Run:
     def _request_id(self, host: str, deed: str, request: Request[Any], version: str) -> str:
         """The same for the same deed of the same run on the same gear, as it then was."""
         words = hashlib.sha256(encode(request)).hexdigest()
-        for number in range(1_000):
-            text = f"{self.id} {host} {deed} {version} {type(request).__name__} {words} {number}"
-            raw = hashlib.sha256(text.encode()).digest()[:16]
-            id = base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
-            if not id.startswith("-"):  # it names files, and would be an option to most commands
-                return id
-        raise AssertionError("a thousand digests that begin alike")
+        return derived_request_id(f"{self.id} {host} {deed} {version} {type(request).__name__} {words}")
 
     # --- keeping account
 

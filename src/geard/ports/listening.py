@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import socket
-from collections.abc import Mapping
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Any
 
 _LISTEN = "0A"  # TCP_LISTEN, proc(5) /proc/net/tcp
 
@@ -41,8 +40,12 @@ def _bind(family: socket.AddressFamily, address: str, port: int, protocol: str) 
         probe.bind((address, port))
 
 
-def taken(id: str, facts: Mapping[str, Any]) -> str:
-    """What to say where another program has one of the ports that a gear's definition publishes; else empty."""
+def taken(id: str, run: str) -> str:
+    """What to say where another program has one of the ports that a gear's definition, the file `run`, publishes;
+    else empty. Raises OSError where that cannot be read.
+    """
+    with open(run, encoding="utf-8") as file:
+        facts = json.loads(file.readline().removeprefix("# geard: "))
     for pair in facts.get("Ports", []):
         number, protocol, address = pair["External"], pair["Protocol"], pair.get("Address", "")
         try:

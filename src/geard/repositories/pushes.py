@@ -8,8 +8,6 @@ It is a word of the repository's user, whose uid the file has, and of nobody els
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 import re
 import stat
@@ -19,6 +17,7 @@ from dataclasses import dataclass, replace
 
 from geard.failures import Denied
 from geard.host.paths import Paths
+from geard.identifiers import derived_request_id
 from geard.repositories import folders
 from geard.repositories.refs import is_ref
 
@@ -85,18 +84,13 @@ def taken(paths: Paths) -> Iterator[Push]:
                 if stat.S_ISREG(status.st_mode):
                     text = file.read(LIMIT).decode(errors="replace")
                     push = parse_push(folders.of_uid(paths, status.st_uid), text)
-                    id = _id(f"{name} {status.st_uid} {status.st_mtime_ns}\n{text}")
+                    id = derived_request_id(f"{name} {status.st_uid} {status.st_mtime_ns}\n{text}")
                     found.append((status.st_mtime, name, replace(push, id=id, at=status.st_mtime)))
         if push is None:
             _remove(folder, name)
     for _, name, each in sorted(found, key=lambda each: each[:2]):
         yield each
         _remove(folder, name)
-
-
-def _id(text: str) -> str:
-    """As a request's: 16 bytes in base64url."""
-    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()[:16]).rstrip(b"=").decode()
 
 
 def _remove(folder: os.PathLike[str], name: str) -> None:

@@ -149,12 +149,9 @@ def _taken_port(id: str, run: str, facts: dict[str, str]) -> str:
     if facts["GEAR_ENGINE"] != "podman" or not _perhaps_taken(facts["GEAR_RUN"]):
         return ""
     _find_geard()
-    import json
-
     from geard.ports.listening import taken
 
-    with open(run, encoding="utf-8") as file:
-        return taken(id, json.loads(file.readline().removeprefix("# geard: ")))
+    return taken(id, run)
 
 
 def _perhaps_taken(words: str) -> bool:

@@ -163,15 +163,12 @@ def _words_of_engine(name: str) -> str:
 
 def _taken_port(name: str) -> str:
     """An engine fails in the same way where another program has one of the gear's ports: which, and who has it."""
-    import json  # noqa: PLC0415 - only after a failure
-
     sys.path.append(f"/opt/geard/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages")
-    from geard.ports.listening import taken  # noqa: PLC0415
+    from geard.ports.listening import taken  # noqa: PLC0415 - only after a failure
 
     id = name.removeprefix("ctr-")
     try:
-        with open(f"{BASE}/units/{id[:2]}/{name}.run", encoding="utf-8") as file:
-            words = taken(id, json.loads(file.readline().removeprefix("# geard: ")))
+        words = taken(id, f"{BASE}/units/{id[:2]}/{name}.run")
     except OSError:
         return ""
     return words and f"{words}\n"
