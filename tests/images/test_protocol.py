@@ -170,14 +170,14 @@ def test_who_says_something_of_a_manifest(root: Path) -> None:
     of = f"sha256:{'e' * 64}"
     raw, path = _say_of(root, {"digest": of}), f"/v2/{NAME}/referrers/{of}"
     plain = _ask(root, path)
-    kind = "application/vnd.oci.image.config.v1+json"
+    kind, digest = "application/vnd.oci.image.config.v1+json", f"sha256:{_sha(raw)}"
     assert json.loads(plain.body)["manifests"] == [
-        {"mediaType": "application/vnd.oci.image.manifest.v1+json", "size": len(raw), "digest": f"sha256:{_sha(raw)}",
+        {"mediaType": "application/vnd.oci.image.manifest.v1+json", "size": len(raw), "digest": digest,
          "artifactType": kind, "annotations": {"a": "b"}}
     ]  # fmt: skip
     assert plain.headers["Content-Type"] == "application/vnd.oci.image.index.v1+json"
     assert "OCI-Filters-Applied" not in plain.headers
-    assert _ask(root, f"/v2/{NAME}/manifests/sha256:{_sha(raw)}").body == raw
+    assert _ask(root, f"/v2/{NAME}/manifests/{digest}").body == raw
     assert json.loads(_ask(root, path, artifactType=kind).body) == json.loads(plain.body)
     other = _ask(root, path, artifactType="text/plain")
     assert json.loads(other.body)["manifests"] == [] and other.headers["OCI-Filters-Applied"] == "artifactType"
@@ -186,7 +186,9 @@ def test_who_says_something_of_a_manifest(root: Path) -> None:
 @pytest.mark.parametrize("name", [NAME, "no/such", f"by-id/{'0' * 64}"])
 def test_of_what_nobody_says_anything_the_list_is_empty_and_never_missing(root: Path, name: str) -> None:
     plain = _ask(root, f"/v2/{name}/referrers/sha256:{'0' * 64}")
-    index = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": []}
+    index: dict[str, object] = {
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [],
+    }  # fmt: skip
     assert (plain.status, json.loads(plain.body)) == (200, index)
 
 

@@ -126,7 +126,7 @@ def test_pages_of_tags_lead_to_all_of_them(h1: Shell) -> None:
 
 
 def test_referrers_are_an_index_and_never_missing(h1: Shell) -> None:
-    """Empty for what nobody refers to, whether it is here or not: 404 would mean that the question is not known."""
+    """Empty for what nobody refers to, whether it is here or not: 404 would mean that it is no registry's word."""
     digest = sha(ask(h1, f"{NAME}/manifests/latest")[2])
     for path in (f"{NAME}/referrers/{digest}", f"{NAME}/referrers/{NONE}", f"no/such/referrers/{NONE}"):
         status, head, body = ask(h1, path)
@@ -141,7 +141,9 @@ def test_what_refers_to_an_image_is_found_and_had(h1: Shell) -> None:
     """An image whose manifest names another as its subject, brought by skopeo with every byte."""
     of = sha(ask(h1, f"{NAME}/manifests/latest")[2])
     at, name = "/root/referring", "localhost/referring"
-    h1.sh(f"rm -rf {at}; skopeo copy -q --dest-oci-accept-uncompressed-layers containers-storage:{NAME} oci:{at}:1")
+    h1.sh(
+        f"rm -rf {at}; skopeo copy -q --dest-oci-accept-uncompressed-layers containers-storage:{NAME} oci:{at}:1"
+    )
     try:
         h1.run(["python3", "-c", REFERRING, at, of])
         h1.run(["skopeo", "copy", "-q", f"oci:{at}:1", f"containers-storage:{name}:1"])
