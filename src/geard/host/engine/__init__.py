@@ -162,6 +162,8 @@ class OnceLine:
     ask_image: tuple[str, ...]
     ask_oom: tuple[str, ...]
     """followed by the container's name each; the id of its image, and `true` where it was killed for memory"""
+    link: tuple[str, ...] = ()
+    """what is run beside `argv` for the links; empty where it has none, or the engine sees to them itself"""
 
 
 class Engine(Protocol):
@@ -176,6 +178,8 @@ class Engine(Protocol):
     """whether it takes limits of reading and writing"""
     lends_files: bool
     """whether a program inside a container can be given open files of the host"""
+    beside: bool
+    """whether its containers are in control groups beside their units, not inside"""
 
     async def image(self, reference: str) -> Image | None:
         """The image of that name or id, if it is here; a name without a registry finds local ones first."""

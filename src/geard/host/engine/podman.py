@@ -46,6 +46,7 @@ class Podman:
     maps_users = True
     bounds_io = True
     lends_files = True
+    beside = False
 
     def __init__(self) -> None:
         self._images: dict[str, Image] = {}
