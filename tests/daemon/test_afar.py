@@ -339,9 +339,10 @@ def test_a_page_of_another_site_may_not_use_a_browsers_certificate(afar: Afar) -
         404,
         "there is no repository nosuch here (gear list-repos shows which there are)\n",
     )
-    for name, value in (("Origin", "https://evil.example"), ("Sec_Fetch_Site", "cross-site")):
-        reply = afar.ask("GET", listing, certificate=certificate, Host="h1.example", **{name: value})
-        assert reply.status == 403, name
+    reply = afar.ask("GET", listing, certificate=certificate, Host="h1.example", Origin="https://evil.example")
+    assert reply.status == 403
+    reply = afar.ask("GET", listing, certificate=certificate, Host="h1.example", Sec_Fetch_Site="cross-site")
+    assert reply.status == 403
     reply = afar.ask("GET", "/containers", certificate=certificate, Host="h1.example", Accept_Language="C")
     assert reply.status == 403
 
