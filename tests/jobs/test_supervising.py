@@ -21,11 +21,11 @@ from geard.jobs.output import ERRORS, OUTPUT, records
 
 START = """
 import sys
-from geard.jobs import supervising
+from geard.jobs import program, supervising
 supervising.RUN, supervising.HOST_READY = sys.argv[1], sys.argv[1]
 supervising.image_is_here = lambda order: True
 supervising.LINGER_SECONDS = 1.0
-supervising.EXITS = sys.argv[1]
+program.EXITS = sys.argv[1]
 sys.exit(supervising.main("x1"))
 """
 Make = Callable[..., "subprocess.Popen[bytes]"]
@@ -40,7 +40,7 @@ def job(tmp_path: Path) -> Generator[Make]:
             "Id": "x1", "Folder": str(tmp_path / "kept"), "Container": "job-x1", "Engine": "podman", "Image": "a",
             "Argv": ["/bin/sh", "-c", script], "Leaves": False, "Kill": ["/bin/sh", "-c", "kill -$0 $1"],
             "AskOom": ["/bin/false"], "Environment": {}, "Stdin": False, "Tty": False, "Grace": 0.5,
-            "TimeLimit": 0, "Keep": 1 << 20, "Artifacts": None, "Rows": 24, "Columns": 80,
+            "Slice": "", "Link": [], "TimeLimit": 0, "Keep": 1 << 20, "Artifacts": None, "Rows": 24, "Columns": 80,
         }  # fmt: skip
         (tmp_path / "kept").mkdir()
         (tmp_path / "x1").mkdir()

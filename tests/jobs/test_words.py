@@ -89,7 +89,9 @@ def test_one_request_is_one_job() -> None:
 
 def test_the_unit_has_its_limits() -> None:
     record = JobRecord(id="a.b-1", request="r", created="2026-11-28T00:00:00+00:00", time_limit=60, stop_timeout=5)
-    found = {name: value for name, _, value in properties(record, Path("/var/lib/containers"))}
+    found = {
+        name: value for name, _, value in properties(record, Path("/var/lib/containers"), "container-job.slice")
+    }
     assert found["Slice"] == "container-job.slice"
     assert found["ExecStart"] == [["/usr/lib/geard/gear-job", ["/usr/lib/geard/gear-job", "run", "a.b-1"], False]]
     assert found["RuntimeMaxUSec"] > 65_000_000
@@ -117,10 +119,10 @@ def test_usage_of_both_versions(tmp_path: Path) -> None:
     (folder / "cpu.stat").write_text("usage_usec 1500000\nuser_usec 1\n")
     (folder / "memory.peak").write_text("4096\n")
     (folder / "io.stat").write_text("8:0 rbytes=10 wbytes=20 rios=1\n9:0 rbytes=1 wbytes=2\n")
-    assert usage(str(tmp_path), two) == {"CpuSeconds": 1.5, "PeakMemory": 4096, "Read": 11, "Written": 22}
+    assert usage("", str(tmp_path), two) == {"CpuSeconds": 1.5, "PeakMemory": 4096, "Read": 11, "Written": 22}
     one = groups("4:memory:/s.slice/job-x.service\n3:cpu,cpuacct:/s.slice/job-x.service\n1:name=systemd:/x\n")
     assert one == dict.fromkeys(("memory", "cpu", "cpuacct"), "/s.slice/job-x.service")
     for name, file, text in (("memory", "memory.max_usage_in_bytes", "7\n"), ("cpuacct", "cpuacct.usage", "9\n")):
         (tmp_path / name / "s.slice/job-x.service").mkdir(parents=True)
         (tmp_path / name / "s.slice/job-x.service" / file).write_text(text)
-    assert usage(str(tmp_path), one) == {"CpuSeconds": 9e-9, "PeakMemory": 7}
+    assert usage("", str(tmp_path), one) == {"CpuSeconds": 9e-9, "PeakMemory": 7}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 
 import pytest
@@ -113,6 +114,33 @@ def test_gears_on_two_engines_are_apart(host: Shell) -> None:
         assert target in page(f"http://{host.address}:{host.port(target)}/"), "a published port is a door"
         assert page(f"http://{ipv4}:8080/") == ""
         assert page(f"http://[{ipv6}]:8080/") == ""
+
+
+def test_what_a_job_uses_is_counted(host: Shell) -> None:
+    """Its container is no child of its unit: both are in a slice of their own, and nothing of that stays."""
+    fill = "x=$(head -c 30000000 /dev/zero | tr '\\0' x); n=0; while [ $n -lt 300000 ]; do n=$((n + 1)); done"
+    host.gear("run", "--name", "counted", TOOLS, "--", "sh", "-c", fill)
+    used = json.loads(host.gear("job", "show", "-o", "json", "counted").stdout)[0]["Result"]
+    assert used["PeakMemory"] > 30_000_000
+    assert used["CpuSeconds"] > 0.1
+    eventually(lambda: not host.sh("find /sys/fs/cgroup -name 'container-job-*.slice'").stdout, 60)
+
+
+def test_a_job_ends_with_its_unit_though_dockerd_is_gone(host: Shell) -> None:
+    host.gear("run", "-d", "--name", "orphan", TOOLS, "sleep", "1000")
+    find = "docker container inspect --format '{{.State.Pid}}' job-orphan"
+    eventually(lambda: int(host.sh(find, check=False).stdout or 0), 60)
+    program = int(host.sh(find).stdout)
+    host.sh(f"systemctl mask --runtime -q {DOCKER}; systemctl stop docker.socket; systemctl kill -s KILL docker")
+    try:
+        eventually(lambda: host.run(["pgrep", "-x", "dockerd"], check=False).stdout == "", 60)
+        host.sh("systemctl kill --kill-whom=main -s KILL job-orphan.service", check=False)
+        eventually(lambda: host.run(["test", "-d", f"/proc/{program}"], check=False).returncode != 0, 60)
+    finally:
+        host.sh(
+            f"systemctl unmask --runtime -q {DOCKER}; systemctl reset-failed {DOCKER}; systemctl start {DOCKER}"
+        )
+    host.run(["docker", "rm", "--force", "job-orphan"], check=False)
 
 
 def test_ports_that_are_published_no_more_are_shut(host: Shell) -> None:

@@ -59,6 +59,7 @@ def test_no_program_where_there_is_none(tmp_path: Path) -> None:
     [
         ("echo 'No user found for uid 7' >&2; exit 1", b"gear: its image has no /etc/passwd"),
         ("echo 'gear: this gear has no sftp-server' >&2; exit 127", b"gear: this gear has no sftp-server"),
+        ("exit 1", b"gear: its image has no /etc/passwd"),
         ("exit 125", b"gear: no sftp-server could be started in this gear"),
         ("dd bs=9 count=1 2>/dev/null >&2; echo broken >&2; exit 126", b"gear: broken"),
     ],

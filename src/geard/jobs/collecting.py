@@ -41,6 +41,7 @@ async def tidy(host: Host) -> None:
     await asyncio.to_thread(_remove_expired, host)
     await asyncio.to_thread(_release_slots, host.paths)
     await asyncio.to_thread(_remove_states, host.paths)
+    await _stop_slices(host)
 
 
 async def _settle_the_lost(host: Host) -> None:
@@ -117,6 +118,18 @@ def _remove_states(paths: Paths) -> None:
                 young = time.time() - entry.stat().st_mtime < YOUNG_SECONDS
                 if not young and (folders.result.exists() or not folders.record.exists()):
                     shutil.rmtree(entry.path, ignore_errors=True)
+
+
+async def _stop_slices(host: Host) -> None:
+    """Those of jobs whose unit did not come to its last step."""
+    found = await host.systemd.units(f"{JOBS.name}-*.slice")
+    jobs = await asyncio.to_thread(lambda: list(records.all_jobs(host.paths)))
+    needed = {
+        records.slice_name(record.id, beside=True) for folders, record in jobs if not folders.result.exists()
+    }
+    for slice in found.keys() - needed:
+        with suppress(Failure):
+            await host.systemd.stop(slice)
 
 
 def _numbers(folder: Path) -> Sequence[int]:

@@ -12,7 +12,7 @@ import shutil
 import time
 
 from geard.jobs.hooking import RUN, Facts, note, output, read_json, release_slot, run, write
-from geard.jobs.usage import usage
+from geard.jobs.usage import kill_beside, remove_empty, usage
 
 WORDS = {
     "timeout": ("time limit", "it was still running long after its time limit"),
@@ -33,9 +33,13 @@ def main(id: str) -> int:
     image = output([*order["AskImage"], order["Container"]]).strip().removeprefix("sha256:")
     remove = [*order["Remove"], order["Container"]]
     failed = run(remove) and run(remove)  # where conmon was killed the first ends with 125, and the second does it
+    slice = order.get("Slice", "")
+    if failed and slice:
+        kill_beside(slice, f"/job-{id}.service")
+        failed = run(remove)
     if len(image) == 64:
         result["ImageId"] = image
-    if usage_now := usage():
+    if usage_now := usage(slice):
         result |= {name: max(value, result.get(name, 0)) for name, value in usage_now.items()}
     os.close(write(path, json.dumps(result)))
     if os.path.exists(f"{state}/links"):
@@ -49,6 +53,9 @@ def main(id: str) -> int:
         GEARD_REASON=str(result["Reason"]),
         GEARD_OOM="yes" if result["Reason"] == "memory" else "",
     )
+    if slice:  # behind this unit, which is in it
+        remove_empty(slice)
+        run(["/usr/bin/systemctl", "--no-block", "stop", slice])
     if not failed:
         shutil.rmtree(state, ignore_errors=True)
     return 0

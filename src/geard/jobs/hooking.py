@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
+from collections.abc import Mapping
 from typing import Any
 
 RUN = "/run/geard/jobs"
@@ -23,6 +25,15 @@ def read_json(path: str) -> Facts | None:
             return found
     except (FileNotFoundError, ValueError):
         return None
+
+
+def read_text(path: str) -> str:
+    """Empty where there is none."""
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
 
 
 def write(path: str, text: str) -> int:
@@ -83,6 +94,17 @@ def image_is_here(order: Facts) -> bool:
     if full in names or image in names or f"docker.io/{full}" in names:
         return True
     return run(["/usr/bin/podman", "--events-backend=none", "image", "exists", image]) == 0
+
+
+def spawn(argv: list[str], files: tuple[int, int, int], more: Mapping[str, str] | None = None) -> int:
+    """A program that is not waited for, with these files and `more` variables. Raises OSError.
+
+    A session of its own, so that a terminal that it is given is nobody's controlling one.
+    """
+    actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(files)]
+    environment = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"} | dict(more or {})
+    default = {signal.SIGPIPE, signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+    return os.posix_spawn(argv[0], argv, environment, file_actions=actions, setsid=True, setsigdef=default)
 
 
 def run(argv: list[str]) -> int:

@@ -170,7 +170,9 @@ async def start_job(request: StartJob, work: Work) -> StartedJob:
         try:
             if not (folders.state / "order").exists():
                 raise PreconditionFailed("the machine was started anew before it began")
-            await work.host.systemd.start_transient(unit, starting.properties(record, work.host.paths.base))
+            slice = records.slice_name(record.id, beside=work.host.engine_named(record.engine).beside)
+            properties = starting.properties(record, work.host.paths.base, slice)
+            await work.host.systemd.start_transient(unit, properties)
         except Failure as failure:
             await work.on_disk(_not_started, folders, record, failure)
             raise

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ import msgspec
 
 from geard.containers import slots
 from geard.containers.requests import Limits
+from geard.containers.slices import JOBS
 from geard.failures import AlreadyExists, Invalid, NotFound
 from geard.host.paths import Paths
 from geard.host.storage import Changes, read_text
@@ -91,6 +93,15 @@ def unit_name(id: str) -> str:
 def engine_name(id: str) -> str:
     """The engine's name of a job's container."""
     return f"job-{id}"
+
+
+def slice_name(id: str, *, beside: bool) -> str:
+    """Where a job's unit is: in a slice of its own where its container is beside it, to be counted with it.
+
+    In the name of one a '-' would mean a slice inside another.
+    """
+    own = f"-{hashlib.sha256(id.encode()).hexdigest()[:16]}" if beside else ""
+    return f"{JOBS.name}{own}.slice"
 
 
 def boot_id() -> str:

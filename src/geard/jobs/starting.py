@@ -16,18 +16,17 @@ from geard.containers.folders import Folders
 from geard.containers.limits import check_together, merged
 from geard.containers.requests import Limits
 from geard.containers.sizes import parse_size
-from geard.containers.slices import JOBS
 from geard.containers.units import NETWORK, gear_of, run_spec
 from geard.environments import store
 from geard.environments.file import check_variables, split_for_podman
 from geard.environments.requests import EnvironmentPart
 from geard.facet import AnyFacet
-from geard.failures import Invalid, Unavailable
+from geard.failures import Unavailable
 from geard.host import Host
 from geard.host.engine import Mount, Network, OnceLine, OnceSpec, RunSpec
 from geard.host.paths import Paths
 from geard.host.storage import Changes
-from geard.jobs.records import JobFolders, JobRecord, engine_name, unit_name
+from geard.jobs.records import JobFolders, JobRecord, engine_name, slice_name, unit_name
 from geard.jobs.requests import JobWish
 from geard.jobs.settings import JobSettings
 from geard.links import live
@@ -98,10 +97,6 @@ def links_of(
     """Have the job led as the gear is: the variables that tell of it, and what gear-link knows it by."""
     if not store_of_links.load(host.paths, gear.id):
         return {}, ""
-    if gear.engine != "podman":
-        raise Invalid(
-            f"{gear.id} has links, and on {gear.engine} a job cannot have them", hint=f"gear exec {gear.id}"
-        )
     address, _, _ = slots.addresses(slots.bridge(host.paths, gear.engine), record.slot)
     place = store_of_links.place(host.paths, gear.id)
     with Changes() as changes:
@@ -152,7 +147,7 @@ def plan(
     lines, several = split_for_podman(variables)
     how = OnceSpec(
         state=str(folders.state),
-        slice=JOBS.name,
+        slice=slice_name(record.id, beside=engine.beside).removesuffix(".slice"),
         tty=record.tty,
         stdin=record.stdin,
         user=record.user,
@@ -199,6 +194,8 @@ def order(
         "Remove": line.remove,
         "AskImage": line.ask_image,
         "AskOom": line.ask_oom,
+        "Link": line.link,
+        "Slice": f"{plan.how.slice}.slice" if host.engine_named(record.engine).beside else "",
         "Environment": dict(plan.several),
         "Stdin": record.stdin,
         "Tty": record.tty,
@@ -230,13 +227,13 @@ def lay_out(folders: JobFolders, order: Mapping[str, Any], env_lines: str) -> No
         changes.write(folders.state / "order", json.dumps(order), 0o600)
 
 
-def properties(record: JobRecord, base: Path) -> list[tuple[str, str, Any]]:
+def properties(record: JobRecord, base: Path, slice: str) -> list[tuple[str, str, Any]]:
     """The transient unit (org.freedesktop.systemd1(5)): name, D-Bus signature, value. Pure."""
     grace = record.stop_timeout + PATIENCE
     found: list[tuple[str, str, Any]] = [
         ("Description", "s", f"Job {record.id}"),
         ("Documentation", "as", ["man:gear(1)"]),
-        ("Slice", "s", f"{JOBS.name}.slice"),
+        ("Slice", "s", slice),
         ("Wants", "as", ["geard-host.service", "network-online.target"]),
         ("After", "as", ["geard-host.service", "network-online.target"]),
         ("Before", "as", ["geard-going-down.service"]),

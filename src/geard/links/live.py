@@ -183,11 +183,12 @@ def enter(place: Place, pid: int) -> None:
             _write(f"{place.state}/links-pid", f"{pid}\n")
 
 
-def enter_early(place: Place, folder: str, seconds: float) -> bool:
+def enter_early(state: str, folder: str, seconds: float) -> bool:
     """The same for Docker Engine, which has no such hook: it makes a namespace known by a file in `folder`, gives
-    it its address, and then starts the program some milliseconds later. Whether it was seen in time to try.
+    it its address, and then starts the program some milliseconds later. Whether it was seen. `state`: the
+    gear's folder in /run, or a job's.
     """
-    now = standing(place)
+    now = _standing(state)
     others: set[str] = set()
     end = time.monotonic() + seconds
     while now is not None and time.monotonic() < end:

@@ -18,8 +18,10 @@ from contextlib import suppress
 FIRST = 3
 LABEL = "GEARD_SFTP_LABEL"
 VERSION = 3
-_COULD_NOT_BEGIN = {1, 125, 126, 127}
-"""1: an sftp-server does not find its user's name. What has begun ends otherwise: with 0, 255, or by a signal"""
+_NOBODY = 1
+"""an sftp-server does not find its user's name"""
+_COULD_NOT_BEGIN = {_NOBODY, 125, 126, 127}
+"""what has begun ends otherwise: with 0, 255, or by a signal"""
 _INIT, _IS_VERSION, _STATUS = 1, 2, 101  # draft-ietf-secsh-filexfer-02
 _FAILURE = 4
 _PACKET_LIMIT = 256 * 1024
@@ -40,7 +42,7 @@ def main(argv: list[str]) -> int:
     os.write(2, said)
     if status in _COULD_NOT_BEGIN:
         with suppress(OSError):  # the client has gone
-            refuse(_reason(said.decode(errors="replace")))
+            refuse(_reason(status, said.decode(errors="replace")))
     return status if status >= 0 else 128 - status
 
 
@@ -71,9 +73,10 @@ def _above(fd: int, least: int) -> int:
     return moved
 
 
-def _reason(said: str) -> str:
+def _reason(status: int, said: str) -> str:
     lines = said.strip().splitlines()
-    if lines and lines[-1].startswith("No user found for uid"):
+    # podman loses what was said by who left input unread (see host/keeper.py).
+    if lines[-1].startswith("No user found for uid") if lines else status == _NOBODY:
         return "its image has no /etc/passwd in which the user stands that it runs as; gear cp needs none"
     return (
         lines[-1].removeprefix("gear: ") if lines else "no sftp-server could be started in this gear; try gear cp"

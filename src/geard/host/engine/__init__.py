@@ -106,6 +106,8 @@ class RunSpec:
     cpus: float = 0
     pids: int = 0
     stop_seconds: int = 10
+    says_ready: bool = False
+    """it has started when its program says so (sd_notify(3)), on an engine that has the words for it"""
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,8 @@ class OnceLine:
     ask_image: tuple[str, ...]
     ask_oom: tuple[str, ...]
     """followed by the container's name each; the id of its image, and `true` where it was killed for memory"""
+    link: tuple[str, ...] = ()
+    """what is run beside `argv` for the links; empty where it has none, or the engine sees to them itself"""
 
 
 class Engine(Protocol):
@@ -174,6 +178,8 @@ class Engine(Protocol):
     """whether it takes limits of reading and writing"""
     lends_files: bool
     """whether a program inside a container can be given open files of the host"""
+    beside: bool
+    """whether its containers are in control groups beside their units, not inside"""
 
     async def image(self, reference: str) -> Image | None:
         """The image of that name or id, if it is here; a name without a registry finds local ones first."""

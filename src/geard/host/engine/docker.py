@@ -28,6 +28,7 @@ SETTINGS = Path("/etc/geard/docker")
 DOCKER = ("/usr/bin/docker", "--config", str(SETTINGS))
 SOCKET = "/run/docker.sock"
 HOOK = "/usr/lib/geard/gear-docker"
+LINK = "/usr/lib/geard/gear-link"
 STORE = Path("/var/lib/docker/image/overlay2")
 # What Docker gives and podman does not: with the first a gear makes frames with another's address.
 LESS = ("--cap-drop=NET_RAW", "--cap-drop=MKNOD", "--cap-drop=AUDIT_WRITE")
@@ -46,6 +47,7 @@ class Docker:
     maps_users = False
     bounds_io = False  # 26.1 takes --device-read-bps, says nothing, and has none on record (cgroups v1)
     lends_files = False
+    beside = True
 
     def __init__(self) -> None:
         self._images: dict[str, Image] = {}
@@ -148,6 +150,7 @@ class Docker:
             remove=(*DOCKER, "rm", "--force", "--volumes"),
             ask_image=(*inspect, "{{.Image}}"),
             ask_oom=(*inspect, "{{.State.OOMKilled}}"),
+            link=(LINK, how.links, "early") if how.links else (),
         )
 
     def pull_argv(self, reference: str, *, insecure: bool = False, certificates: str = "") -> list[str]:

@@ -2,11 +2,11 @@
 """Holds the first packet to an idle gear's port until the gear listens. Run by geard-waker.service.
 
 What to hold stands in /run/geard/idle, a file for each idle gear. The rules of `table inet geard_idle` send a
-packet that begins a connection to such a port into the kernel's queue 43273 (nfnetlink_queue), before connections
-are tracked and ports translated: released, it meets the rules that the gear's engine has made meanwhile. Who
-starts the gear is another (gear-wake, behind /run/geard/wake.sock); this process may change rules of the packet
-filter, have gears go on that were frozen, and nothing else. Where it is not there, the rules let packets pass
-(`bypass`): they are refused, for nobody listens.
+packet that begins a connection to such a port, or a datagram, into the kernel's queue 43273 (nfnetlink_queue),
+before connections are tracked and ports translated: released, it meets the rules that the gear's engine has made
+meanwhile. Who starts the gear is another (gear-wake, behind /run/geard/wake.sock); this process may change rules
+of the packet filter, have gears go on that were frozen, and nothing else. Where it is not there, the rules let
+packets pass (`bypass`): they are refused, for nobody listens.
 
 One thread. A gear's port is woken once, whoever comes meanwhile waits beside the first; a few at once, in order.
 """
@@ -33,6 +33,7 @@ AT_ONCE = 4  # wakes; one that takes long (below) makes way for the next
 LONG = 5.0
 PATIENCE = 90.0  # seconds that a packet is held; clients give up before
 REPAIRS = 1.0  # seconds between two
+DATAGRAMS = 64  # held for one port; more are dropped
 TRIES = 3  # of asking gear-wake, where it ends without an answer
 
 # linux/netfilter/nfnetlink*.h, nf_tables.h, x_tables.h
@@ -58,31 +59,30 @@ table inet {TABLE}
 delete table inet {TABLE}
 table inet {TABLE} {{
     set all_addresses {{
-        type inet_service
+        type inet_proto . inet_service
     }}
     set ipv4 {{
-        type ipv4_addr . inet_service
+        type ipv4_addr . inet_proto . inet_service
     }}
     set ipv6 {{
-        type ipv6_addr . inet_service
+        type ipv6_addr . inet_proto . inet_service
     }}
     chain held {{
     }}
     chain first {{
         tcp flags & (fin | syn | rst | ack) != syn return
-        fib daddr type != local return
-        tcp dport @all_addresses goto held
-        ip daddr . tcp dport @ipv4 goto held
-        ip6 daddr . tcp dport @ipv6 goto held
+        meta l4proto . th dport @all_addresses fib daddr type local goto held
+        ip daddr . meta l4proto . th dport @ipv4 goto held
+        ip6 daddr . meta l4proto . th dport @ipv6 goto held
     }}
     chain prerouting {{
         type filter hook prerouting priority -300; policy accept;
         iifname "lo" accept
-        meta l4proto tcp jump first
+        meta l4proto {{ tcp, udp }} jump first
     }}
     chain output {{
         type filter hook output priority -300; policy accept;
-        meta l4proto tcp jump first
+        meta l4proto {{ tcp, udp }} jump first
     }}
 }}
 """
@@ -104,22 +104,22 @@ class Waker:
         self._queue = Queue()
         self._rules = Rules()
         self._selector = selectors.DefaultSelector()
-        self._ports: dict[int, str] = {}
-        """the gear that is woken by this port"""
+        self._ports: dict[str, str] = {}
+        """the gear that is woken by this port: 4100, or 53/udp"""
         self._switches: dict[str, tuple[str, str]] = {}
         """of gears that are frozen and listen: the file by which they go on, and what is to be written there"""
         self._allowed: dict[str, list[str]] = {}
         """the networks that may wake a gear, where not all may"""
-        self._elements: dict[int, Element] = {}
-        self._held: dict[int, list[int]] = {}
+        self._elements: dict[str, Element] = {}
+        self._held: dict[str, list[int]] = {}
         """packets, by port"""
-        self._waiting: list[int] = []
+        self._waiting: list[str] = []
         """ports whose gear has yet to be asked for, the first first"""
-        self._asked: dict[int, tuple[socket.socket, float, bytes]] = {}
-        self._callers: dict[int, tuple[str, int, int]] = {}
+        self._asked: dict[str, tuple[socket.socket, float, bytes]] = {}
+        self._callers: dict[str, tuple[str, int, int]] = {}
         """who came first to a port, when, and when its gear went on by our hand (ns of the monotonic clock)"""
-        self._tries: dict[int, int] = {}
-        self._since: dict[int, float] = {}
+        self._tries: dict[str, int] = {}
+        self._since: dict[str, float] = {}
         self._signals, self._folder = _watch(FOLDER)
         for file, deed in (
             (self._queue.socket, self._packets),
@@ -160,8 +160,12 @@ class Waker:
                 self._callers[port] = source, came, thawed
                 self._since[port] = time.monotonic()
                 self._waiting.append(port)
-            if not thawed:
-                self._held[port].append(number)
+            if thawed:
+                continue
+            if port.endswith("/udp") and len(self._held[port]) >= DATAGRAMS:
+                self._queue.settle(number, DROP)
+                continue
+            self._held[port].append(number)
         self._ask()
 
     def _thaw(self, gear: str) -> int:
@@ -204,7 +208,7 @@ class Waker:
             self._asked[port] = line, now, b""
             self._selector.register(line, selectors.EVENT_READ, lambda port=port: self._answer(port))
 
-    def _answer(self, port: int) -> None:
+    def _answer(self, port: str) -> None:
         line, since, text = self._asked[port]
         try:
             more = line.recv(500)
@@ -229,13 +233,13 @@ class Waker:
         else:
             self._release(port)
 
-    def _hang_up(self, port: int) -> None:
+    def _hang_up(self, port: str) -> None:
         if port in self._asked:
             line = self._asked.pop(port)[0]
             self._selector.unregister(line)
             line.close()
 
-    def _release(self, port: int) -> None:
+    def _release(self, port: str) -> None:
         """Let them go on: to the gear; or, where it does not listen, to be refused by the kernel at once."""
         for number in self._held.pop(port, ()):
             self._queue.accept(number)
@@ -251,8 +255,8 @@ class Waker:
         self._read_folder()
 
     def _read_folder(self) -> None:
-        ports: dict[int, str] = {}
-        elements: dict[int, Element] = {}
+        ports: dict[str, str] = {}
+        elements: dict[str, Element] = {}
         switches: dict[str, tuple[str, str]] = {}
         allowed: dict[str, list[str]] = {}
         for name in os.listdir(FOLDER):
@@ -265,10 +269,11 @@ class Waker:
                 continue
             gear = name.removeprefix("ctr-")
             for kind, *words in (line.split(" ") for line in lines):
-                if kind == "tcp":
+                if kind in ("tcp", "udp"):
                     external, _, address = words
-                    ports[int(external)] = gear
-                    elements[int(external)] = _element(address, external)
+                    port = external if kind == "tcp" else f"{external}/udp"
+                    ports[port] = gear
+                    elements[port] = _element(address, kind, external)
                 elif kind == "thaw":
                     switches[gear] = words[0], words[1]
                 elif kind == "from":
@@ -391,8 +396,8 @@ class Queue:
         self.socket.send(_message(SUBSYS_QUEUE << 8 | VERDICT, REQUEST, 0, QUEUE, verdict))
 
 
-def _addresses(packet: bytes) -> tuple[str, int]:
-    """Where a packet comes from, and to which port it goes; 0 for none."""
+def _addresses(packet: bytes) -> tuple[str, str]:
+    """Where a packet comes from, and to which port it goes; empty for none."""
     if len(packet) >= 24 and packet[0] >> 4 == 4:
         start = (packet[0] & 15) * 4
         source, protocol = socket.inet_ntop(socket.AF_INET, packet[12:16]), packet[9]
@@ -400,10 +405,11 @@ def _addresses(packet: bytes) -> tuple[str, int]:
         start, protocol = 40, packet[6]
         source = socket.inet_ntop(socket.AF_INET6, packet[8:24])
     else:
-        return "", 0
-    if protocol != socket.IPPROTO_TCP or len(packet) < start + 4:
-        return source, 0
-    return source, struct.unpack_from(">H", packet, start + 2)[0]
+        return "", ""
+    if protocol not in (socket.IPPROTO_TCP, socket.IPPROTO_UDP) or len(packet) < start + 4:
+        return source, ""
+    port = struct.unpack_from(">H", packet, start + 2)[0]
+    return source, f"{port}/udp" if protocol == socket.IPPROTO_UDP else str(port)
 
 
 def _is_among(source: str, networks: list[str]) -> bool:
@@ -418,10 +424,10 @@ def _is_among(source: str, networks: list[str]) -> bool:
     return False
 
 
-def _element(address: str, port: str) -> Element:
+def _element(address: str, protocol: str, port: str) -> Element:
     if address in ("*", "0.0.0.0", "::"):
-        return "all_addresses", port
-    return ("ipv6" if ":" in address else "ipv4"), f"{address} . {port}"
+        return "all_addresses", f"{protocol} . {port}"
+    return ("ipv6" if ":" in address else "ipv4"), f"{address} . {protocol} . {port}"
 
 
 def _changes(verb: str, elements: set[Element]) -> str:

@@ -5,6 +5,7 @@
                             container's state on stdin: for gears that gear-prepare gave the annotation geard.links
     gear-link ctr-ID early  by gear-docker, before it has Docker Engine start the container: that has no such hook,
                             so its namespaces are watched, to be there in the moment between network and program
+    gear-link job-ID early  by gear-job, the same
     gear-link ctr-ID PID    by gear-docker, when the program has begun
 
 Where it fails the gear does not start: without its links it would talk to nobody, or to somebody else.
@@ -32,16 +33,19 @@ def main(argv: list[str]) -> int:
         print(f"gear-link: {name!r} is no gear", file=sys.stderr)
         return 1
     sys.path.append(f"/opt/geard/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages")
-    from geard.links.live import Place, enter, enter_early, enter_lent  # noqa: PLC0415 - the path must be known before
+    from geard.links import live  # noqa: PLC0415 - the path must be known before
 
-    place = Place(BASE, RUN, name.removeprefix("ctr-"))
+    place, lent = live.Place(BASE, RUN, name.removeprefix("ctr-")), f"{RUN}/jobs/{name.removeprefix('job-')}"
     try:
         if name.startswith("job-"):
-            enter_lent(f"{RUN}/jobs/{name.removeprefix('job-')}", pid)
+            if pid:
+                live.enter_lent(lent, pid)
+            elif not live.enter_early(lent, DOCKER_NAMESPACES, EARLY_SECONDS):
+                raise OSError(f"its network was not there within {EARLY_SECONDS:g} s")
         elif pid:
-            enter(place, pid)
+            live.enter(place, pid)
         else:
-            enter_early(place, DOCKER_NAMESPACES, EARLY_SECONDS)
+            live.enter_early(place.state, DOCKER_NAMESPACES, EARLY_SECONDS)
     except OSError as error:
         print(f"gear-link: the links of {name} cannot be made: {error}", file=sys.stderr)
         return 1
