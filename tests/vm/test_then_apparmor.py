@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from tests.lab.conftest import BOTH, Shell, eventually
+from tests.lab.conftest import BOTH, Shell
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(2400)]
 
@@ -16,7 +16,6 @@ TOOLS = "geard/test-tools"
 OWN = ("cat", "/proc/self/attr/current")
 PROFILES = {"podman": r"containers-default-[0-9.]+ \(enforce\)", "docker": r"docker-default \(enforce\)"}
 MOUNTS = "unshare -Urm sh -c 'mount -t tmpfs none /tmp && echo mounted'"
-DENIALS = r"""journalctl -k -o cat | grep 'apparmor="DENIED" operation="mount".*profile="containers-default-'"""
 
 
 @BOTH
@@ -38,7 +37,6 @@ def test_what_the_profile_denies(host: Shell) -> None:
     host.gear("install", TOOLS, "held", "--start", "-p", "none", "--stop-timeout", "1")
     tried = host.gear("exec", "held", "--", "sh", "-c", MOUNTS, check=False)
     assert tried.returncode != 0 and tried.stdout == "" and "Permission denied" in tried.stderr, tried
-    eventually(lambda: host.sh(DENIALS, check=False).stdout)
     free = ("--security-opt=apparmor=unconfined", "--security-opt=no-new-privileges", "--network=none")
     users = ("--uidmap=0:3000000:65536", "--gidmap=0:3000000:65536")
     run = ["podman", "run", "--rm", *free, *users, TOOLS, "sh", "-c", MOUNTS]
