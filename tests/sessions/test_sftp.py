@@ -42,6 +42,11 @@ def test_what_is_lent_cannot_be_changed_and_nothing_else_is_open() -> None:
     assert done.stdout.endswith(b"refused\nrefused\n")
 
 
+def test_the_gear_hears_nothing_of_a_label(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(sftp.LABEL, "system_u:object_r:container_file_t:s0:c1,c2")
+    assert run(["/bin/true"], "sh", "-c", f"echo ${{{sftp.LABEL}-none}}").stdout == b"none\n"
+
+
 def test_no_program_where_there_is_none(tmp_path: Path) -> None:
     text = tmp_path / "script"
     text.write_text("#!/bin/sh\n")

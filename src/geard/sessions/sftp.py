@@ -3,8 +3,9 @@
     sftp.py COUNT FILE... ENGINE ARGUMENT...        its stdin, stdout, stderr are the server's; so is its status
 
 The COUNT files are the engine's from descriptor 3 on, as copies in memory that nobody can change: none of the
-host's own is open in there. Of what a subsystem writes to stderr sshd keeps all to itself, so a refusal is said in
-SFTP, as the reason why whatever was asked for failed. Standard library only: somebody waits for it.
+host's own is open in there. Where SELinux is on, they are labelled with $GEARD_SFTP_LABEL, so that the gear may
+run them. Of what a subsystem writes to stderr sshd keeps all to itself, so a refusal is said in SFTP, as the
+reason why whatever was asked for failed. Standard library only: somebody waits for it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 from contextlib import suppress
 
 FIRST = 3
+LABEL = "GEARD_SFTP_LABEL"
 VERSION = 3
 _NOBODY = 1
 """an sftp-server does not find its user's name"""
@@ -31,7 +33,8 @@ def main(argv: list[str]) -> int:
     files, words = argv[1 : 1 + count], argv[1 + count :]
     above = FIRST + count  # none may stand where another one's place is
     errors = _above(_errors(), above)
-    places = [(errors, 2), *((_above(_copy(path), above), FIRST + n) for n, path in enumerate(files))]
+    label = os.environ.pop(LABEL, "")
+    places = [(errors, 2), *((_above(_copy(path, label), above), FIRST + n) for n, path in enumerate(files))]
     actions = [(os.POSIX_SPAWN_DUP2, fd, place) for fd, place in places]
     child = os.posix_spawnp(words[0], words, os.environ, file_actions=actions)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -51,11 +54,14 @@ def _errors() -> int:
     return file
 
 
-def _copy(path: str) -> int:
+def _copy(path: str, label: str) -> int:
     copy = os.memfd_create(os.path.basename(path), os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     with open(path, "rb", buffering=0) as file:
         while os.sendfile(copy, file.fileno(), None, 1 << 30):
             pass
+    if label:
+        with suppress(OSError):  # without it the program does not begin, which is said
+            os.setxattr(copy, "security.selinux", label.encode())
     all_of_them = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
     fcntl.fcntl(copy, fcntl.F_ADD_SEALS, all_of_them)
     return copy
