@@ -135,6 +135,8 @@ NOTES = (
     "gear deploy: the whole command, three tiers of 20 gears, each linked to the next, until each start was"
     " seen to hold. The loops: a script of podman run -d on each host, all begun together, to the end of the"
     " last, with the gears' own arguments, on hosts that have started those gears just before.",
+    "An image of three layers, 100 MB each, half of it text: to both hosts at once, until the last has it; turn"
+    " about. The third host hands out layers as they are on its disk, its docker-registry compressed ones.",
     "The reboot counts from systemd's start in the host to the last gear's page; the pool has as many workers"
     " as geard's own boot.",
 )

@@ -14,11 +14,7 @@ from bench.parts import Bench
 
 def deploying(bench: Bench, times: int) -> None:
     """Turn about, after a small one of each for what only a host's first pays."""
-    bench.lab.up(len(HOSTS) + 1, None, bare=False)
-    hosts = [bench.lab.host(name) for name in HOSTS]
-    for host in hosts:
-        bench.send(host)
-        bench.part("hear-afar", on=host)
+    hosts = hosts_afar(bench)
     for host in hosts:
         invitation = host.run("sh", "-c", "gear host invite bench --scope admin 2>/dev/null")
         hosts[0].run("sh", "-c", invitation)
@@ -27,6 +23,16 @@ def deploying(bench: Bench, times: int) -> None:
     facts |= {"deploy.gears-silent": 0, "deploy.containers-silent": 0}
     for number in range(times + 1):
         turn(bench, hosts, EACH if number else 1, "deploy." if number else "deploy-warm.")
+
+
+def hosts_afar(bench: Bench) -> list[Host]:
+    """HOSTS, up, their agents listening for other machines."""
+    bench.lab.up(len(HOSTS) + 1, None, bare=False)
+    hosts = [bench.lab.host(name) for name in HOSTS]
+    for host in hosts:
+        bench.send(host)
+        bench.part("hear-afar", on=host)
+    return hosts
 
 
 def turn(bench: Bench, hosts: Sequence[Host], each: int, into: str) -> None:

@@ -74,6 +74,7 @@ def judge(found: Findings, counts: Counts) -> list[Row]:
         *_through(found),
         *_boots(found),
         *_deploys(found),
+        *_images(found),
     ]
 
 
@@ -307,6 +308,16 @@ def _deploys(found: Findings) -> Iterator[Row]:
         yield _never(f"of those {spoken}, that do not answer", facts[f"deploy.{name}-silent"])
     again = found.samples["deploy.again"]
     yield Row("gear deploy of the same again, nothing to change", f"{p50(again):.0f} ms", "", None)
+
+
+def _images(found: Findings) -> Iterator[Row]:
+    if not (peer := found.samples.get("image.from-peer")):
+        return
+    for way, spoken in (("from-registry", "from a docker-registry"), ("by-podman", "from that by podman pull")):
+        beside = found.samples[f"image.{way}"]
+        pair = f" ({p50(peer) / 1_000:.1f} s / {p50(beside) / 1_000:.1f} s, {len(peer)} pairs)"
+        what = f"gear pull of 300 MB to two hosts at once, from a third host / {spoken}"
+        yield Row(what, f"{p50(peer) / p50(beside):.2f} ×{pair}", "", None)
 
 
 def _boots(found: Findings) -> Iterator[Row]:

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from bench.deploying import deploying
+from bench.fetching import fetching
 from bench.judge import AT_ONCE, PLANS, Counts, at, plan_of
 from bench.linking import ONE, TWO, far_ends
 from bench.parts import Bench
@@ -33,10 +34,11 @@ PARTS = (
     "links",
     "reboot",
     "deploy",
+    "images",
 )
 # What no ratio is asked of takes time that CI has not, and so do three hosts.
 SHORT_PARTS = tuple(
-    part for part in PARTS if part not in ("builds", "docker", "load", "links", "reboot", "deploy")
+    part for part in PARTS if part not in ("builds", "docker", "load", "links", "reboot", "deploy", "images")
 )
 
 
@@ -59,19 +61,20 @@ class Size:
     relinks: int
     transfers: int
     deploys: int
+    images: int
 
 
 SHORT = Size(
     Counts((10, 100), 100), cycles=40, starts=8, burst=30, creates=15, reloads=3, pairs=5, processes=8, looks=15,
-    idle=0, reboot=0, plans=3, relinks=20, transfers=0, deploys=0,
+    idle=0, reboot=0, plans=3, relinks=20, transfers=0, deploys=0, images=0,
 )  # fmt: skip
 MIDDLE = Size(
     Counts((10, 100, 1_000, 5_000), 1_000), cycles=100, starts=10, burst=200, creates=30, reloads=3, pairs=9,
-    processes=15, looks=40, idle=60, reboot=30, plans=9, relinks=100, transfers=40, deploys=2,
+    processes=15, looks=40, idle=60, reboot=30, plans=9, relinks=100, transfers=40, deploys=2, images=3,
 )  # fmt: skip
 FULL = Size(
     Counts((10, 100, 1_000, 5_000), 1_000), cycles=200, starts=40, burst=300, creates=60, reloads=5, pairs=15,
-    processes=25, looks=100, idle=60, reboot=200, plans=15, relinks=200, transfers=80, deploys=4,
+    processes=25, looks=100, idle=60, reboot=200, plans=15, relinks=200, transfers=80, deploys=4, images=6,
 )  # fmt: skip
 
 
@@ -91,6 +94,8 @@ def measure(bench: Bench, size: Size, only: Collection[str]) -> None:
         bench.part("check", bench.installed)
     if "deploy" in only:
         deploying(bench, size.deploys)
+    if "images" in only:
+        fetching(bench, size.images)
 
 
 def fill(bench: Bench, size: Size, count: int, only: Collection[str]) -> None:

@@ -8,6 +8,7 @@ images' busybox. Whatever Debian a host has, they are of the newest.
     haproxy    a proxy in front of up to eight applications
     shop-app   an application in Python that counts its visitors in redis
     redis      a store
+    postgres   a database
     githost    git, for repositories that a host is to have (docs/GIT.md)
 """
 
@@ -24,6 +25,7 @@ from lab.machine import LabError, remove, run, say
 from lab.places import CACHE, TREE
 
 FILES = TREE / "examples/images"
+POSTGRES = "usr/lib/postgresql/17"
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,18 @@ def applications() -> tuple[Application, ...]:
             ),
             ("redis-server", "redis-tools"),
             ("usr/bin/redis-server", "usr/bin/redis-cli"),
+        ),
+        Application(
+            _image(
+                "postgres",
+                5432,
+                "bin/start-database=postgres/start-database",
+                command=("/bin/start-database",),
+                stop_signal="SIGINT",  # TERM would wait until its clients go
+            ),
+            ("postgresql-17",),
+            tuple(f"{POSTGRES}/bin/{name}" for name in ("postgres", "initdb", "psql")),
+            (f"{POSTGRES}/lib/*.so", "usr/share/postgresql/17", "usr/share/zoneinfo/Etc"),
         ),
         Application(
             _image("githost", 0, command=("/bin/sh",)),

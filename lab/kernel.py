@@ -1,5 +1,5 @@
-"""The disk of a virtual machine: a Debian host with a kernel of its own, SELinux and quotas, as an image that qemu
-boots. Made once, like the base that it begins with; each machine then has a copy.
+"""The disk of a virtual machine: a Debian host with a kernel of its own, SELinux, AppArmor and quotas, as an image
+that qemu boots. Made once, like the base that it begins with; each machine then has a copy.
 """
 
 import io
@@ -13,7 +13,7 @@ from lab.machine import LabError, remove, run, say
 from lab.places import CACHE
 
 SUITE = "trixie"
-PACKAGES = "udev kmod xfsprogs quota selinux-policy-default selinux-utils policycoreutils selinux-basics"
+PACKAGES = "udev kmod xfsprogs quota apparmor selinux-policy-default selinux-utils policycoreutils selinux-basics"
 KERNEL = "linux-image-cloud-amd64"
 SIZE = "6G"
 """of the root's file system; blocks that nobody wrote take no room"""
@@ -27,7 +27,9 @@ xt_conntrack xt_comment br_netfilter xfs
 # Debian's policy lets nothing work that runs gears and logins, so those are not held where it is enforced (docs/
 # ISOLATION.md has this list); containers, and what is in them, are.
 NOT_HELD = "initrc_t podman_t podman_conmon_t sshd_t systemd_userdbd_t unconfined_t"
+# And a program that is lent for sftp is a container's to open.
 POLICY = "".join(f"(typepermissive {kind})\n" for kind in NOT_HELD.split())
+POLICY += "(allow container_t initrc_t (fd (use)))\n"
 FSTAB = "/dev/vda / ext4 defaults,usrquota,grpquota,prjquota 0 1\n"
 POLICY_FILE = "/etc/selinux/lab.cil"
 LIBRARY = "/usr/local/lib/geard-lab"
@@ -84,7 +86,8 @@ until /bin/busybox mount -t ext4 -o rw,usrquota,grpquota,prjquota /dev/vda /root
 /bin/busybox umount /dev
 exec /bin/busybox switch_root /root /usr/lib/systemd/systemd
 """
-MASKED = f"{furnish.MASKED} quotaon-root.service selinux-autorelabel-mark.service"
+# apparmor.service compiles profiles of programs that are not here, for a minute where the processor is emulated.
+MASKED = f"{furnish.MASKED} quotaon-root.service selinux-autorelabel-mark.service apparmor.service"
 ENABLED = f"{furnish.ENABLED} lab-network.service lab-relay.service"
 
 

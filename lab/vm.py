@@ -1,4 +1,5 @@
-"""A host that is a virtual machine: a kernel of its own, unified control groups, quotas of disks, SELinux.
+"""A host that is a virtual machine: a kernel of its own, unified control groups, quotas of disks, SELinux or else
+AppArmor.
 
 Slower to boot than other hosts of a lab, by an order of magnitude where the processor has to be emulated, and else
 like them: on the lab's network, with the same door. Its disks are files in its directory: the root (ext4 with
@@ -28,10 +29,9 @@ MEMORY = 2048
 SECOND_DISK = "2G"
 KVM = ("-accel", "kvm", "-cpu", "host")
 TCG = ("-accel", "tcg,thread=multi,tb-size=768", "-cpu", "max")
-KERNEL_ARGUMENTS = (
-    "console=ttyS0 panic=-1 loglevel=3 mitigations=off systemd.show_status=0 net.ifnames=0"
-    " security=selinux selinux=1 enforcing=0"
-)
+KERNEL_ARGUMENTS = "console=ttyS0 panic=-1 loglevel=3 mitigations=off systemd.show_status=0 net.ifnames=0"
+SECURITY = {"selinux": "security=selinux selinux=1 enforcing=0", "apparmor": "security=apparmor apparmor=1"}
+"""a kernel has one of the two"""
 
 
 def ready() -> Base:
@@ -72,8 +72,19 @@ class Machine(Host):
             0o600,
         )
 
+    def security(self) -> str:
+        """Which of the two it boots with. What it writes with AppArmor has no labels, and goes with that boot."""
+        chosen = self.directory / "security"
+        return chosen.read_text() if chosen.exists() else "selinux"
+
+    def choose(self, security: str) -> None:
+        """From its next boot on."""
+        write(self.directory / "security", security)
+
     def command(self, layers: list[str]) -> list[str]:
         image = Image(Path(layers[0]))
+        drive = "if=virtio,format=raw,cache=unsafe,discard=unmap"
+        drive += ",snapshot=on" if self.security() == "apparmor" else ""
         port = network.tap(self.network, self.name)
         net = self.network
         said = {
@@ -95,10 +106,10 @@ class Machine(Host):
             "-serial", "stdio",
             "-device", "virtio-rng-pci",
             "-kernel", str(image.kernel), "-initrd", str(image.initrd),
-            "-append", f"{KERNEL_ARGUMENTS} {words}",
+            "-append", f"{KERNEL_ARGUMENTS} {SECURITY[self.security()]} {words}",
             "-smbios", f"type=11,path={self.directory / 'smbios'}",
-            "-drive", f"file={self.directory / 'disk.img'},if=virtio,format=raw,cache=unsafe,discard=unmap",
-            "-drive", f"file={self.directory / 'second.img'},if=virtio,format=raw,cache=unsafe,discard=unmap",
+            "-drive", f"file={self.directory / 'disk.img'},{drive}",
+            "-drive", f"file={self.directory / 'second.img'},{drive}",
             "-netdev", f"tap,id=lab,ifname={port},script=no,downscript=no",
             "-device", f"virtio-net-pci,netdev=lab,romfile=,mac=02:77:00:00:{net.number:02x}:{self.index:02x}",
         ]  # fmt: skip

@@ -66,3 +66,21 @@ def test_the_routes_of_the_api_page_are_those_of_gear_routes() -> None:
     known = entries(kind for kind in all_operations() if kind.__module__.startswith("geard."))
     told = (DOCS / "API.md").read_text().partition("## Routes\n\n```\n")[2].partition("\n```")[0]
     assert told == render_table(known), "put the output of 'gear routes' there"
+
+
+def test_what_the_page_on_isolation_names_as_its_tests_is_there() -> None:
+    """Each line of its first table names one: a file, and tests that are in it."""
+    files = {str(path): path.read_text() for path in Path("tests").rglob("test_*.py")}
+    table = (DOCS / "ISOLATION.md").read_text().partition("|---|---|---|\n")[2].partition("\n\n")[0]
+    rows = [row.strip("| ").split(" | ") for row in table.splitlines()]
+    assert len(rows) > 25
+    for what, _, named in rows:
+        texts: list[str] = list(files.values())
+        words = re.findall(r"`([\w./]+)`", named)
+        assert words or named == "the same", what
+        for word in words:
+            if word.endswith(".py"):
+                texts = [text for path, text in files.items() if f"/{path}".endswith(f"/{word}")]
+                assert texts, f"{what}: there is no {word}"
+            else:
+                assert any(f"def {word}(" in text for text in texts), f"{what}: there is no {word} there"

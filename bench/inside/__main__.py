@@ -13,6 +13,7 @@ from bench.inside import (
     burst,
     deployed,
     docker,
+    images,
     jobs,
     links,
     looks,
@@ -52,6 +53,11 @@ PARTS: dict[str, Callable[..., Findings]] = {
     "answering": deployed.answering,
     "loop": deployed.loop,
     "end-loop": deployed.end_loop,
+    "give-image": images.give_image,
+    "take-images": images.take_images,
+    "from-peer": images.from_peer,
+    "from-registry": images.from_registry,
+    "by-podman": images.by_podman,
 }
 
 print(PARTS[sys.argv[1]](*map(int, sys.argv[2:])).as_json())

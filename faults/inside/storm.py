@@ -44,7 +44,8 @@ class Client:
         self.connection: UnixConnection | None = None
         self.broken = 0
         """connections that ended without the answer to a change (a report is cut, and joined again)"""
-        self.refused = 0
+        self.refused: list[str] = []
+        """what was answered by "not now", in its words"""
         self.answers: list[tuple[str, str, str, bytes, int, bytes]] = []
         """method, target, id, body, status, what was said: one each, in order"""
 
@@ -61,7 +62,7 @@ class Client:
                 time.sleep(0.02)
                 continue
             if status == 503:
-                self.refused += 1
+                self.refused.append(f"{method} {target}: {said.decode(errors='replace')[:300]}")
                 time.sleep(0.1)
                 continue
             if method != "GET":
@@ -171,7 +172,7 @@ def main(seconds: float, way: str, seed: int) -> dict[str, Any]:
         "failed": sum(status >= 400 for *_, status, _ in asked),
         "bugs": sum(status == 500 for *_, status, _ in asked),
         "broken": sum(client.broken for client in clients),
-        "refused": sum(client.refused for client in clients),
+        "refused": sorted({said for client in clients for said in client.refused}),
         "unsettled": unsettled,
         "told otherwise": other,
         "restarts": restarts,

@@ -91,3 +91,12 @@ def test_gears_that_do_not_answer_after_a_deploy_are_told() -> None:
     compared = judged["gear deploy of 60 gears on 3 hosts / podman run in a shell loop on each"]
     assert compared.measured == "1.25 × (10.0 s / 8.0 s, 2 pairs)"
     assert judged["of those gears, that do not answer"].well is False
+
+
+def test_an_image_from_a_host_stands_beside_one_from_a_registry() -> None:
+    samples = {"image.from-peer": [9_000.0, 11_000.0], "image.from-registry": [20_000.0, 20_000.0]}
+    samples["image.by-podman"] = [8_000.0, 8_000.0]
+    judged = rows(Findings(samples))
+    what = "gear pull of 300 MB to two hosts at once, from a third host / from"
+    assert judged[f"{what} a docker-registry"].measured == "0.50 × (10.0 s / 20.0 s, 2 pairs)"
+    assert judged[f"{what} that by podman pull"].measured == "1.25 × (10.0 s / 8.0 s, 2 pairs)"

@@ -457,6 +457,43 @@ def test_volumes_outlive_a_gear_and_keep_its_users(fake_host: FakeHost) -> None:
     assert (folders.data / "data" / "file").read_text() == "keep"
 
 
+def test_the_users_of_files_that_are_left_are_nobody_elses(
+    fake_host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither while volumes are kept, nor while a purge of them does not get on; whoever asks."""
+    folders, config = Folders.of(fake_host.paths, "web"), VolumeConfig(volumes=(Volume(path="/data"),))
+    install_whole(fake_host, volume_config=config)
+    for _, draft in installing.make_volumes(fake_host, versions.require(folders)):
+        installing.adopt_volume(draft)
+    (folders.data / "data" / "file").write_text("keep")
+    slot = versions.require(folders).slot
+    others = (f"other{n}" for n in itertools.count())
+
+    def given_to_others() -> set[int | None]:
+        found: set[int | None] = set()
+        for id in itertools.islice(others, 3):
+            (fake_host.paths.base / "slots" / "next").write_text(str(slot))
+            settle(fake_host, wish(id))
+            found.add(versions.require(Folders.of(fake_host.paths, id)).slot)
+        return found
+
+    deleting.hide(fake_host, "web", FACETS, purge=False)
+    deleting.clear(fake_host, "web", FACETS)
+    assert slot not in given_to_others()
+    deleting.hide(fake_host, "web", FACETS, purge=True)
+    with monkeypatch.context() as broken:
+
+        def refuse(changes: Changes, path: Path) -> None:
+            raise OSError(errno.EIO, "I/O error", str(path))
+
+        broken.setattr(Changes, "remove_tree", refuse)
+        with suppress(OSError):
+            deleting.clear(fake_host, "web", FACETS)
+    assert (folders.data / "data" / "file").exists() and slot not in given_to_others()
+    deleting.clear(fake_host, "web", FACETS)
+    assert not folders.data.exists() and slot in given_to_others(), "and then they are free again"
+
+
 def test_a_gear_installed_again_at_once_is_kept_by_the_deletion_before(fake_host: FakeHost) -> None:
     install_whole(fake_host)
     deleting.hide(fake_host, "web", FACETS, purge=True)

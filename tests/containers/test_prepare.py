@@ -209,13 +209,41 @@ def test_the_short_cut_leaves_the_same_as_the_whole_program(
     assert {path.name: (path.read_text(), path.stat().st_mode) for path in folders.state.iterdir()} == found
 
 
+def test_the_short_cut_after_an_earlier_run(folders: Folders, short_cut: ShortCut) -> None:
+    assert short_cut() == ""
+    for name in ("pid", "cid", "failure", "permanent", "overridden", "links-pid"):
+        (folders.state / name).touch()
+    (folders.state / "env").write_text("A=b\n")
+    (folders.state / "ended").write_text("result=success\n")
+    assert short_cut() == ""
+    left = sorted(path.name for path in folders.state.iterdir())
+    assert left == ["ended", "engine", "env", "environment", "version"]
+    assert (folders.state / "env").read_text() == ""
+
+
+def test_after_a_run_that_lasted_earlier_restarts_are_forgiven(
+    fake_host: FakeHost, folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spawned = Mock(return_value=77)
+    monkeypatch.setattr(os, "posix_spawn", spawned)
+    monkeypatch.setattr(os, "waitpid", Mock())
+    lay_out(fake_host, folders)
+    assert not spawned.called
+    (folders.state / "forgive").touch()
+    for _ in range(2):
+        lay_out(fake_host, folders)
+        assert spawned.call_args.args[1][-2:] == ["reset-failed", "ctr-web.service"]
+    assert spawned.call_count == 1
+
+
 def test_the_short_cut_leaves_alone_what_is_not_usual(
     fake_host: FakeHost, folders: Folders, short_cut: ShortCut
 ) -> None:
     rest = "the rest of ctr-web\n"
     base = fake_host.paths.base
     assert short_cut("ctr-absent") == "the rest of ctr-absent\n"
-    for path in (folders.state, fake_host.paths.run / "ports/ctr-web", folders.versions / "hook-owed"):
+    unusual = (folders.state / "secrets", folders.state / "links", folders.state / "forgive")
+    for path in (*unusual, fake_host.paths.run / "ports/ctr-web", folders.versions / "hook-owed"):
         path.mkdir(parents=True)
         assert short_cut() == rest, path
         path.rmdir()

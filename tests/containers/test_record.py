@@ -1,7 +1,9 @@
-"""gear-record: whether a failure is still about what would be started now."""
+"""gear-record: whether a failure is still about what would be started now, and what a good run is worth."""
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -24,3 +26,21 @@ def test_only_what_is_in_force_still_is_given_up(
     if installed is not None:
         run.write_text(f'# geard: {{}}\nGEAR_VERSION="{installed}"\nGEAR_ENGINE="podman"\n')
     assert record._is_in_force(str(noted), "ctr-web") is still  # pyright: ignore[reportPrivateUsage]
+
+
+@pytest.mark.parametrize(
+    ("lasted", "wanted", "forgiven"),
+    [(700, True, True), (30, True, False), (700, False, False), (None, True, False)],
+)
+def test_earlier_restarts_are_forgiven_after_a_run_that_lasted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lasted: int | None, wanted: bool, forgiven: bool
+) -> None:
+    """Not where it was told to stop or sleep: its next start is asked for, and has no pauses."""
+    monkeypatch.setattr(record, "WANTS", str(tmp_path))
+    if lasted is not None:
+        (tmp_path / "version").touch()
+        began = time.time() - lasted
+        os.utime(tmp_path / "version", (began, began))
+    if wanted:
+        (tmp_path / "ctr-web.service").symlink_to("/nowhere")
+    assert record._is_forgiven("ctr-web", str(tmp_path)) is forgiven  # pyright: ignore[reportPrivateUsage]

@@ -30,8 +30,8 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         asked.append(argv[-1])
         return 0
 
-    def listens(state: str, port: int, before: str = "", start: int = 0) -> bool:
-        return port == 8080
+    def listens(state: str, port: tuple[str, int], before: str = "", start: int = 0, early: bool = True) -> bool:
+        return port in (("tcp", 8080), ("udp", 53))
 
     def silent(*words: str, **more: str) -> None:
         pass
@@ -87,7 +87,7 @@ def ask(words: str) -> str:
     "words",
     [
         " ", "web", "web x", "../web 4100 ::1", "we/b 4100 ::1", "web 4100 a;b", "w 4100 ::1", "web 999999 ::1",
-        "web 4100 ::1 -1 0", "web 4100 ::1 1 x", "web \u0664\u0661 ::1 1 0",
+        "web 4100/sctp ::1", "web /udp ::1", "web 4100 ::1 -1 0", "web 4100 ::1 1 x", "web \u0664\u0661 ::1 1 0",
     ],
 )  # fmt: skip
 def test_words_that_cannot_be(words: str, started: list[str]) -> None:
@@ -97,16 +97,18 @@ def test_words_that_cannot_be(words: str, started: list[str]) -> None:
 
 def test_what_a_wake_took_is_written_down(started: list[str], tmp_path: Path) -> None:
     state = tmp_path / "run/gears/ctr-web"
+    since = time.monotonic_ns() - 50_000_000
     for name in ("version", "cid", "pid"):
         (state / name).write_text("1")
     os.utime(state / "cid", (1, 1))  # left from an earlier run, and so no step of this one
     time.sleep(0.02)  # a file's clock goes in steps of some milliseconds
-    since = time.monotonic_ns() - 50_000_000
     assert ask(f"web 4100 10.0.0.1 {since} 0\n") == "go 5\nready\n"
     assert not (tmp_path / "run/idle/ctr-web").exists()
     found = parse_woken("web", (state / "woken").read_text())
     assert found is not None
-    assert [step.name for step in found.steps] == ["asked", "prepared", "running", "listens"]
+    assert [step.name for step in found.steps] == ["prepared", "running", "asked", "listens"], (
+        "as the clock has it"
+    )
     assert found.steps[-1].ms >= 50
     assert (found.id, found.port, found.at[:2]) == ("web", 4100, "20")
 
@@ -121,6 +123,25 @@ def test_one_that_the_waker_had_go_on(started: list[str], tmp_path: Path) -> Non
     assert switch.read_text() == "THAWED"
     told = (tmp_path / "run/gears/ctr-web/woken").read_text()
     assert told.endswith("port=4100 thawed=2.0 listens=2.0\n")
+
+
+def test_a_datagram_wakes_where_it_may(started: list[str], tmp_path: Path) -> None:
+    assert ask("web 4100/udp 10.0.0.1\n") == "refused: it is not idle\n", "its TCP port of that number is"
+    (tmp_path / "run/idle/ctr-web").write_text("tcp 4100 8080 *\nudp 5300 53 *\n")
+    assert ask("web 5300 10.0.0.1\n") == "refused: it is not idle\n"
+    assert started == []
+    assert ask("web 5300/udp 10.0.0.1\n") == "ready\n", "datagrams go on all at once"
+    assert started == ["ctr-web.service"]
+
+
+def test_a_socket_for_datagrams_is_there() -> None:
+    listens = wake._listens  # pyright: ignore[reportPrivateUsage]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        port = server.getsockname()[1]
+        assert listens("self", ("udp", port))
+    assert listens("self", ("udp", port)) is False
+    assert listens("0", ("udp", port)) is None
 
 
 def test_a_crowd_goes_on_as_it_is_taken(started: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,7 +189,7 @@ def test_what_cannot_be_read_is_no_wake(text: str) -> None:
 def gear_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Of a gear whose process 7 listens, as of a run that is over, and 8 of the new one does."""
 
-    def listens(pid: str, port: int) -> bool | None:
+    def listens(pid: str, port: tuple[str, int]) -> bool | None:
         return {"7": True, "8": True}.get(pid)
 
     monkeypatch.setattr(wake, "_listens", listens)
@@ -180,11 +201,18 @@ def test_what_was_there_before_is_not_waited_for(gear_state: Path) -> None:
     shell = ["/bin/sh", "-c", f"sleep 0.05; echo 8 >{gear_state}/pid; sleep 60"]
     start = wake._spawn(shell)  # pyright: ignore[reportPrivateUsage]
     try:
-        assert wake._wait_for(str(gear_state), 8080, "7", start)  # pyright: ignore[reportPrivateUsage]
+        assert wake._wait_for(str(gear_state), ("tcp", 8080), "7", start)  # pyright: ignore[reportPrivateUsage]
         assert os.waitpid(start, os.WNOHANG) == (0, 0), "it listens before its start is over"
     finally:
         os.kill(start, signal.SIGKILL)
         os.waitpid(start, 0)
+
+
+def test_one_that_says_when_it_is_ready_is_not_up_before(gear_state: Path) -> None:
+    (gear_state / "pid").write_text("6")
+    start = wake._spawn(["/bin/sh", "-c", f"echo 7 >{gear_state}/pid; sleep 0.3; echo 8 >{gear_state}/pid"])  # pyright: ignore[reportPrivateUsage]
+    assert wake._wait_for(str(gear_state), ("tcp", 8080), "6", start, early=False)  # pyright: ignore[reportPrivateUsage]
+    assert (gear_state / "pid").read_text() == "8\n", "its start was over"
 
 
 def test_why_it_is_refused_whatever_the_clock_says(
@@ -194,7 +222,7 @@ def test_why_it_is_refused_whatever_the_clock_says(
     (state / "ended").write_text("result=success code=exited status=0 oom=no at=9999999999.000\n")
     answers: list[str] = []
 
-    def fails(folder: str, port: int, before: str = "", start: int = 0) -> bool:
+    def fails(folder: str, port: tuple[str, int], before: str = "", start: int = 0, early: bool = True) -> bool:
         if answers:
             (state / "ended").write_text("result=exit-code code=exited status=3 oom=no at=1.000\n")
         return False
@@ -209,7 +237,7 @@ def test_why_it_is_refused_whatever_the_clock_says(
 def test_a_start_that_fails_is_not_waited_for(gear_state: Path) -> None:
     (gear_state / "pid").write_text("7")
     start = wake._spawn(["/bin/false"])  # pyright: ignore[reportPrivateUsage]
-    assert not wake._wait_for(str(gear_state), 8080, "7", start)  # pyright: ignore[reportPrivateUsage]
+    assert not wake._wait_for(str(gear_state), ("tcp", 8080), "7", start)  # pyright: ignore[reportPrivateUsage]
 
 
 def test_where_a_packet_goes() -> None:
@@ -217,12 +245,12 @@ def test_where_a_packet_goes() -> None:
     ipv4 = bytes([0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]) + ports
     ipv6 = bytes([0x60, 0, 0, 0, 0, 20, 6, 64]) + b"\0" * 15 + b"\1" + b"\0" * 15 + b"\2" + ports
     read = waker._addresses  # pyright: ignore[reportPrivateUsage]
-    assert read(ipv4) == ("10.0.0.1", 4100)
-    assert read(ipv6) == ("::1", 4100)
-    assert read(ipv4[:20]) == ("", 0)
-    assert read(b"") == ("", 0)
-    udp = ipv4[:9] + b"\x11" + ipv4[10:]
-    assert read(udp)[1] == 0
+    assert read(ipv4) == ("10.0.0.1", "4100")
+    assert read(ipv6) == ("::1", "4100")
+    assert read(ipv4[:20]) == ("", "")
+    assert read(b"") == ("", "")
+    assert read(ipv4[:9] + b"\x11" + ipv4[10:]) == ("10.0.0.1", "4100/udp")
+    assert read(ipv4[:9] + b"\x01" + ipv4[10:])[1] == "", "a ping goes to none"
 
 
 def test_who_is_among_networks() -> None:
@@ -235,11 +263,15 @@ def test_who_is_among_networks() -> None:
 
 def test_what_is_held_in_nfts_words() -> None:
     element, changes = waker._element, waker._changes  # pyright: ignore[reportPrivateUsage]
-    found = {element("*", "4100"), element("10.0.0.2", "4101"), element("fd00::2", "4102")}
+    found = {
+        element("*", "tcp", "4100"),
+        element("10.0.0.2", "tcp", "4101"),
+        element("fd00::2", "udp", "4102"),
+    }
     assert changes("add", found) == (
-        "add element inet geard_idle all_addresses { 4100 }\n"
-        "add element inet geard_idle ipv4 { 10.0.0.2 . 4101 }\n"
-        "add element inet geard_idle ipv6 { fd00::2 . 4102 }\n"
+        "add element inet geard_idle all_addresses { tcp . 4100 }\n"
+        "add element inet geard_idle ipv4 { 10.0.0.2 . tcp . 4101 }\n"
+        "add element inet geard_idle ipv6 { fd00::2 . udp . 4102 }\n"
     )
 
 

@@ -155,6 +155,55 @@ def test_tags_and_catalogue_come_in_pages(root: Path) -> None:
     assert json.loads(_ask(root, "/v2/_catalog").body) == {"repositories": [NAME]}
 
 
+def _say_of(root: Path, subject: object) -> bytes:
+    """Have the image's manifest be one that says something of another, its layer as it is here."""
+    (folder,) = (each for each in (root / "overlay-images").iterdir() if each.is_dir())
+    manifest = json.loads((folder / "manifest").read_bytes())
+    manifest |= {"subject": subject, "annotations": {"a": "b"}}
+    manifest["layers"] = [{"digest": f"sha256:{_sha(_archive())}", "size": len(_archive())}]
+    raw = json.dumps(manifest).encode()
+    (folder / "manifest").write_bytes(raw)
+    return raw
+
+
+def test_who_says_something_of_a_manifest(root: Path) -> None:
+    of = f"sha256:{'e' * 64}"
+    raw, path = _say_of(root, {"digest": of}), f"/v2/{NAME}/referrers/{of}"
+    plain = _ask(root, path)
+    kind, digest = "application/vnd.oci.image.config.v1+json", f"sha256:{_sha(raw)}"
+    assert json.loads(plain.body)["manifests"] == [
+        {"mediaType": "application/vnd.oci.image.manifest.v1+json", "size": len(raw), "digest": digest,
+         "artifactType": kind, "annotations": {"a": "b"}}
+    ]  # fmt: skip
+    assert plain.headers["Content-Type"] == "application/vnd.oci.image.index.v1+json"
+    assert "OCI-Filters-Applied" not in plain.headers
+    assert _ask(root, f"/v2/{NAME}/manifests/{digest}").body == raw
+    assert json.loads(_ask(root, path, artifactType=kind).body) == json.loads(plain.body)
+    other = _ask(root, path, artifactType="text/plain")
+    assert json.loads(other.body)["manifests"] == [] and other.headers["OCI-Filters-Applied"] == "artifactType"
+
+
+@pytest.mark.parametrize("name", [NAME, "no/such", f"by-id/{'0' * 64}"])
+def test_of_what_nobody_says_anything_the_list_is_empty_and_never_missing(root: Path, name: str) -> None:
+    plain = _ask(root, f"/v2/{name}/referrers/sha256:{'0' * 64}")
+    index: dict[str, object] = {
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [],
+    }  # fmt: skip
+    assert (plain.status, json.loads(plain.body)) == (200, index)
+
+
+@pytest.mark.parametrize("odd", ["x", ["x"], 7, {"digest": {}}, None])
+def test_a_manifest_with_odd_parts_says_nothing(root: Path, odd: object) -> None:
+    _say_of(root, odd)
+    assert json.loads(_ask(root, f"/v2/{NAME}/referrers/sha256:{'0' * 64}").body)["manifests"] == []
+    for text in (
+        json.dumps({"config": odd, "manifests": odd}),
+        json.dumps({"manifests": [odd]}),
+        "[" * 100_000,
+    ):
+        assert leads_to(f"sha256:{_sha(text.encode())}", [text]) in ("", "{}")
+
+
 @pytest.mark.parametrize(
     ("path", "status", "code"),
     [
@@ -174,6 +223,8 @@ def test_tags_and_catalogue_come_in_pages(root: Path) -> None:
         (f"/v2/{'a/' * 200}a/manifests/1", 400, "NAME_INVALID"),
         ("/v2/a%00b/blobs/x", 400, "NAME_INVALID"),
         ("/v2/x", 404, "NAME_UNKNOWN"),
+        (f"/v2/{NAME}/referrers/sha256:00", 400, "DIGEST_INVALID"),
+        (f"/v2/A/referrers/sha256:{'0' * 64}", 400, "NAME_INVALID"),
     ],
 )
 def test_what_is_not_there_is_said_in_the_words_of_the_specification(

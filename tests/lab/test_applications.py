@@ -23,7 +23,7 @@ Three = tuple[Shell, ...]
 @pytest.fixture(scope="module")
 def three(lab: Lab, h1: Shell) -> Generator[Three]:
     with fleet(lab, h1, 3) as hosts:
-        h1.lab_does("images", "etcd", "haproxy", "shop-app", "redis")
+        h1.lab_does("images", "etcd", "haproxy", "shop-app", "redis", "postgres")
         clear(hosts)
         yield hosts
         clear(hosts[:1])
@@ -52,7 +52,7 @@ def test_each_finds_the_other_on_another_host(three: Three) -> None:
     deploy(h1, "undeploy", "simple_deploy.json")
 
 
-# --- a store that is idle, and who uses it from another host (docs/IDLING.md)
+# --- a database that is idle, and who uses it from another host (examples/database_asleep)
 
 # What the agent's look says of all gears, and what it would say half an hour later: who would fall asleep.
 LOOK = """
@@ -61,41 +61,55 @@ from geard.host.here import this_host
 from geard.idling.services import Watch
 catalog.load()
 watch = Watch(this_host())
-print([watch.look({"ctr-cache.service"}, now) for now in (0, 1800)][1])
+print([watch.look({"ctr-db.service"}, now) for now in (0, 1800)][1])
 """
+PSQL = ["podman", "exec", "ctr-asker", "env", "PGPASSWORD=opensesame", "/usr/lib/postgresql/17/bin/psql"]
 
 
 def would_sleep(host: Shell) -> bool:
-    return "cache" in host.run(["/opt/geard/bin/python3", "-c", LOOK]).stdout
+    return "db" in host.run(["/opt/geard/bin/python3", "-c", LOOK]).stdout
 
 
-def test_an_idle_store_is_woken_from_another_host_and_a_long_connection_keeps_it_awake(three: Three) -> None:
+def test_an_idle_database_is_woken_from_another_host_and_a_long_connection_keeps_it_awake(three: Three) -> None:
     h1, h2, _ = three
     clear(three)
-    h1.gear("install", "geard/redis", "cache", "-v", "/data", "-p", "6379:6379", "--idle-after", "15m", "--start")
-    h2.gear(
-        "install", "geard/redis", "asker", "-v", "/data", "-p", "none", "-n", f"6380:{h1.address}:6379", "--start"
-    )
+    h1.gear("secret", "create", "db-password", "--replace", stdin="opensesame")
+    image = ("install", "geard/postgres")
+    h1.gear(
+        *image, "db", "-v", "/data", "--secret", "db-password", "-p", "5432:5432", "--idle-after", "15m",
+        "--wake-when", "ready", "--start",
+    )  # fmt: skip
+    h2.gear(*image, "asker", "-p", "none", "-n", f"5433:{h1.address}:5432", "--start", "--", "sleep", "86400")
+    eventually(lambda: h2.status("asker")["ActiveState"] == "active", 60)
 
-    def ask(*words: str) -> str:
-        return h2.inside("asker", "redis-cli", "-p", "6380", *words, check=False).stdout.strip()
+    def ask(query: str) -> str:
+        said = h2.run([*PSQL, "-h", "127.0.0.1", "-p", "5433", "-U", "postgres", "-Atc", query], check=False)
+        return said.stdout.strip() or said.stderr
 
-    eventually(lambda: ask("set", "visits", "7") == "OK", 60)
+    eventually(lambda: ask("create table if not exists visits as select 7 as count") != "", 60)
+    eventually(lambda: ask("select count from visits") == "7", 60)
     for depth in ("stop", "freeze"):
-        h1.gear("idle", "--depth", depth, "cache")
-        eventually(lambda: "6379" in h1.sh("nft list table inet geard_idle").stdout, 60)
-        assert ask("get", "visits") == "7", "by a link"
-        eventually(lambda: h1.status("cache")["ActiveState"] == "active", 60)
-        caller = h1.gear("events", "-o", "json", "cache").stdout
-        assert f"from {h2.address} to port 6379" in caller, "its own address, nothing stands between"
+        h1.gear("idle", "--depth", depth, "db")
+        eventually(lambda: "5432" in h1.sh("nft list table inet geard_idle").stdout, 60)
+        assert ask("select count, inet_client_addr() from visits") == f"7|{h2.address}", (
+            "by a link, the first time"
+        )
+        eventually(lambda: h1.status("db")["ActiveState"] == "active", 60)
+        caller = h1.gear("events", "-o", "json", "db").stdout
+        assert f"from {h2.address} to port 5432" in caller, "its own address, nothing stands between"
     eventually(lambda: would_sleep(h1), 60)
-    listener = ["podman", "exec", "ctr-asker", "redis-cli", "-p", "6380", "subscribe", "news"]
-    h2.run(["systemd-run", "-q", "--collect", "--unit=listener", *listener])
-    eventually(lambda: ask("pubsub", "numsub", "news").split() == ["news", "1"], 60)
+    silent = [*PSQL, "-h", "127.0.0.1", "-p", "5433", "-U", "postgres", "-c", "select pg_sleep(600)"]
+    h2.run(["systemd-run", "-q", "--collect", "--unit=silent", *silent])
+    eventually(
+        lambda: ask("select count(*) from pg_stat_activity where query like 'select pg_sleep(%'") == "1", 60
+    )
     assert not would_sleep(h1), "somebody is connected, and silent"
-    h2.run(["systemctl", "stop", "listener"])
+    h2.run(["systemctl", "stop", "silent"])
+    # podman leaves in there what its client has begun.
+    ask("select pg_terminate_backend(pid) from pg_stat_activity where query like 'select pg_sleep(%'")
     eventually(lambda: would_sleep(h1), 60)
     clear(three)
+    h1.gear("secret", "remove", "db-password")
 
 
 # --- a replica set

@@ -21,6 +21,7 @@ TOOLS = "geard/test-tools"
 # The host's files have nobody's owners here; they may be read and run by all.
 PYTHON = ("-v", "/usr:/usr:ro", "-v", "/usr/lib:/lib:ro", "-v", "/usr/lib64:/lib64:ro")
 SECRET = "plum-4711"
+A_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f\n"
 
 
 class Thief:
@@ -96,8 +97,10 @@ def test_outside_it_reads_no_other_gears_memory_environment_or_files(thief: Thie
     assert int(thief.outside("id", "-u")) >= 2_000_000
     for path in (f"/proc/{number}/environ", f"/proc/{number}/mem", f"/proc/{number}/root/data/file"):
         assert "Permission denied" in thief.outside("head", "-c1", path)
-    files = host.sh("find /var/lib/containers/data /var/lib/containers/env -type f").stdout.split()
-    assert any("victim" in path for path in files)
+    host.run(["gear", "keys", "victim"], stdin=A_KEY)
+    places = " ".join(f"/var/lib/containers/{name}" for name in ("data", "env", "keys", "access"))
+    files = host.sh(f"find -L {places} -type f").stdout.split()
+    assert all(any(place in path for path in files) for place in ("victim", *places.split()))
     for path in files:
         assert "Permission denied" in thief.outside("head", "-c1", path)
     assert "Operation not permitted" in thief.outside("kill", "-TERM", number)

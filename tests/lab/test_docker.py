@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from functools import partial
 
 import pytest
@@ -97,6 +98,40 @@ def test_status_says_what_docker_does_not_do(host: Shell) -> None:
     assert host.sh("stat -c %u /proc/$(cat /run/geard/gears/ctr-bare/pid)").stdout == "0\n"
     assert "docker 2" in host.gear("version", "localhost").stdout
     assert "docker" in host.gear("setup", "--check").stdout
+
+
+LAYERS = """
+import random, sys
+for name in sys.argv[1:]:
+    open(f"/root/drawn/{name}", "wb").write(random.Random(name).randbytes(20_000_000))
+"""
+
+
+def test_bars_of_several_pulls_from_a_registry(host: Shell) -> None:
+    """What dockerd really says of layers that come, for each image apart; what is here already counts not."""
+    names = [f"h1:5000/drawn/{name}" for name in ("one", "two")]
+    host.run(["systemctl", "start", "docker-registry"])
+    try:
+        eventually(lambda: host.run(["curl", "-sf", "http://h1:5000/v2/"], check=False).returncode == 0, 60)
+        host.run(["mkdir", "-p", "/root/drawn"])
+        for name in names:
+            layers = [f"{name[-3:]}-{number}" for number in range(3)]
+            host.run(["python3", "-c", LAYERS, *layers])
+            lines = f"FROM {TOOLS}\n" + "".join(f"COPY {each} /\n" for each in layers)
+            host.run(["docker", "build", "-q", "-t", name, "-f", "-", "/root/drawn"], stdin=lines)
+            host.sh(f"docker push -q {name} && docker rmi {name} && rm /root/drawn/*")
+        command = f"gear pull {' '.join(names)} h1:5000/drawn/none"
+        said = host.run(["script", "-qec", f"stty cols 100 rows 30; {command}", "/dev/null"], check=False)
+        for name in names:
+            bars = re.findall(rf"{name}:latest  \[(=*)>? *\] ([0-9.]+) ..? / (\S+) MB\r", said.stdout)
+            assert bars and {total for _, _, total in bars} <= {"20", "40", "60"}, said.stdout
+            lengths = [len(drawn) for drawn, _, total in bars if total == "60"]
+            assert lengths and lengths == sorted(lengths), "it never goes back"
+            assert f"{name}:latest is sha256:" in said.stdout
+        assert said.returncode == 5 and "there is no image h1:5000/drawn/none:latest" in said.stdout
+        assert host.run(["docker", "image", "inspect", *names], check=False).returncode == 0
+    finally:
+        host.sh(f"docker rmi {' '.join(names)}; rm -rf /root/drawn; systemctl stop docker-registry", check=False)
 
 
 def test_gears_on_two_engines_are_apart(host: Shell) -> None:

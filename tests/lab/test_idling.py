@@ -6,7 +6,8 @@ import json
 import time
 
 import pytest
-from tests.lab.conftest import APP, BOTH, Shell, eventually
+from tests.lab.conftest import APP, BOTH, SETTINGS, Shell, eventually
+from tests.lab.test_ports import ECHO, PYTHON, TOOLS
 
 pytestmark = pytest.mark.lab
 
@@ -145,6 +146,46 @@ def test_whose_connections_wake_it(host: Shell) -> None:
     host.gear("update", "web", "--wake-from", f"{host.address}/32", "--wake-from", "127.0.0.0/8")
     eventually(lambda: states(host) == {"web": "idle"}, seconds=60)
     assert "Hello from web" in page(host, f"127.0.0.1:{PORT}")
+
+
+# One datagram, and what comes back for it.
+DATAGRAM = """
+import socket, sys
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+    client.settimeout(90)
+    client.connect((sys.argv[1], int(sys.argv[2])))
+    client.send(b"ping")
+    print(client.recv(100).decode())
+"""
+
+
+def test_a_datagram_wakes_a_gear_where_it_may(host: Shell) -> None:
+    host.gear("install", TOOLS, "echo", "--start", "-p", f"5353:{PORT}/udp", *PYTHON, "--", "-c", ECHO)
+    refused = host.gear("idle", "echo", check=False)
+    assert refused.returncode == 64 and "--wake-udp" in refused.stderr
+    host.gear("update", "echo", "--wake-udp")
+    for depth, address in (("stop", "127.0.0.1"), ("freeze", host.address), ("stop", host.address)):
+        idle(host, "echo", "--depth", depth)
+        found = host.run(["python3", "-c", DATAGRAM, address, str(PORT)])
+        assert found.stdout == "ping\n", "it was held, and delivered"
+        eventually(lambda: states(host) == {"echo": "active"}, seconds=60)
+    assert json.loads(host.gear("wake-time", "-o", "json", "echo").stdout)[0]["Port"] == PORT
+
+
+def test_a_scan_of_ports_does_not_wake_them_all(host: Shell) -> None:
+    names = ("one", "two", "three")
+    host.run(["tee", SETTINGS], stdin="[idling]\nwakes-of-one = 1\n")
+    try:
+        for number, name in enumerate(names):
+            host.gear("install", APP, name, "-p", f"8080:{PORT + number}")
+            idle(host, name)
+        eventually(lambda: "Hello from one" in _outside(host), seconds=60)
+        for number in (1, 2):
+            assert host.from_outside(f"http://{host.address}:{PORT + number}/") == ""
+        assert [states(host)[name] for name in names] == ["active", "idle", "idle"]
+        assert "Hello from two" in page(host, f"{host.address}:{PORT + 1}"), "the host's own are not counted"
+    finally:
+        host.run(["rm", "-f", SETTINGS])
 
 
 def test_verbs_end_idling(host: Shell) -> None:

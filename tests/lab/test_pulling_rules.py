@@ -13,6 +13,20 @@ pytestmark = pytest.mark.lab
 
 NAME = "docker.io/geard/test-tools"
 NONE = "sha256:" + "0" * 64
+INDEX = "application/vnd.oci.image.index.v1+json"
+REFERRING = """
+import hashlib, json, pathlib, sys
+folder, of = pathlib.Path(sys.argv[1]), sys.argv[2]
+index = json.loads((folder / "index.json").read_text())
+entry = index["manifests"][0]
+manifest = json.loads((folder / "blobs/sha256" / entry["digest"][7:]).read_text())
+manifest |= {"artifactType": "text/plain", "annotations": {"a": "b"}}
+manifest["subject"] = {"mediaType": manifest["mediaType"], "digest": of, "size": 1}
+raw = json.dumps(manifest).encode()
+entry |= {"digest": "sha256:" + hashlib.sha256(raw).hexdigest(), "size": len(raw)}
+(folder / "blobs/sha256" / entry["digest"][7:]).write_bytes(raw)
+(folder / "index.json").write_text(json.dumps(index))
+"""
 
 
 def ask(h1: Shell, path: str, *options: str) -> tuple[int, dict[str, str], bytes]:
@@ -65,6 +79,7 @@ def test_blobs_and_their_parts(h1: Shell) -> None:
         (f"{NAME}/blobs/{NONE}", 404, "BLOB_UNKNOWN"),
         ("no/such/tags/list", 404, "NAME_UNKNOWN"),
         (f"{NAME}/blobs/sha256:totallywrong", 400, "DIGEST_INVALID"),
+        (f"{NAME}/referrers/sha256:totallywrong", 400, "DIGEST_INVALID"),
     ],
 )
 def test_errors_have_the_body_of_the_specification(h1: Shell, path: str, status: int, code: str) -> None:
@@ -89,6 +104,59 @@ def test_tags_in_pages(h1: Shell) -> None:
         assert json.loads(ask(h1, "localhost/paged/tags/list?n=0")[2])["tags"] == []
     finally:
         h1.run(["podman", "untag", NAME, *names], check=False)
+
+
+def test_pages_of_tags_lead_to_all_of_them(h1: Shell) -> None:
+    """By the links alone, as a client goes."""
+    names = [f"localhost/linked:{tag}" for tag in ("A", "b", "a.1", "a-1", "1")]
+    try:
+        h1.run(["podman", "tag", NAME, *names])
+        path, seen = "localhost/linked/tags/list?n=2", list[str]()
+        for count in (2, 2, 1):
+            _, head, body = ask(h1, path)
+            seen += (tags := json.loads(body)["tags"])
+            assert len(tags) == count and ("link" in head) == (count == 2)
+            path = head.get("link", "").partition("</v2/")[2].partition(">")[0]
+        assert seen == sorted(name.partition(":")[2] for name in names)
+        assert json.loads(ask(h1, "localhost/linked/tags/list?last=a.1")[2])["tags"] == ["b"]
+        status, head, body = ask(h1, "localhost/linked/tags/list?n=0")
+        assert (status, json.loads(body)["tags"]) == (200, []) and "link" not in head
+    finally:
+        h1.run(["podman", "untag", NAME, *names], check=False)
+
+
+def test_referrers_are_an_index_and_never_missing(h1: Shell) -> None:
+    """Empty for what nobody refers to, whether it is here or not: 404 would mean that it is no registry's word."""
+    digest = sha(ask(h1, f"{NAME}/manifests/latest")[2])
+    for path in (f"{NAME}/referrers/{digest}", f"{NAME}/referrers/{NONE}", f"no/such/referrers/{NONE}"):
+        status, head, body = ask(h1, path)
+        assert (status, head["content-type"]) == (200, INDEX)
+        assert json.loads(body) == {"schemaVersion": 2, "mediaType": INDEX, "manifests": []}
+        assert "oci-filters-applied" not in head
+    _, head, _ = ask(h1, f"{NAME}/referrers/{digest}?artifactType=text/plain")
+    assert head["oci-filters-applied"] == "artifactType"
+
+
+def test_what_refers_to_an_image_is_found_and_had(h1: Shell) -> None:
+    """An image whose manifest names another as its subject, brought by skopeo with every byte."""
+    of = sha(ask(h1, f"{NAME}/manifests/latest")[2])
+    at, name = "/root/referring", "localhost/referring"
+    h1.sh(
+        f"rm -rf {at}; skopeo copy -q --dest-oci-accept-uncompressed-layers containers-storage:{NAME} oci:{at}:1"
+    )
+    try:
+        h1.run(["python3", "-c", REFERRING, at, of])
+        h1.run(["skopeo", "copy", "-q", f"oci:{at}:1", f"containers-storage:{name}:1"])
+        (found,) = json.loads(ask(h1, f"{name}/referrers/{of}")[2])["manifests"]
+        assert (found["artifactType"], found["annotations"]) == ("text/plain", {"a": "b"})
+        raw = ask(h1, f"{name}/manifests/{found['digest']}")[2]
+        assert (sha(raw), len(raw)) == (found["digest"], found["size"])
+        assert json.loads(raw)["subject"]["digest"] == of
+        for kind, count in (("text/plain", 1), ("text/html", 0)):
+            body = ask(h1, f"{name}/referrers/{of}?artifactType={kind}")[2]
+            assert len(json.loads(body)["manifests"]) == count
+    finally:
+        h1.sh(f"rm -rf {at}; podman untag {name}:1", check=False)
 
 
 def test_nothing_is_pushed(h1: Shell) -> None:

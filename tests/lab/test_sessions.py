@@ -55,6 +55,9 @@ def test_exec(web: Shell, who: tuple[str, ...], name: str) -> None:
     assert run("-i", name, "cat", stdin="x").stdout == "x"
     assert run("-w", "/data", name, "pwd").stdout == "/data\n"
     assert run("-u", "1234:5678", name, "sh", "-c", "id -u; id -g").stdout == "1234\n5678\n"
+    for _ in range(4):  # what is said is heard, also where input is on its way to who reads none
+        done = run("-i", name, "sh", "-c", "echo out; echo err >&2; exit 7", stdin="x" * 100_000)
+        assert (done.returncode, done.stdout, done.stderr) == (7, "out\n", "err\n")
     found = run("-e", "A=1", "-e", "B=two\nlines", name, "sh", "-c", 'echo "$GREETING $A $B $HOSTNAME"').stdout
     assert found == "hello there 1 two\nlines web\n"
 

@@ -272,6 +272,24 @@ def test_copying(web: Shell) -> None:
     there_and_back("-O")
 
 
+def test_links_lead_sftp_to_the_gears_own_files(web: Shell) -> None:
+    """Also where the gear swaps them all the while: what they lead to is looked for in there."""
+    web.sh("rm -rf /srv/trap; mkdir -p /srv/trap; echo of the host >/srv/trap/file; chmod -R 777 /srv/trap")
+    swap = "while :; do ln -s /srv/trap way; rm way; mkdir way; echo of the gear >way/file; rm -r way; done"
+    web.sh(f"gear exec web -- sh -c {shlex.quote(f'cd /data; {swap}')} >/dev/null 2>&1 & echo $! >/root/ssh/pid")
+    try:
+        tries = ["-get /data/way/file /root/ssh/got", "-put /root/ssh/key.pub /data/way/planted"] * 20
+        assert sftp(web, *tries).returncode == 0
+    finally:
+        web.sh("kill $(cat /root/ssh/pid)")
+    assert web.sh("cat /root/ssh/got", check=False).stdout in ("", "of the gear\n")
+    web.inside("web", "sh", "-c", "rm -rf /data/way; ln -s /srv/trap /data/way; ln -s /proc/self/root /data/root")
+    for place in ("/data/way/file", "/data/root/srv/trap/file"):
+        assert sftp(web, f"get {place} /root/ssh/got").returncode != 0
+    assert sftp(web, "put /root/ssh/key.pub /data/way/planted").returncode != 0
+    assert web.sh("cd /srv/trap; grep . *; rm -r /srv/trap").stdout == "of the host\n"
+
+
 @pytest.mark.parametrize("engine", ["docker"], indirect=True)
 def test_copying_is_the_images_own_on_docker(web: Shell) -> None:
     """It lends no files; and sshd lets through what a subsystem says in SFTP alone."""
@@ -279,6 +297,29 @@ def test_copying_is_the_images_own_on_docker(web: Shell) -> None:
     assert refused.returncode != 0 and "gear: this gear has no sftp-server" in refused.stderr
     web.gear("install", TOOLS, "web", "--start", "-p", "none", "-v", "/data", *web.sh(OPENSSH).stdout.split())
     assert sftp(web, "pwd").stdout.splitlines()[-1] == "Remote working directory: /"
+
+
+# An image that has one program; whom it runs as is a number, and a name where there is an /etc/passwd.
+BARE = """
+rm -rf /root/ssh/image; mkdir -p /root/ssh/image/data; cd /root/ssh/image; cp /bin/busybox sleep; chmod 777 data
+[ $0 = bare ] || { mkdir etc; echo 'someone:x:7:7::/:' >etc/passwd; }
+tar c . | podman import -q --change 'CMD ["/sleep", "86400"]' --change 'USER 7' - localhost/$0
+"""
+
+
+def test_a_gear_without_a_shell_or_a_name_for_its_user(web: Shell) -> None:
+    """sftp needs the name and no shell; the rest is said."""
+    for image in ("bare", "named"):
+        web.run(["sh", "-c", BARE, image])
+        web.gear("install", f"localhost/{image}", image, "--start", "-p", "none")
+        web.gear("keys", image, "--key-file", f"{KEY}.pub")
+    refused = sftp(web, "pwd", to="ctr-bare")
+    assert refused.returncode != 0 and "no /etc/passwd in which the user stands" in refused.stderr, refused
+    done = sftp(web, "put /root/ssh/key.pub /data/key", "ls -n /data", to="ctr-named")
+    assert done.returncode == 0 and " 7 " in done.stdout, done
+    said = ssh(web, "true", to="ctr-named")
+    assert said.returncode in (126, 127) and "/bin/sh" in said.stderr, said
+    web.sh("rm -r /root/ssh/image")
 
 
 def test_why_nothing_is_copied_is_said(web: Shell) -> None:

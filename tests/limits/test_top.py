@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from geard.limits.requests import Usage
-from geard.limits.top import rows_of
+from geard.limits.top import rows_of, table_of
 
 
 def usage(time: float, seconds: float = 0, **more: int) -> Usage:
@@ -39,3 +39,17 @@ def test_order() -> None:
     assert order("memory") == ["bb", "cc", "aa", "container"]
     assert order("pids") == ["aa", "bb", "cc", "container"]
     assert order("name") == ["aa", "bb", "cc", "container"]
+
+
+def test_layers_are_shown_where_one_is_bounded() -> None:
+    plain, bounded = usage(1, disk=1 << 20, disk_limit=4 << 20), usage(1, layer=1 << 20, layer_limit=8 << 20)
+
+    def cells(**looks: Usage) -> list[list[str]]:
+        now = {(name, False): look for name, look in looks.items()}
+        return [line.split() for line in table_of(rows_of(now, now, "name")).splitlines()]
+
+    header, row = cells(web=plain)
+    assert "LAYER" not in header and row[8:10] == ["1M", "4M"] and len(row) == len(header)
+    header, db, web = cells(web=plain, db=bounded)
+    assert header[8:12] == ["DISK", "OF", "LAYER", "OF"]
+    assert db[8:12] == ["-", "-", "1M", "8M"] and web[8:12] == ["1M", "4M", "-", "-"]

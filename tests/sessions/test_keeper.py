@@ -45,6 +45,21 @@ def eventually(question: Callable[[], object], seconds: float = 10) -> None:
         time.sleep(0.01)
 
 
+def nobody_reads(child: subprocess.Popen[bytes]) -> None:
+    """What is written for the program to read comes to be refused."""
+    assert child.stdin is not None
+    written_to = child.stdin.fileno()
+
+    def refused() -> bool:
+        try:
+            os.write(written_to, b"x")
+        except BrokenPipeError:
+            return True
+        return False
+
+    eventually(refused)
+
+
 def gone(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
@@ -68,17 +83,7 @@ def test_no_such_program() -> None:
 def test_a_reader_that_stops_is_seen_by_the_writer() -> None:
     child = kept("sh", "-c", "exec <&-; echo shut; exec sleep 1000")
     assert line(child) == "shut"
-    assert child.stdin is not None
-    written_to = child.stdin.fileno()
-
-    def nobody_reads() -> bool:
-        try:
-            os.write(written_to, b"x")
-        except BrokenPipeError:
-            return True
-        return False
-
-    eventually(nobody_reads)  # the keeper lets go of it a moment after it has started the program
+    nobody_reads(child)  # the keeper lets go of it a moment after it has started the program
     child.send_signal(signal.SIGTERM)
     child.communicate(timeout=10)
 
@@ -201,3 +206,59 @@ def test_a_session_that_cannot_be_listed_is_one_all_the_same(tmp_path: Path) -> 
     child = kept("echo", "here", GEARD_SESSION=f"{tmp_path}/sessions\n{{}}")
     out, err = child.communicate(timeout=10)
     assert (out, child.returncode) == (b"here\n", 0) and b"not listed" in err
+
+
+@pytest.fixture
+def reading(tmp_path: Path) -> str:
+    """What they do with input: conmon has a pipe to the program, and shuts it when podman's own has ended."""
+    client = tmp_path / "podman"
+    client.write_text(f"""#!{sys.executable} -IS
+import os, select, subprocess, sys
+command = sys.argv[sys.argv.index("--") + 2 :]
+ends, hears = os.pipe()
+done, tells = os.pipe()
+if os.fork() == 0:
+    if os.fork() == 0:
+        os.close(done), os.close(hears)
+        open("/proc/self/comm", "w").write("conmon")
+        given, ours = os.pipe()
+        program = subprocess.Popen(command, stdin=given)
+        os.close(given)
+        while program.poll() is None and not select.select([ends], [], [], 0.02)[0]:
+            pass
+        os.close(ours)
+        program.wait()
+        os.write(tells, b"%d" % program.returncode)
+    os._exit(0)
+os.close(tells), os.close(ends), os.wait()
+if os.fork() == 0:
+    os.close(done)
+    got = os.read(0, 99)
+    os.write(1, b"podman has " + got if got else b"")
+    os._exit(0)
+os.close(hears)
+sys.exit(int(os.read(done, 9)))
+""")
+    client.chmod(0o755)
+    return str(client)
+
+
+def test_input_goes_past_podman_and_its_end_does_not(reading: str) -> None:
+    child = kept(reading, "exec", "--interactive", "--", "ctr-web", "sh", "-c", "sleep 0.3; wc -c; exit 4")
+    assert child.communicate(b"x" * 1_000_000, timeout=30) == (b"1000000\n", b"")
+    assert child.returncode == 4
+
+
+def test_no_input_is_an_end_as_well(reading: str) -> None:
+    child = kept(reading, "exec", "--interactive", "--", "ctr-web", "cat")
+    assert child.communicate(b"", timeout=30) == (b"", b"")
+
+
+def test_a_program_may_leave_its_input_unread(reading: str) -> None:
+    child = kept(
+        reading, "exec", "--interactive", "--", "ctr-web", "sh", "-c", "exec <&-; echo shut; exec sleep 1"
+    )
+    assert line(child) == "shut"
+    nobody_reads(child)
+    child.communicate(timeout=30)
+    assert child.returncode == 0

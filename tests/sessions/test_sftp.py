@@ -42,6 +42,11 @@ def test_what_is_lent_cannot_be_changed_and_nothing_else_is_open() -> None:
     assert done.stdout.endswith(b"refused\nrefused\n")
 
 
+def test_the_gear_hears_nothing_of_a_label(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(sftp.LABEL, "system_u:object_r:container_file_t:s0:c1,c2")
+    assert run(["/bin/true"], "sh", "-c", f"echo ${{{sftp.LABEL}-none}}").stdout == b"none\n"
+
+
 def test_no_program_where_there_is_none(tmp_path: Path) -> None:
     text = tmp_path / "script"
     text.write_text("#!/bin/sh\n")
@@ -54,6 +59,7 @@ def test_no_program_where_there_is_none(tmp_path: Path) -> None:
     [
         ("echo 'No user found for uid 7' >&2; exit 1", b"gear: its image has no /etc/passwd"),
         ("echo 'gear: this gear has no sftp-server' >&2; exit 127", b"gear: this gear has no sftp-server"),
+        ("exit 1", b"gear: its image has no /etc/passwd"),
         ("exit 125", b"gear: no sftp-server could be started in this gear"),
         ("dd bs=9 count=1 2>/dev/null >&2; echo broken >&2; exit 126", b"gear: broken"),
     ],

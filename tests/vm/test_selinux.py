@@ -19,9 +19,9 @@ OWN = "cat /proc/self/attr/current"
 WRITES = "echo plum >/data/file; chmod 666 /data/file; exec sleep 1000000"
 TAKES = "cat /theirs/{0}; echo x >>/theirs/{0}"
 KEY = "/root/selinux-key"
-SSH = (
-    *("ssh", "-F", "none", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"),
-    *("-o", "LogLevel=ERROR", "-o", "BatchMode=yes", "-i", KEY, "ctr-victim@127.0.0.1"),
+LOGIN = (
+    *("-F", "none", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"),
+    *("-o", "LogLevel=ERROR", "-o", "BatchMode=yes", "-i", KEY),
 )
 
 
@@ -55,6 +55,7 @@ def test_one_gear_is_kept_from_anothers_files(enforced: Shell) -> None:
     install_victim(host)
     options = ("--simple", "--stop-timeout", "1", "-p", "none", "-v", f"{DATA}:/theirs")
     host.gear("install", TOOLS, "thief", "--start", *options)
+    assert len(set(host.run(["stat", "-c", "%C", "/dev/null", "/dev/geard-null"]).stdout.split())) == 1
     own, other = (level(host, name) for name in ("victim", "thief"))
     assert own != other and all(re.fullmatch(r"s0:c\d+,c\d+", each) for each in (own, other))
     assert denied(host, "file")
@@ -86,6 +87,18 @@ def test_one_gear_is_kept_from_anothers_files(enforced: Shell) -> None:
     )
     assert denied(host, "pear")
 
-    # a login is in it as any other of its programs
+    # a login is in it as any other of its programs, the lent one for sftp too
     host.gear("keys", "victim", "--key-file", f"{KEY}.pub")
-    assert host.run([*SSH, OWN]).stdout.rstrip("\0") == f"system_u:system_r:container_t:{own}"
+    login = "ctr-victim@127.0.0.1"
+    assert host.run(["ssh", *LOGIN, login, OWN]).stdout.rstrip("\0") == f"system_u:system_r:container_t:{own}"
+    moves = "put /root/pear /data/fig\nget /data/fig /root/fig\nget /data/file /root/plum\n"
+    host.run(["sftp", "-b", "-", *LOGIN, login], stdin=moves)
+    assert host.sh(f"stat -c %C {DATA}/fig; cat /root/fig /root/plum").stdout.split() == [
+        f"system_u:object_r:container_file_t:{own}", "pear", "plum"
+    ]  # fmt: skip
+    assert host.sh("gear cp victim:/data/fig - | tar -xO").stdout == "pear\n"
+
+    # and so it is after a restart
+    host.gear("restart", "victim")
+    assert host.gear("exec", "victim", "--", "sh", "-c", OWN).stdout.rstrip("\0").endswith(f":container_t:{own}")
+    assert denied(host, "fig")

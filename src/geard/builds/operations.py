@@ -278,7 +278,6 @@ async def build_on_push(request: BuildOnPush, work: Work) -> OnPush:
         network=request.network,
     )
     _check(wish, work)
-    await work.on_disk(watching.check_repository, work.host.paths, request.id)
     watch = watching.Watch(repository=request.id, wish=wish, ref=request.ref, since=work.id)
     await work.on_disk(watching.keep, work.host.paths, watch)
     await _build_pushed(request.id, work)

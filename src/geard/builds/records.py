@@ -12,7 +12,6 @@ ID/source        what was sent here to be built (sending.py): gone when it has e
 .tags/DIGEST     … one for each tag that is being made
 .caches/DIGEST   what builds of one source keep for the next
 .sources/ID      sources that were sent here, and wait for their build
-.pushes/NAME     what is built of pushes (watching.py)
 """
 
 from __future__ import annotations

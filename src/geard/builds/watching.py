@@ -3,13 +3,16 @@
 geard-pushed.service has them looked at after each push, and the agent when it starts. What a branch leads to is
 read where git keeps it: a push of which nobody was told is built with the next.
 
-    builds/.pushes/NAME.json
+    git-users/1000.build        the order of the repository whose number that is
+
+By the number it goes along with a new name, and ends with the repository: what deletes that removes it as well.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -21,6 +24,7 @@ from geard.failures import Invalid, NotFound
 from geard.host.paths import Paths
 from geard.host.storage import Changes, locked, read_text
 from geard.identifiers import derived_request_id
+from geard.repositories import folders
 from geard.words import Word, decode, encode
 
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
@@ -29,8 +33,9 @@ _SIZE = 4_096
 
 class Watch(Word):
     repository: str
+    """its name now, whatever the file says"""
     wish: BuildImage
-    """but for the source's commit and the build's name"""
+    """but for the source and the build's name"""
     ref: str = ""
     """a branch; empty for the one that a clone checks out"""
     built: str = ""
@@ -41,53 +46,54 @@ class Watch(Word):
     """of the builds so far: a branch may come back to a commit"""
 
 
-def folder(paths: Paths) -> Path:
-    return records.base(paths) / ".pushes"
-
-
-def check_repository(paths: Paths, id: str) -> Path:
-    """Raises NotFound."""
-    found = paths.base / "git" / id
-    if not found.is_dir():
-        raise NotFound(f"there is no repository {id} here", hint=f"gear create-repo {id}")
-    return found
-
-
 def keep(paths: Paths, watch: Watch) -> None:
-    """Asked again for the same, it goes on with what it knows."""
-    with Changes() as changes:
-        changes.folder(records.base(paths), 0o700)
-        changes.folder(folder(paths), 0o700)
-    with locked(folder(paths)):
+    """Asked again for the same, it goes on with what it knows. Raises NotFound."""
+    adopt_earlier(paths)
+    folders.number(paths, watch.repository)
+    with locked(folders.folder(paths)):
         there = find(paths, watch.repository)
         if there is None or (there.wish, there.ref) != (watch.wish, watch.ref):
             _write(paths, watch)
 
 
 def remove(paths: Paths, id: str) -> bool:
-    if not folder(paths).is_dir():
-        return False
-    with locked(folder(paths)), Changes() as changes:
-        return changes.remove(_file(paths, id))
+    """False where it was not there, or the repository is not."""
+    adopt_earlier(paths)
+    with suppress(NotFound):
+        folders.number(paths, id)
+        with locked(folders.folder(paths)), Changes() as changes:
+            return changes.remove(_place(paths, id))
+    return False
 
 
 def find(paths: Paths, repository: str) -> Watch | None:
+    """Raises NotFound."""
     try:
-        return decode(Watch, read_text(_file(paths, repository)) or "")
+        found = decode(Watch, read_text(_place(paths, repository)) or "")
     except Invalid:
         return None  # not there, or another version's
+    wish = msgspec.structs.replace(found.wish, source=f"repo://{repository}")
+    return msgspec.structs.replace(found, repository=repository, wish=wish)
 
 
 def watches(paths: Paths) -> list[Watch]:
-    names = sorted(file.stem for file in folder(paths).glob("*.json")) if folder(paths).is_dir() else ()
-    return [watch for watch in (find(paths, name) for name in names) if watch is not None]
+    adopt_earlier(paths)
+    found: list[Watch] = []
+    for id in folders.listed(paths):
+        with suppress(NotFound, OSError):  # deleted just now
+            if watch := find(paths, id):
+                found.append(watch)
+    return found
 
 
 def begin(paths: Paths, repository: str) -> str:
     """Put the build of what its branch leads to now on disk, once for each push; its id, or empty for none."""
-    with locked(folder(paths)):
-        watch = find(paths, repository)
-        commit = tip(paths.base / "git" / repository, watch.ref) if watch is not None else ""
+    with locked(folders.folder(paths)):
+        try:
+            watch = find(paths, repository)
+        except NotFound:  # deleted, or renamed, just now
+            return ""
+        commit = tip(folders.path(paths, repository), watch.ref) if watch is not None else ""
         if watch is None or commit in ("", watch.built):
             return ""
         request, wish = wish_for(watch, commit)
@@ -101,6 +107,30 @@ def begin(paths: Paths, repository: str) -> str:
     return id
 
 
+def adopt_earlier(paths: Paths) -> None:
+    """Up to November 2026 orders were kept by names, `builds/.pushes/NAME.json`. One whose repository is gone is
+    dropped: whoever takes the name later has not asked for it.
+    """
+    earlier = records.base(paths) / ".pushes"
+    if not earlier.is_dir():
+        return
+    with Changes() as changes:
+        if folders.folder(paths).is_dir():
+            with locked(folders.folder(paths)):
+                for file in sorted(earlier.glob("*.json")):
+                    _adopt(paths, changes, file)
+        changes.remove_tree(earlier)
+
+
+def _adopt(paths: Paths, changes: Changes, file: Path) -> None:
+    with suppress(NotFound):
+        place, text = _place(paths, file.stem), read_text(file)
+        if text is not None and not place.exists():
+            changes.write(place, text, 0o600)
+            changes.sync()
+    changes.remove(file)
+
+
 def _free_name(paths: Paths, name: str, request: str) -> str:
     """The next that no other build has; one that was cut short while it was made has its own."""
     for number in range(1, 10_000):
@@ -111,13 +141,14 @@ def _free_name(paths: Paths, name: str, request: str) -> str:
     return name
 
 
-def _file(paths: Paths, repository: str) -> Path:
-    return folder(paths) / f"{repository}.json"
+def _place(paths: Paths, repository: str) -> Path:
+    """Raises NotFound."""
+    return folders.users_folder(paths) / f"{folders.number(paths, repository)}.build"
 
 
 def _write(paths: Paths, watch: Watch) -> None:
     with Changes() as changes:
-        changes.write(_file(paths, watch.repository), encode(watch).decode(), 0o600)
+        changes.write(_place(paths, watch.repository), encode(watch).decode(), 0o600)
         changes.sync()
 
 
@@ -143,10 +174,7 @@ def wish_for(watch: Watch, commit: str) -> tuple[str, BuildImage]:
     """The request, and its id: for one push always the same, so that it is built once. Pure."""
     id = derived_request_id(f"{watch.since} {watch.count} {watch.repository} {commit}")
     name = f"{watch.repository[:50]}-{commit[:10]}"
-    source = f"repo://{watch.repository}#{commit}"
-    if folder_of := watch.wish.source.partition("#")[2].partition(":")[2]:
-        source += f":{folder_of}"
-    return id, msgspec.structs.replace(watch.wish, source=source, name=name)
+    return id, msgspec.structs.replace(watch.wish, source=f"repo://{watch.repository}#{commit}", name=name)
 
 
 def _read(path: Path, most: int = _SIZE) -> str:

@@ -26,6 +26,10 @@ FREEZE, STOP = "freeze", "stop"
 WAKER = "geard-waker.service"
 SOURCES = "GEAR_WAKE_FROM"
 """the line of a definition with the networks whose connections wake it; without it all do"""
+UDP = "GEAR_WAKE_UDP"
+"""… which says that datagrams to its ports wake it too"""
+WHEN = "GEAR_WAKE_WHEN"
+"""… with `ready`: it is up when its start is over, not as soon as it listens"""
 WAKERS = "geard-waker"
 """the group of the waker"""
 
@@ -95,30 +99,35 @@ def hold(folders: Folders, definition: Definition, *, by_waker: bool = False) ->
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}")
     noted = read_text(folders.state / "frozen") if by_waker else None
-    draft.write_text(render_held(ports(definition), noted or "", _sources(folders)), encoding="ascii")
+    held_ports = ports(folders, definition)
+    lines = render_held(held_ports, noted or "", _line(folders, SOURCES), _line(folders, WHEN))
+    draft.write_text(lines, encoding="ascii")
     os.rename(draft, path)
     if not folders.idle.exists():  # it was woken, or told something else, meanwhile
         with suppress(FileNotFoundError):
             os.unlink(path)
 
 
-def ports(definition: Definition) -> tuple[PortPair, ...]:
+def ports(folders: Folders, definition: Definition) -> tuple[PortPair, ...]:
     """Those by which a gear can be woken."""
     published = part_of(PublishedPorts, definition.parts)
-    return tuple(pair for pair in (published.value if published is not None else ()) if pair.protocol == "tcp")
+    pairs = published.value if published is not None else ()
+    protocols = ("tcp", "udp") if _line(folders, UDP) else ("tcp",)
+    return tuple(pair for pair in pairs if pair.protocol in protocols)
 
 
-def _sources(folders: Folders) -> str:
+def _line(folders: Folders, name: str) -> str:
     lines = (read_text(folders.run) or "").splitlines()
-    return next((line.partition("=")[2].strip('"') for line in lines if line.startswith(f"{SOURCES}=")), "")
+    return next((line.partition("=")[2].strip('"') for line in lines if line.startswith(f"{name}=")), "")
 
 
-def render_held(pairs: Iterable[PortPair], switch: str = "", sources: str = "") -> str:
-    """A port of the host, the gear's own, the host's address (`*` for all) on each line; what has it go on; and
-    who may wake it.
+def render_held(pairs: Iterable[PortPair], switch: str = "", sources: str = "", when: str = "") -> str:
+    """A port of the host, the gear's own, the host's address (`*` for all) on each line; what has it go on; who
+    may wake it; and when it is up.
     """
     rows = [f"{pair.protocol} {pair.external} {pair.internal} {pair.address or '*'}\n" for pair in pairs]
     rows += [f"thaw {switch.strip()}\n"] if switch else []
+    rows += [f"when {when}\n"] if when else []
     return "".join(rows) + (f"from {sources}\n" if sources else "")
 
 

@@ -7,20 +7,29 @@ killed (podman 5.4; https://github.com/containers/podman/issues/15553 and its li
 of a conmon, which has left podman; being its nearest "subreaper" (prctl(2)) this process becomes conmon's parent,
 and so knows whom to tell. What Docker Engine has started is nobody's child here; docker_exec.py says which it is.
 
+Nor does all of a program's output arrive that ends while input is on its way: conmon leaves that unread, and of a
+socket closed so the kernel says first that it was reset, and podman hears no further (podman 5.4;
+https://github.com/containers/podman/issues/11446). So input goes past podman here, into conmon's own pipe to the
+program.
+
 INT, QUIT, TERM, USR1 and USR2 go on to the program. HUP says that whoever asked is gone: the program is ended, by
 TERM, after GRACE seconds by KILL; a second HUP does not wait. Standard library only: somebody waits for it.
 """
 
 from __future__ import annotations
 
+import _thread
 import ctypes
 import fcntl
 import os
+import select
 import signal
+import stat
 import sys
 import termios
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 GRACE = 5.0
 PROGRAM = 4
@@ -33,6 +42,8 @@ _PASSED_ON = {signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, sig
 _OTHERS = {signal.SIGHUP, signal.SIGCHLD, signal.SIGWINCH, signal.SIGTSTP}
 _DEFAULT = _PASSED_ON | _OTHERS | {signal.SIGPIPE, signal.SIGXFSZ}  # the last two Python ignores
 _TICK = 0.05
+_LOOK = 0.01
+_CHUNK = 64 * 1024
 _GIVE_UP = 10.0
 
 
@@ -50,10 +61,20 @@ def main(argv: list[str]) -> int:
         _program_file()
         # A session of its own: what the terminal sends comes here and nowhere else; a terminal that is not
         # one's own can be read and set all the same.
+        apart = os.pipe() if terminal is None and _is_podmans_with_input(argv) else None
         child = os.posix_spawnp(
-            argv[0], argv, os.environ, setsid=True, setsigmask=before - watched, setsigdef=_DEFAULT
+            argv[0],
+            argv,
+            os.environ,
+            file_actions=[(os.POSIX_SPAWN_DUP2, apart[0], 0)] if apart else [],
+            setsid=True,
+            setsigmask=before - watched,
+            setsigdef=_DEFAULT,
         )
-        if terminal is None:
+        if apart is not None:
+            os.close(apart[0])
+            _thread.start_new_thread(_feed, (child, apart[1], set(_pipes("self").values())))
+        elif terminal is None:
             _let_go_of_input()
         return _Keeper(child, watched).keep()
     except FileNotFoundError:
@@ -107,6 +128,60 @@ def _let_go_of_input() -> None:
     nothing = os.open("/dev/null", os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
+
+
+def _is_podmans_with_input(argv: list[str]) -> bool:
+    """`podman … exec --interactive … -- …`."""
+    options = argv[: argv.index("--")] if "--" in argv else []
+    return bool(options) and os.path.basename(options[0]) == "podman" and "--interactive" in options
+
+
+def _feed(podman: int, ending: int, others: set[str]) -> None:
+    """What is read goes to the program; its end, on `ending`, to podman, since conmon holds that pipe as well."""
+    target = -1
+    try:
+        while data := _read():
+            if target < 0:
+                target = _program_input(podman, others)
+            while data:
+                data = data[os.write(target, data) :]
+    except OSError:  # nobody reads it any more
+        _let_go_of_input()
+        return  # podman sees no end of input: it has output to read still
+    if target >= 0:
+        os.close(target)
+    _let_go_of_input()
+    os.close(ending)
+
+
+def _read() -> bytes:
+    while True:
+        try:
+            return os.read(0, _CHUNK)
+        except BlockingIOError:  # whoever has the other end of it has made it so
+            select.select([0], [], [])
+
+
+def _program_input(podman: int, others: set[str]) -> int:
+    """conmon's end of the program's input, once it is there: the pipe that it writes to and nobody had before."""
+    while True:
+        for pid in _children(os.getpid()):
+            if pid != podman and _stat(pid)[0] == "conmon":
+                for path, pipe in _pipes(pid).items():
+                    if pipe not in others and not os.lstat(path).st_mode & stat.S_IRUSR:
+                        return os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        time.sleep(_LOOK)
+
+
+def _pipes(pid: int | str) -> dict[str, str]:
+    """Those that a process has open: where it shows, and which it is."""
+    found: dict[str, str] = {}
+    with suppress(OSError):  # it has ended
+        for number in os.listdir(f"/proc/{pid}/fd"):
+            with suppress(OSError):  # closed by now
+                path = f"/proc/{pid}/fd/{number}"
+                found[path] = os.readlink(path)
+    return {path: link for path, link in found.items() if link.startswith("pipe:")}
 
 
 def _env_file() -> None:

@@ -15,7 +15,7 @@ from geard.cli.output import outcome_option, output_option, structured, table, w
 from geard.cli.parts import adds_to_install
 from geard.cli.together import GearsCommand
 from geard.idling.policy import check_sources, parse_after, parse_span
-from geard.idling.requests import Depth, GetWakeTime, IdleContainer, IdlePart, IdlePolicy
+from geard.idling.requests import Depth, GetWakeTime, IdleContainer, IdlePart, IdlePolicy, WakeWhen
 from geard.idling.waking import STEPS
 from geard.words import Part
 
@@ -25,7 +25,9 @@ def _part(given: Mapping[str, Any], variables: Mapping[str, str]) -> Part | None
     depth: Depth | None = given["idle_depth"]
     span: str | None = given["asleep"]
     sources: tuple[str, ...] = given["wake_from"]
-    if after is None and depth is None and span is None and not sources:
+    udp: bool | None = given["wake_udp"]
+    when: WakeWhen | None = given["wake_when"]
+    if (after, depth, span, udp, when) == (None,) * 5 and not sources:
         return None
     return IdlePart(
         value=IdlePolicy(
@@ -33,6 +35,8 @@ def _part(given: Mapping[str, Any], variables: Mapping[str, str]) -> Part | None
             depth=depth,
             asleep=None if span is None else "" if parse_span(span) is None else span.strip(),
             wake_from=(() if sources == ("all",) else check_sources(sources)) if sources else None,
+            wake_udp=udp,
+            wake_when=when,
         )
     )
 
@@ -58,6 +62,16 @@ adds_to_install(
             multiple=True,
             metavar="CIDR",
             help="Only connections from there wake it, others are refused; 'all' ends that.",
+        ),
+        click.Option(
+            ["--wake-udp/--no-wake-udp"],
+            default=None,
+            help="A datagram to one of its UDP ports wakes it too, and is held until it listens.",
+        ),
+        click.Option(
+            ["--wake-when"],
+            type=click.Choice(["listens", "ready"]),
+            help="Up when its program listens; or when that says READY=1 to $NOTIFY_SOCKET (podman).",
         ),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -11,6 +12,7 @@ from geard.containers import asleep, versions
 from geard.containers.folders import Folders
 from geard.facet import Facet, Gear
 from geard.host import Host
+from geard.host.engine import RunSpec
 from geard.host.storage import Changes
 from geard.idling.policy import LEAST, check_after, check_sources, decide, describe_after, parse_span
 from geard.idling.requests import IdlePart, IdlePolicy
@@ -37,6 +39,8 @@ class IdlingFacet(Facet[IdlePart]):
                 depth=now.depth or was.depth,
                 asleep=was.asleep if now.asleep is None else now.asleep,
                 wake_from=was.wake_from if now.wake_from is None else now.wake_from,
+                wake_udp=was.wake_udp if now.wake_udp is None else now.wake_udp,
+                wake_when=now.wake_when or was.wake_when,
             )
         )
 
@@ -46,8 +50,19 @@ class IdlingFacet(Facet[IdlePart]):
         return asked if asked is not None and asked.value != IdlePolicy() else None
 
     def lines(self, gear: Gear, settled: IdlePart | None) -> Sequence[tuple[str, str]]:
-        sources = check_sources(settled.value.wake_from or ()) if settled is not None else ()
-        return [(asleep.SOURCES, " ".join(sources))] if sources else []
+        if settled is None:
+            return []
+        lines = (
+            (asleep.SOURCES, " ".join(_sources(settled.value.wake_from))),
+            (asleep.UDP, "yes" if settled.value.wake_udp else ""),
+            (asleep.WHEN, "ready" if settled.value.wake_when == "ready" else ""),
+        )
+        return [(name, value) for name, value in lines if value]
+
+    def run(self, gear: Gear, settled: IdlePart | None, spec: RunSpec) -> RunSpec:
+        if settled is None or settled.value.wake_when != "ready":
+            return spec
+        return dataclasses.replace(spec, says_ready=True)
 
     def show(self, host: Host, gear: Gear, settled: IdlePart | None) -> Sequence[tuple[str, str]]:
         definition = versions.current(Folders(host.paths, gear.id))
@@ -60,9 +75,19 @@ class IdlingFacet(Facet[IdlePart]):
             rows.append(("Falls asleep", f"after {describe_after(after)} without a connection ({depth})"))
         if parse_span(span):
             rows.append(("Falls asleep", f"{span}, after {describe_after(LEAST)} without a connection ({depth})"))
-        if asked.wake_from:
-            rows.append(("Woken from", ", ".join(asked.wake_from)))
+        sources = host.settings.section(IdlingSettings).wake_from if asked.wake_from is None else asked.wake_from
+        if sources:
+            rows.append(("Woken from", ", ".join(sources)))
+        if asked.wake_udp:
+            rows.append(("Woken by", "connections, and datagrams to its UDP ports"))
+        if asked.wake_when == "ready":
+            rows.append(("Started", "when its program says that it is ready"))
         return rows
+
+
+def _sources(asked: Sequence[str] | None) -> Sequence[str]:
+    """Who says `all` says it against the machine's settings as well."""
+    return () if asked is None else check_sources(asked) or ("0.0.0.0/0", "::/0")
 
 
 facet = IdlingFacet()

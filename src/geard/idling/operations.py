@@ -35,9 +35,10 @@ def _flag(work: Work, folders: Folders, depth: str) -> None:
     if not folders.unit.exists():
         raise no_such_gear(folders.id)
     definition = versions.require(folders)
-    if definition.complete and not asleep.ports(definition):
+    if definition.complete and not asleep.ports(folders, definition):
         raise Invalid(
-            f"nothing could wake {folders.id}: it publishes no TCP port", hint=f"gear stop {folders.id} stops it"
+            f"nothing could wake {folders.id}: it publishes no TCP port",
+            hint=f"gear stop {folders.id} stops it; with --wake-udp datagrams to UDP ports wake it",
         )
     before = asleep.read(folders)
     if before is not None:
@@ -110,7 +111,7 @@ def _freeze(work: Work, folders: Folders, definition: Definition) -> bool:
             f"{folders.id} cannot be frozen: the kernel has no freezer here", hint="gear idle --depth stop"
         )
     if asleep.freeze(folders, switch, on, off):
-        inside = {pair.internal for pair in asleep.ports(definition)}
+        inside = {(pair.protocol, pair.internal) for pair in asleep.ports(folders, definition)}
         asleep.hold(folders, definition, by_waker=listens_at_all(PROC, folders.state, inside))
         group.give_back()
     return True

@@ -94,7 +94,7 @@ class Seen:
     pid: int
     """of its program: another one is another run"""
     accepted: int
-    """connections that its network has taken in so far"""
+    """connections that its network has taken in so far; datagrams too, where those wake it"""
     open: int
     """… and that are there now, to its published ports"""
 

@@ -9,6 +9,7 @@ from geard.request import Answer, Request, Route
 from geard.words import Part, Word
 
 Depth = Literal["stop", "freeze"]
+WakeWhen = Literal["listens", "ready"]
 
 
 class IdlePolicy(Word):
@@ -21,6 +22,12 @@ class IdlePolicy(Word):
     """22:00-06:00: then it falls asleep after a minute without a connection; empty: never so"""
     wake_from: tuple[str, ...] | None = None
     """networks whose connections wake it; empty: all"""
+    wake_udp: bool | None = None
+    """whether a datagram to one of its UDP ports wakes it as well, and is held till then"""
+    wake_when: WakeWhen | None = None
+    """when what woke it goes on: `listens`, as soon as its program does; `ready`, when that says READY=1
+    (sd_notify(3), podman alone), for which every start of the gear waits
+    """
 
 
 class IdlePart(Part):

@@ -20,7 +20,7 @@ from geard.host import Host
 from geard.idling.policy import LEAST, Quiet, decide
 from geard.idling.requests import Depth, IdleContainer, IdlePart, IdlePolicy
 from geard.idling.settings import IdlingSettings
-from geard.idling.traffic import look_at
+from geard.idling.traffic import Inside, look_at
 from geard.jobs.records import gears_with_jobs
 from geard.request import AGENT
 from geard.sessions.listing import opened
@@ -29,7 +29,7 @@ from geard.words import part_of
 log = logging.getLogger(__name__)
 
 TURN_SECONDS = 15.0
-NOTHING = IdlePolicy(), "", frozenset[int]()
+NOTHING = IdlePolicy(), "", frozenset[Inside]()
 
 
 async def serve(host: Host, dispatcher: Dispatcher) -> None:
@@ -52,7 +52,7 @@ class Watch:
         self._host = host
         self._proc = proc
         self._quiet = Quiet()
-        self._known: dict[str, tuple[tuple[int, int], tuple[IdlePolicy, str, frozenset[int]]]] = {}
+        self._known: dict[str, tuple[tuple[int, int], tuple[IdlePolicy, str, frozenset[Inside]]]] = {}
         """of each definition, while its file is the same: what it says of idling, its slice, its ports inside"""
 
     def look(self, active: set[str], now: float) -> list[tuple[str, Depth]]:
@@ -83,7 +83,7 @@ class Watch:
         self._quiet.keep(looked)
         return found
 
-    def _definition(self, folders: Folders) -> tuple[IdlePolicy, str, frozenset[int]]:
+    def _definition(self, folders: Folders) -> tuple[IdlePolicy, str, frozenset[Inside]]:
         try:
             status = os.stat(folders.run)
         except FileNotFoundError:
@@ -97,7 +97,7 @@ class Watch:
             return NOTHING
         part = part_of(IdlePart, definition.parts)
         policy = part.value if part is not None else IdlePolicy()
-        ports = frozenset(pair.internal for pair in asleep.ports(definition))
+        ports = frozenset((pair.protocol, pair.internal) for pair in asleep.ports(folders, definition))
         said = policy, definition.slice, ports
         self._known[folders.id] = signature, said
         return said

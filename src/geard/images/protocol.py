@@ -1,6 +1,7 @@
 """This host's images for others to pull: the reading half of the OCI distribution API, out of the engine's store.
 
-    /v2/NAME/manifests/TAG|DIGEST   /v2/NAME/blobs/DIGEST   /v2/NAME/tags/list   /v2/_catalog
+    /v2/NAME/manifests/TAG|DIGEST   /v2/NAME/blobs/DIGEST   /v2/NAME/tags/list   /v2/NAME/referrers/DIGEST
+    /v2/_catalog
 
 NAME is an image's whole name (`docker.io/library/nginx`), or one that [registries] default completes, as a mirror
 is asked; or `by-id/ID`, which stands for one image for ever. Layers are as the store has them, uncompressed. The
@@ -12,14 +13,16 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import partial
+from typing import Any
 from urllib.parse import urlencode
 
 from geard.dispatch.plain import Ask, Plain
 from geard.failures import Denied, Failure, Full, Invalid, TooMany, Unauthenticated, Unavailable
 from geard.host import Host
-from geard.host.stores import Layer, Store, digest_of, media_type
+from geard.host.stores import OCI, Layer, Store, digest_of, media_type, parse_manifest, part
 from geard.host.stores.tar_split import read_layer
 from geard.images.names import complete_name
 from geard.images.settings import RegistrySettings
@@ -33,7 +36,9 @@ _VERSION = {"Docker-Distribution-Api-Version": "registry/2.0"}
 _NAME = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*", re.ASCII)
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}", re.ASCII)
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
-_ROUTE = re.compile(r"/v2/(?P<name>.+)/(?P<kind>manifests|blobs|tags|uploads)/(?P<last>[^/]*)", re.DOTALL)
+_ROUTE = re.compile(
+    r"/v2/(?P<name>.+)/(?P<kind>manifests|blobs|tags|referrers|uploads)/(?P<last>[^/]*)", re.DOTALL
+)
 _RANGE = re.compile(r"bytes=(\d{1,18})-(\d{0,18})", re.ASCII)
 
 
@@ -100,6 +105,8 @@ def _answer(store: Store, registry: str, ask: Ask) -> Plain:
         return _manifest(store, registry, name, last)
     if kind == "blobs":
         return _blob(store, registry, name, last, ask)
+    if kind == "referrers":
+        return _referrers(store, registry, name, last, ask)
     raise _NoError(404, "NAME_UNKNOWN", "there is nothing of that kind here")
 
 
@@ -142,6 +149,40 @@ def _manifest(store: Store, registry: str, name: str, reference: str) -> Plain:
         {**_VERSION, "Content-Type": media_type(raw), "Docker-Content-Digest": digest, "ETag": f'"{digest}"'},
         raw,
     )
+
+
+def _referrers(store: Store, registry: str, name: str, digest: str, ask: Ask) -> Plain:
+    """What is said of a manifest by others of that name. Never 404: clients would take that for a registry that
+    does not know the question.
+    """
+    if not _DIGEST.fullmatch(digest):
+        raise _NoError(400, "DIGEST_INVALID", "sha256:, and 64 hexadecimal digits")
+    kind = ask.query.get("artifactType", "")
+    manifests = [each for each in _of_subject(store, registry, name, digest) if kind in ("", each["artifactType"])]
+    index = f"{OCI}index.v1+json"
+    body = json.dumps({"schemaVersion": 2, "mediaType": index, "manifests": manifests}).encode()
+    applied = {"OCI-Filters-Applied": "artifactType"} if kind else {}
+    return Plain(200, {**_VERSION, "Content-Type": index, **applied}, body)
+
+
+def _of_subject(store: Store, registry: str, name: str, digest: str) -> Iterator[dict[str, Any]]:
+    """Descriptors of those that can be had here, as they are handed out."""
+    try:
+        ids = dict.fromkeys(_tagged(store, registry, name).values())
+    except _NoError:
+        return
+    for id in ids:
+        with suppress(Unavailable):  # one image that cannot be handed on hides none of the others
+            raw = kept.manifest if (kept := store.kept(id)) is not None else b"{}"
+            found = parse_manifest(raw.decode(errors="replace"))
+            if part(found.get("subject")).get("digest") == digest:
+                yield {
+                    "mediaType": media_type(raw),
+                    "size": len(raw),
+                    "digest": digest_of(raw),
+                    "artifactType": found.get("artifactType") or part(found.get("config")).get("mediaType", ""),
+                    "annotations": part(found.get("annotations")),
+                }
 
 
 def _blob(store: Store, registry: str, name: str, digest: str, ask: Ask) -> Plain:

@@ -103,15 +103,23 @@ def _usage(host: Host, ids: Sequence[str], *, whole: bool) -> UsageList:
         use = bounding.use_of(host, folders)
         if use is not None:
             received, sent = host.groups.traffic(bounding.process_of(folders)[0])
-            definition = versions.current(folders) if folders.data.is_dir() else None
-            disk = bounding.disk_use(host, folders, definition.slot) if definition is not None else None
-            gears.append(GearUsage(id=id, usage=_words(use, received, sent, disk)))
+            disk, layer = _on_disk(host, folders)
+            gears.append(GearUsage(id=id, usage=_words(use, received, sent, disk, layer)))
     return UsageList(
         gears=tuple(gears),
         slices=tuple(_slices(host)) if whole else (),
         cpus=os.cpu_count() or 1,
         memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
     )
+
+
+def _on_disk(host: Host, folders: Folders) -> tuple[DiskUse | None, DiskUse | None]:
+    """Of its volumes, and of its layer where an engine was to bound that."""
+    definition = versions.current(folders)
+    if definition is None:
+        return None, None
+    layer = bounding.layer_use(host, folders) if definition.limits.quota else None
+    return bounding.disk_use(host, folders, definition.slot), layer
 
 
 def _slices(host: Host) -> list[SliceUsage]:
@@ -128,7 +136,7 @@ def _slices(host: Host) -> list[SliceUsage]:
     return found
 
 
-def _words(use: Use, received: int, sent: int, disk: DiskUse | None = None) -> Usage:
+def _words(use: Use, received: int, sent: int, disk: DiskUse | None = None, layer: DiskUse | None = None) -> Usage:
     return Usage(
         memory=use.memory,
         memory_limit=use.bounds.memory,
@@ -143,5 +151,7 @@ def _words(use: Use, received: int, sent: int, disk: DiskUse | None = None) -> U
         sent=sent,
         disk=disk.used if disk is not None else 0,
         disk_limit=disk.limit if disk is not None else 0,
+        layer=layer.used if layer is not None else 0,
+        layer_limit=layer.limit if layer is not None else 0,
         time=use.time,
     )

@@ -89,6 +89,9 @@ class Usage(Word):
     disk: int = 0
     disk_limit: int = 0
     """bytes in its own volumes, where there are quotas"""
+    layer: int = 0
+    layer_limit: int = 0
+    """bytes that it has written outside of them, where the engine bounds that"""
     time: float = 0
     """when these were read, in seconds of the host's clock that only goes forward"""
 

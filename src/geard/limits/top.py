@@ -21,10 +21,9 @@ from geard.words import builtins_of
 FIRST_LOOK = 0.5
 """seconds between the two looks behind the first table"""
 CLEAR, HOME, CLEAR_LINE, CLEAR_REST = "\x1b[2J", "\x1b[H", "\x1b[K", "\x1b[J"
-HEADER = (
-    "NAME", "CPU", "OF", "MEMORY", "OF", "SWAP", "PIDS", "OF", "DISK", "OF",
-    "READ/s", "WRITE/s", "RECV/s", "SENT/s",
-)  # fmt: skip
+HEADER = ("NAME", "CPU", "OF", "MEMORY", "OF", "SWAP", "PIDS", "OF", "DISK", "OF")
+LAYER_HEADER = ("LAYER", "OF")
+RATES_HEADER = ("READ/s", "WRITE/s", "RECV/s", "SENT/s")
 
 
 @dataclass(frozen=True)
@@ -127,20 +126,23 @@ def _print(rows: Sequence[Row], form: str, *, live: bool, first: bool) -> None:
         structured([_for_programs(row) for row in rows], form)
     elif live:
         width, height = shutil.get_terminal_size()
-        lines = [line[: width - 1] for line in _table(rows).split("\n")]
+        lines = [line[: width - 1] for line in table_of(rows).split("\n")]
         if len(lines) >= height:
             lines = [*lines[: height - 2], f"and {len(lines) - height + 2} more"]
         drawn = "".join(f"{line}{CLEAR_LINE}\n" for line in lines)
         click.echo(f"{CLEAR if first else ''}{HOME}{drawn}{CLEAR_REST}", nl=False)
     else:
-        click.echo(_table(rows))
+        click.echo(table_of(rows))
 
 
-def _table(rows: Sequence[Row]) -> str:
-    return table(HEADER, [_cells(row) for row in rows])
+def table_of(rows: Sequence[Row]) -> str:
+    """Layers are shown only where one is bounded: few disks can. Pure."""
+    layers = any(row.usage.layer_limit for row in rows)
+    header = (*HEADER, *(LAYER_HEADER if layers else ()), *RATES_HEADER)
+    return table(header, [_cells(row, layers=layers) for row in rows])
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: Row, *, layers: bool) -> tuple[str, ...]:
     usage = row.usage
     return (
         f"[{row.name}]" if row.slice else row.name,
@@ -151,11 +153,15 @@ def _cells(row: Row) -> tuple[str, ...]:
         show_size(usage.swap) if usage.swap else "-",
         str(usage.pids),
         str(usage.pids_limit or "-"),
-        show_size(usage.disk) if usage.disk or usage.disk_limit else "-",
-        show_size(usage.disk_limit) if usage.disk_limit else "-",
+        *_on_disk(usage.disk, usage.disk_limit),
+        *(_on_disk(usage.layer, usage.layer_limit) if layers else ()),
         *(_rate(rate) for rate in (row.read, row.written)),
         *("" if row.slice else _rate(rate) for rate in (row.received, row.sent)),
     )
+
+
+def _on_disk(used: int, limit: int) -> tuple[str, str]:
+    return show_size(used) if used or limit else "-", show_size(limit) if limit else "-"
 
 
 def _rate(bytes: float) -> str:

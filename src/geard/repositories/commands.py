@@ -24,6 +24,7 @@ from geard.repositories.requests import (
     SetWebhook,
     TidyRepository,
 )
+from geard.transport import known_hosts
 
 Form = Literal["zip", "tar", "tar.gz"]
 
@@ -59,11 +60,19 @@ def create_repo(name: str, source: str, no_wait: bool) -> None:
     """
     targets = locators([name], "repo", "repository")
     follow = bool(source) and not no_wait
-    for _, answer in ask(
-        targets, lambda at: CreateRepository(id=at.id, source=source), follow=follow, announce=follow
-    ):
-        if not follow:
-            click.echo(answer.text())
+    for target, answer in ask(targets, lambda at: CreateRepository(id=at.id, source=source), follow=follow):
+        clone = answer.clone(*_doors(target.at))
+        click.echo(clone if follow else f"{answer.made()}; {clone}")
+
+
+def _doors(at: Place) -> tuple[str, str]:
+    """Which machine git is to ask: by SSH, and by HTTP. Nobody knows what others call this one."""
+    if known_hosts.is_here(at.host):
+        return "HOST", f"http://localhost:{at.port}"
+    known = known_hosts.find(at.host)  # NAME may be a word of ours alone
+    address, port = (known.address, known.port) if known is not None else (at.host, at.port)
+    host = f"[{address}]" if ":" in address and not address.startswith("[") else address
+    return host, f"https://{host}:{port}"
 
 
 @verb("list-repos", group="Repositories")
@@ -144,8 +153,9 @@ def rename_repo(name: str, new: str) -> None:
     """Give a git repository another name; its keys go along."""
     if "/" in new:
         raise Invalid("a repository stays on its machine", hint="gear rename-repo HOST/NAME NEW-NAME")
-    for _, answer in ask(locators([name], "repo", "repository"), lambda at: RenameRepository(id=at.id, name=new)):
-        click.echo(answer.text())
+    targets = locators([name], "repo", "repository")
+    for target, answer in ask(targets, lambda at: RenameRepository(id=at.id, name=new)):
+        click.echo(answer.told(_doors(target.at)[0]))
 
 
 @verb("gc-repo", group="Repositories")

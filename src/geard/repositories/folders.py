@@ -6,6 +6,7 @@
     git-users/1000 -> ../git/shop   number 1000, and so a uid, is shop's
     git-users/1000.made             by which request, and what it is to be filled from, until it is (made.py)
     git-users/1000.webhook          who is told of pushes (webhooks.py)
+    git-users/1000.build            what is built of pushes (builds/watching.py)
 
 The folder's owner is the truth, and the link an index of it. A new one is there when it has its name, which comes
 last; where a name changes the link comes last. What a killed one began, `mend` ends.

@@ -16,9 +16,16 @@ class CreatedRepository(Answer):
     """what it is being filled from, behind this answer"""
 
     def text(self) -> str:
-        filled = f" and is being filled from {self.source}" if self.source else ""
-        ssh, http = f"{self.login}@HOST:{self.id}", f"http://localhost:43273/git/{self.id}"
-        return f"Repository {self.id} is created{filled}; git clone {ssh}, or by a token {http}"
+        return f"{self.made()}; {self.clone()}"
+
+    def made(self) -> str:
+        return f"Repository {self.id} is created" + (
+            f" and is being filled from {self.source}" if self.source else ""
+        )
+
+    def clone(self, host: str = "HOST", agent: str = "http://localhost:43273") -> str:
+        """How, by SSH to `host` and from the agent at that URL."""
+        return f"git clone {self.login}@{host}:{self.id}, or by a token {agent}/git/{self.id}"
 
 
 class CreateRepository(Request[CreatedRepository]):
@@ -97,7 +104,12 @@ class RenamedRepository(Answer):
     login: str
 
     def text(self) -> str:
-        return f"Repository {self.id} is {self.name} now; git remote set-url origin {self.login}@HOST:{self.name}"
+        return self.told()
+
+    def told(self, host: str = "HOST") -> str:
+        return (
+            f"Repository {self.id} is {self.name} now; git remote set-url origin {self.login}@{host}:{self.name}"
+        )
 
 
 class RenameRepository(Request[RenamedRepository]):

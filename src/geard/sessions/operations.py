@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 from geard.accounts.repositories import is_one, number_of
-from geard.containers import lifecycle
+from geard.containers import lifecycle, selinux
+from geard.containers.definition import Definition
 from geard.containers.folders import Folders, engine_name
 from geard.dispatch.operation import operation
 from geard.dispatch.work import Work
@@ -121,7 +122,7 @@ async def list_sessions(request: ListSessions, work: Work) -> SessionList:
 
 async def _sftp_line(request: ExecInContainer, work: Work) -> tuple[list[str], dict[str, str]]:
     """The same for a login that wants SFTP: by the host's program, where the engine lends it to the gear."""
-    engine = await _entered(request, work)
+    definition, engine = await _entered(request, work)
     files = await work.on_disk(sftp_server.needed) if engine.lends_files else ()
     spec = ExecSpec(
         container=engine_name(request.id),
@@ -131,12 +132,15 @@ async def _sftp_line(request: ExecInContainer, work: Work) -> tuple[list[str], d
         files=len(files),
     )
     argv = [sys.executable, "-IS", str(Path(sftp.__file__)), str(len(files)), *files, *engine.exec_argv(spec)]
-    return argv, dict.fromkeys(spec.env_names, "")
+    environment = dict.fromkeys(spec.env_names, "")
+    if files and definition.level and selinux.mode():
+        environment[sftp.LABEL] = selinux.file_context(definition.level)
+    return argv, environment
 
 
 async def _command_line(request: ExecInContainer, work: Work) -> tuple[list[str], dict[str, str]]:
     """What is run, and what it needs in its environment. Raises NotFound, PreconditionFailed, Invalid."""
-    engine = await _entered(request, work)
+    _, engine = await _entered(request, work)
     # Command lines are for everybody on the host to see, so values go another way.
     lines, several = split_for_podman(request.environment)
     spec = ExecSpec(
@@ -152,12 +156,12 @@ async def _command_line(request: ExecInContainer, work: Work) -> tuple[list[str]
     return engine.exec_argv(spec), several | ({"GEARD_ENV_FILE": lines} if lines else {})
 
 
-async def _entered(request: ExecInContainer, work: Work) -> Engine:
-    """The engine that has the gear. Raises NotFound, PreconditionFailed, Invalid."""
+async def _entered(request: ExecInContainer, work: Work) -> tuple[Definition, Engine]:
+    """The gear, and the engine that has it. Raises NotFound, PreconditionFailed, Invalid."""
     folders = Folders.of(work.host.paths, request.id)
     _check(request)
     definition = await check_may_enter(folders, work)
-    return work.host.engine_named(lifecycle.running_engine(folders, definition))
+    return definition, work.host.engine_named(lifecycle.running_engine(folders, definition))
 
 
 def _check(request: ExecInContainer) -> None:

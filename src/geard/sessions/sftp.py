@@ -3,8 +3,9 @@
     sftp.py COUNT FILE... ENGINE ARGUMENT...        its stdin, stdout, stderr are the server's; so is its status
 
 The COUNT files are the engine's from descriptor 3 on, as copies in memory that nobody can change: none of the
-host's own is open in there. Of what a subsystem writes to stderr sshd keeps all to itself, so a refusal is said in
-SFTP, as the reason why whatever was asked for failed. Standard library only: somebody waits for it.
+host's own is open in there. Where SELinux is on, they are labelled with $GEARD_SFTP_LABEL, so that the gear may
+run them. Of what a subsystem writes to stderr sshd keeps all to itself, so a refusal is said in SFTP, as the
+reason why whatever was asked for failed. Standard library only: somebody waits for it.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ import sys
 from contextlib import suppress
 
 FIRST = 3
+LABEL = "GEARD_SFTP_LABEL"
 VERSION = 3
-_COULD_NOT_BEGIN = {1, 125, 126, 127}
-"""1: an sftp-server does not find its user's name. What has begun ends otherwise: with 0, 255, or by a signal"""
+_NOBODY = 1
+"""an sftp-server does not find its user's name"""
+_COULD_NOT_BEGIN = {_NOBODY, 125, 126, 127}
+"""what has begun ends otherwise: with 0, 255, or by a signal"""
 _INIT, _IS_VERSION, _STATUS = 1, 2, 101  # draft-ietf-secsh-filexfer-02
 _FAILURE = 4
 _PACKET_LIMIT = 256 * 1024
@@ -29,7 +33,8 @@ def main(argv: list[str]) -> int:
     files, words = argv[1 : 1 + count], argv[1 + count :]
     above = FIRST + count  # none may stand where another one's place is
     errors = _above(_errors(), above)
-    places = [(errors, 2), *((_above(_copy(path), above), FIRST + n) for n, path in enumerate(files))]
+    label = os.environ.pop(LABEL, "")
+    places = [(errors, 2), *((_above(_copy(path, label), above), FIRST + n) for n, path in enumerate(files))]
     actions = [(os.POSIX_SPAWN_DUP2, fd, place) for fd, place in places]
     child = os.posix_spawnp(words[0], words, os.environ, file_actions=actions)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -37,7 +42,7 @@ def main(argv: list[str]) -> int:
     os.write(2, said)
     if status in _COULD_NOT_BEGIN:
         with suppress(OSError):  # the client has gone
-            refuse(_reason(said.decode(errors="replace")))
+            refuse(_reason(status, said.decode(errors="replace")))
     return status if status >= 0 else 128 - status
 
 
@@ -49,11 +54,14 @@ def _errors() -> int:
     return file
 
 
-def _copy(path: str) -> int:
+def _copy(path: str, label: str) -> int:
     copy = os.memfd_create(os.path.basename(path), os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     with open(path, "rb", buffering=0) as file:
         while os.sendfile(copy, file.fileno(), None, 1 << 30):
             pass
+    if label:
+        with suppress(OSError):  # without it the program does not begin, which is said
+            os.setxattr(copy, "security.selinux", label.encode())
     all_of_them = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
     fcntl.fcntl(copy, fcntl.F_ADD_SEALS, all_of_them)
     return copy
@@ -65,9 +73,10 @@ def _above(fd: int, least: int) -> int:
     return moved
 
 
-def _reason(said: str) -> str:
+def _reason(status: int, said: str) -> str:
     lines = said.strip().splitlines()
-    if lines and lines[-1].startswith("No user found for uid"):
+    # podman loses what was said by who left input unread (see host/keeper.py).
+    if lines[-1].startswith("No user found for uid") if lines else status == _NOBODY:
         return "its image has no /etc/passwd in which the user stands that it runs as; gear cp needs none"
     return (
         lines[-1].removeprefix("gear: ") if lines else "no sftp-server could be started in this gear; try gear cp"

@@ -24,7 +24,6 @@ LAYERS = {"podman": f"{BASE}/storage/overlay", "docker": "/var/lib/docker/overla
 DOCKER = "/run/docker.sock"
 REMAPPED = "/run/geard/ports"
 REMAP = "/usr/lib/geard/gear-remap"
-GOOD_RUN = 600.0  # seconds
 PERMANENT = {4: "denied", 5: "not found", 64: "invalid"}  # exit codes of `gear`: trying again cannot help
 
 
@@ -232,16 +231,14 @@ def _find_geard() -> None:
 
 
 def _forgive(name: str, state: str) -> None:
-    """After a run that lasted, begin anew with the shortest pause: systemd lets pauses grow with every restart
-    since the unit was last told to start, however long ago those were (RestartSteps=, systemd.service(5)).
+    """After a run that lasted, which gear-record notes, begin anew with the shortest pause: systemd lets pauses
+    grow with every restart since the unit was last told to start, however long ago those were (RestartSteps=,
+    systemd.service(5)).
     """
-    try:
-        lasted = os.stat(f"{state}/ended").st_mtime - os.stat(f"{state}/version").st_mtime
-    except FileNotFoundError:
-        return
-    if lasted >= GOOD_RUN:
+    if os.path.exists(f"{state}/forgive"):
         argv = ["/usr/bin/systemctl", "--no-block", "reset-failed", f"{name}.service"]
         os.waitpid(os.posix_spawn(argv[0], argv, os.environ), 0)
+        _remove(f"{state}/forgive")
 
 
 def _bound_disk(most: str, path: str) -> None:

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Before a gear starts: the usual case of gear-prepare.py, for which nobody waits for a Python. A gear that has not
-# run since the machine did, on podman, whose image is here, without variables, secrets or links, and without SELinux. The rest is that program's.
+# Before a gear starts: the usual case of gear-prepare.py, for which nobody waits for a Python. A gear on podman whose
+# image is here, without variables, secrets or links, and without SELinux. The rest is that program's.
 set -u
 umask 077
 base=/var/lib/containers run=/run/geard selinux=/sys/fs/selinux/enforce sockets=/proc/net
@@ -11,7 +11,10 @@ version='' engine='' environment='' image='' whole='' words=''
 
 is_usual() {
     units=$base/units/${id%"${id#??}"} # its first two characters
-    [ -r "$units/$1.run" ] && [ ! -e "$state" ] && [ ! -e "$selinux" ] && [ ! -e "$run/ports/$1" ] && [ ! -e "$units/$id/hook-owed" ] &&
+    for unusual in "$state/forgive" "$state/secrets" "$state/links"; do
+        [ ! -e "$unusual" ] || return 1
+    done
+    [ -r "$units/$1.run" ] && [ ! -e "$selinux" ] && [ ! -e "$run/ports/$1" ] && [ ! -e "$units/$id/hook-owed" ] &&
         [ ! -e "$base/ports/links/${units##*/}/$id" ] || return 1
     while [ ! "$whole" ] && IFS= read -r line; do
         value=${line#*=\"} value=${value%\"}
@@ -46,7 +49,11 @@ is_taken() {
 }
 
 lay_out() {
-    mkdir "$state" && : >"$state/env" &&
+    if [ -d "$state" ]; then # what an earlier run left
+        rm -f "$state/pid" "$state/cid" "$state/failure" "$state/permanent" "$state/overridden" "$state/links-pid"
+    else
+        mkdir "$state"
+    fi && : >"$state/env" &&
         printf 'GEAR_ENV="--env-file=%s/env"\n' "$state" >"$state/environment" &&
         printf %s "$engine" >"$state/engine" &&
         printf %s "$version" >"$state/version"

@@ -25,6 +25,8 @@ RUN = "/run/geard/gears"
 REMAPPED = "/run/geard/ports"
 REMAP = "/usr/lib/geard/gear-remap"
 ENDS = "/run/geard/ends"
+WANTS = f"{BASE}/targets/container-active.target.wants"
+GOOD_RUN = 600.0  # seconds
 GOING_DOWN = "/run/geard/going-down"
 PODMAN = ["/usr/bin/podman", "--events-backend=none", "--noout"]
 DOCKER = ["/usr/bin/docker", "--config", "/etc/geard/docker"]
@@ -47,6 +49,8 @@ def main(name: str) -> int:
     result = os.environ.get("SERVICE_RESULT", "")
     _write(f"{state}/ended", f"result={result} code={code} status={status} oom={oom} at={time.time():.3f}\n")
     _count(result)
+    if _is_forgiven(name, state):
+        _write(f"{state}/forgive", "")
     _forget_secrets(state)
     for gone in ("links-pid", "frozen"):
         try:
@@ -86,6 +90,17 @@ def _is_in_force(noted: str, name: str) -> bool:
             return any(line == f'GEAR_VERSION="{version}"\n' for line in file)
     except FileNotFoundError:
         return True
+
+
+def _is_forgiven(name: str, state: str) -> bool:
+    """Whether gear-prepare is to have earlier restarts forgotten: after a run that lasted, of a gear that is to
+    run, so that systemd starts it again by itself. A start that was asked for has no pauses.
+    """
+    try:
+        lasted = time.time() - os.stat(f"{state}/version").st_mtime
+    except FileNotFoundError:
+        return False
+    return lasted >= GOOD_RUN and os.path.lexists(f"{WANTS}/{name}.service")
 
 
 def _count(result: str) -> None:

@@ -106,6 +106,8 @@ class RunSpec:
     cpus: float = 0
     pids: int = 0
     stop_seconds: int = 10
+    says_ready: bool = False
+    """it has started when its program says so (sd_notify(3)), on an engine that has the words for it"""
 
 
 @dataclass(frozen=True)

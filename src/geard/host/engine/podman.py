@@ -100,6 +100,8 @@ class Podman:
             words += ["--label", f"{name}={value}"]
         if spec.entrypoint is not None:
             words += ["--entrypoint", json.dumps(list(spec.entrypoint))]
+        if spec.says_ready:
+            words += ["--sdnotify=container"]  # the last one counts
         return [*words, spec.image, *spec.command]
 
     def unit_lines(self) -> list[str]:

@@ -52,7 +52,7 @@ class Kept:
         here = [layer.digest for layer in self.layers]
         for text in self.manifests:
             found = parse_manifest(text)
-            if [each.get("digest") for each in found.get("layers") or ()] == here and _config(found) == self.id:
+            if [each.get("digest") for each in parts(found.get("layers"))] == here and _config(found) == self.id:
                 return text.encode()
         return render_manifest(self)
 
@@ -84,16 +84,23 @@ def digest_of(raw: bytes) -> str:
 def parse_manifest(text: str) -> dict[str, Any]:
     """Empty for what is none."""
     try:
-        found = json.loads(text)
-    except ValueError:
-        found = None
-    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+        return part(json.loads(text))
+    except (ValueError, RecursionError):
+        return {}
+
+
+def part(value: object) -> dict[str, Any]:
+    """What stands in a manifest where an object belongs; empty for anything else."""
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def parts(value: object) -> list[dict[str, Any]]:
+    return [part(each) for each in cast("list[object]", value)] if isinstance(value, list) else []
 
 
 def _config(manifest: Mapping[str, Any]) -> str:
     """The id of the image that a manifest describes."""
-    config = manifest.get("config")
-    return str(cast("dict[str, Any]", config).get("digest", "")).removeprefix("sha256:") if config else ""
+    return str(part(manifest.get("config")).get("digest", "")).removeprefix("sha256:")
 
 
 def leads_to(digest: str, manifests: Sequence[str]) -> str:
@@ -105,8 +112,7 @@ def leads_to(digest: str, manifests: Sequence[str]) -> str:
     found = by_digest.get(digest, {})
     if id := _config(found):
         return id
-    listed = cast("list[dict[str, Any]]", found.get("manifests") or [])
-    inside = [_config(by_digest.get(str(each.get("digest")), {})) for each in listed]
+    inside = [_config(by_digest.get(str(each.get("digest")), {})) for each in parts(found.get("manifests"))]
     return next((id for id in inside if id), "")
 
 
@@ -140,9 +146,8 @@ def render_manifest(kept: Kept) -> bytes:
 
 
 def diff_ids(config: bytes) -> list[str]:
-    rootfs = parse_manifest(config.decode(errors="replace")).get("rootfs")
-    ids = cast("dict[str, Any]", rootfs).get("diff_ids") if isinstance(rootfs, dict) else None
-    return [str(each) for each in cast("list[object]", ids or [])]
+    ids = part(parse_manifest(config.decode(errors="replace")).get("rootfs")).get("diff_ids")
+    return [str(each) for each in cast("list[object]", ids)] if isinstance(ids, list) else []
 
 
 def cannot_hand_on(id: str, why: str) -> Unavailable:

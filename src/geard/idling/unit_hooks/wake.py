@@ -2,8 +2,9 @@
 """Have idle gears start, or go on, and say when each listens. Run by geard-wake.service, for the waker, who asks
 at the socket that systemd hands over, by one connection for each wake:
 
-    ID PORT SOURCE SINCE THAWED   the gear, the host's port that somebody asked for, and who; when the packet came,
-                                  when the waker had it go on by itself (ns of the monotonic clock; 0: it did not)
+    ID PORT SOURCE SINCE THAWED   the gear, the host's port that somebody asked for (4100, 53/udp), and who; when
+                                  the packet came, when the waker had it go on by itself (ns of the monotonic
+                                  clock; 0: it did not)
     go N                          it listens, and takes N of those that wait; answered by how many then still wait
     ready | refused: …            the last word: none waits any more, or why all are to be refused
 
@@ -60,7 +61,7 @@ def answer(line: socket.socket) -> None:
     words = line.recv(300).decode("ascii", "replace").split()
     id, port, source, since, thawed = (*words, *("", "", "", "0", "0")[len(words) :])[:5]
     known = _is_id(id) and set(source) <= set("0123456789abcdef.:")
-    if not known or not all(map(_is_number, (port, since, thawed), (5, 20, 20))):
+    if not known or not all(map(_is_number, (port.removesuffix("/udp"), since, thawed), (5, 20, 20))):
         _say(line, "refused: no such words")
         return
     reason = wake(id, port, source)
@@ -69,11 +70,13 @@ def answer(line: socket.socket) -> None:
         sys.stderr.write(f"{id} cannot be woken: {reason}\n")
         return
     listens, state = time.monotonic_ns(), f"{RUN}/gears/ctr-{id}"
-    _pace(line, state, _port_inside(f"{RUN}/idle/ctr-{id}", port) or 0)
+    protocol, inside = _port_inside(f"{RUN}/idle/ctr-{id}", port) or ("", 0)
+    if protocol == "tcp":
+        _pace(line, state, inside)
     _say(line, "ready")
     # Who is told that it is ready has let go; then nobody needs to be held any more.
     _remove(f"{RUN}/idle/ctr-{id}")
-    _record(state, port, int(since) or begun, begun, int(thawed), listens)
+    _record(state, port.removesuffix("/udp"), int(since) or begun, begun, int(thawed), listens)
 
 
 def _pace(line: socket.socket, state: str, port: int) -> None:
@@ -120,8 +123,9 @@ def wake(id: str, port: str, source: str) -> str:
         return ""
     _remove(f"{state}/failure")
     ended, before = _read(f"{state}/ended"), _read(f"{state}/pid")
+    early = "when ready" not in _read(f"{RUN}/idle/{name}").splitlines()
     start = _spawn(["/usr/bin/systemctl", "--quiet", "start", f"{name}.service"])
-    if _wait_for(state, inside, before, start):
+    if _wait_for(state, inside, before, start, early):
         return ""
     _remove(f"{RUN}/idle/{name}")  # no more is held for it: it is systemd's to try again
     return _why(state, ended)
@@ -150,13 +154,14 @@ def _take_flag(id: str) -> bool:
     return True
 
 
-def _wait_for(state: str, port: int, before: str = "", start: int = 0) -> bool:
+def _wait_for(state: str, port: tuple[str, int], before: str = "", start: int = 0, early: bool = True) -> bool:
     """Whether the gear's program listens on that port of its own, sooner or later.
 
-    With `start`, the process that has it start: the program may listen before systemd calls it started, and what
-    was there `before` is not the one.
+    With `start`, the process that has it start: the program may listen before systemd calls it started, which is
+    taken for a yes where it may be `early`; and what was there `before` is not the one.
     """
-    pause, end = 0.001, time.monotonic() + PATIENCE
+    begun = time.monotonic()
+    end = begun + PATIENCE
     while start or time.monotonic() < end:
         if start:
             ended, status = os.waitpid(start, os.WNOHANG)
@@ -165,38 +170,39 @@ def _wait_for(state: str, port: int, before: str = "", start: int = 0) -> bool:
             if ended:
                 start, end = 0, time.monotonic() + PATIENCE
         pid = _read(f"{state}/pid")
-        if not start or pid != before:
+        if not start or (early and pid != before):
             there = _listens(pid.strip(), port) if pid.strip().isdigit() else None
             if there:
                 return True
             if there is None and not start:
                 return False  # it has ended
-        time.sleep(pause)
-        # Half of what follows 1 ms, 5 ms after a second, 50 ms after a few.
-        pause = min(pause * 1.02 if pause < 0.005 else pause * 1.1, 0.05)
+        # At first each millisecond, then by a two-hundredth of what it took: each 5 ms after a second.
+        time.sleep(min(max(0.001, (time.monotonic() - begun) / 200), 0.05))
     return False
 
 
-def _listens(pid: str, port: int) -> bool | None:
+def _listens(pid: str, port: tuple[str, int]) -> bool | None:
     """By the sockets of its network (proc_net(5)), without a connection that it would see; None: it is gone."""
-    wanted = f":{port:04X}"
+    protocol, number = port
+    wanted, how = f":{number:04X}", "0A" if protocol == "tcp" else "07"  # LISTEN; CLOSE, as all of datagrams are
     found = None
-    for table in ("tcp", "tcp6"):
+    for table in (protocol, f"{protocol}6"):
         text = _read(f"/proc/{pid}/net/{table}")
         if text:
             found = found or False
         for line in text.splitlines()[1:]:
             words = line.split(None, 4)
-            if words[3] == "0A" and words[1].endswith(wanted):
+            if words[3] == how and words[1].endswith(wanted):
                 return True
     return found
 
 
-def _port_inside(path: str, external: str) -> int | None:
+def _port_inside(path: str, external: str) -> tuple[str, int] | None:
+    number, _, protocol = external.partition("/")
     for line in _read(path).splitlines():
         words = line.split(" ")
-        if words[:2] == ["tcp", external]:
-            return int(words[2])
+        if words[:2] == [protocol or "tcp", number]:
+            return words[0], int(words[2])
     return None
 
 

@@ -2,11 +2,11 @@
 """Holds the first packet to an idle gear's port until the gear listens. Run by geard-waker.service.
 
 What to hold stands in /run/geard/idle, a file for each idle gear. The rules of `table inet geard_idle` send a
-packet that begins a connection to such a port into the kernel's queue 43273 (nfnetlink_queue), before connections
-are tracked and ports translated: released, it meets the rules that the gear's engine has made meanwhile. Who
-starts the gear is another (gear-wake, behind /run/geard/wake.sock); this process may change rules of the packet
-filter, have gears go on that were frozen, and nothing else. Where it is not there, the rules let packets pass
-(`bypass`): they are refused, for nobody listens.
+packet that begins a connection to such a port, or a datagram, into the kernel's queue 43273 (nfnetlink_queue),
+before connections are tracked and ports translated: released, it meets the rules that the gear's engine has made
+meanwhile. Who starts the gear is another (gear-wake, behind /run/geard/wake.sock); this process may change rules
+of the packet filter, have gears go on that were frozen, and nothing else. Where it is not there, the rules let
+packets pass (`bypass`): they are refused, for nobody listens.
 
 One thread. A gear's port is woken once, whoever comes meanwhile waits beside the first; a few at once, in order.
 """
@@ -14,6 +14,7 @@ One thread. A gear's port is woken once, whoever comes meanwhile waits beside th
 from __future__ import annotations
 
 import fcntl
+import ipaddress
 import os
 import selectors
 import signal
@@ -22,9 +23,11 @@ import struct
 import subprocess
 import sys
 import time
+import tomllib
 
 FOLDER = "/run/geard/idle"
 DOOR = "/run/geard/wake.sock"
+SETTINGS = "/etc/geard/geard.toml"
 NFT = "/usr/sbin/nft"
 TABLE = "geard_idle"
 QUEUE = 43273
@@ -33,6 +36,10 @@ AT_ONCE = 4  # wakes; one that takes long (below) makes way for the next
 LONG = 5.0
 PATIENCE = 90.0  # seconds that a packet is held; clients give up before
 REPAIRS = 1.0  # seconds between two
+WAKES_OF_ONE = 30  # gears that one address may wake within a minute: a scan of ports does not wake them all
+SPAN = 60.0
+SOURCES = 4096  # whose wakes are counted at a time
+DATAGRAMS = 64  # held for one port; more are dropped
 TRIES = 3  # of asking gear-wake, where it ends without an answer
 
 # linux/netfilter/nfnetlink*.h, nf_tables.h, x_tables.h
@@ -45,6 +52,7 @@ PACKET, VERDICT, CONFIG = 0, 1, 2
 CFG_CMD, CFG_PARAMS, CFG_MAXLEN = 1, 2, 3
 PACKET_HEADER, VERDICT_HEADER, PAYLOAD = 1, 2, 10
 BIND, COPY_PACKET, DROP, ACCEPT = 1, 2, 0, 1
+LOCAL_OUT = 3  # the hook of packets of the host's own
 BATCH_BEGIN, BATCH_END, NEW_RULE = 16, 17, 6
 DELETIONS = {2, 5, 8, 11, 14}  # table, chain, rule, set, element
 NFPROTO_INET = 1
@@ -58,31 +66,30 @@ table inet {TABLE}
 delete table inet {TABLE}
 table inet {TABLE} {{
     set all_addresses {{
-        type inet_service
+        type inet_proto . inet_service
     }}
     set ipv4 {{
-        type ipv4_addr . inet_service
+        type ipv4_addr . inet_proto . inet_service
     }}
     set ipv6 {{
-        type ipv6_addr . inet_service
+        type ipv6_addr . inet_proto . inet_service
     }}
     chain held {{
     }}
     chain first {{
         tcp flags & (fin | syn | rst | ack) != syn return
-        fib daddr type != local return
-        tcp dport @all_addresses goto held
-        ip daddr . tcp dport @ipv4 goto held
-        ip6 daddr . tcp dport @ipv6 goto held
+        meta l4proto . th dport @all_addresses fib daddr type local goto held
+        ip daddr . meta l4proto . th dport @ipv4 goto held
+        ip6 daddr . meta l4proto . th dport @ipv6 goto held
     }}
     chain prerouting {{
         type filter hook prerouting priority -300; policy accept;
         iifname "lo" accept
-        meta l4proto tcp jump first
+        meta l4proto {{ tcp, udp }} jump first
     }}
     chain output {{
         type filter hook output priority -300; policy accept;
-        meta l4proto tcp jump first
+        meta l4proto {{ tcp, udp }} jump first
     }}
 }}
 """
@@ -104,22 +111,23 @@ class Waker:
         self._queue = Queue()
         self._rules = Rules()
         self._selector = selectors.DefaultSelector()
-        self._ports: dict[int, str] = {}
-        """the gear that is woken by this port"""
+        self._ports: dict[str, str] = {}
+        """the gear that is woken by this port: 4100, or 53/udp"""
         self._switches: dict[str, tuple[str, str]] = {}
         """of gears that are frozen and listen: the file by which they go on, and what is to be written there"""
         self._allowed: dict[str, list[str]] = {}
-        """the networks that may wake a gear, where not all may"""
-        self._elements: dict[int, Element] = {}
-        self._held: dict[int, list[int]] = {}
+        """the networks that may wake a gear, where it says so itself"""
+        self._bounds = Bounds()
+        self._elements: dict[str, Element] = {}
+        self._held: dict[str, list[int]] = {}
         """packets, by port"""
-        self._waiting: list[int] = []
+        self._waiting: list[str] = []
         """ports whose gear has yet to be asked for, the first first"""
-        self._asked: dict[int, tuple[socket.socket, float, bytes]] = {}
-        self._callers: dict[int, tuple[str, int, int]] = {}
+        self._asked: dict[str, tuple[socket.socket, float, bytes]] = {}
+        self._callers: dict[str, tuple[str, int, int]] = {}
         """who came first to a port, when, and when its gear went on by our hand (ns of the monotonic clock)"""
-        self._tries: dict[int, int] = {}
-        self._since: dict[int, float] = {}
+        self._tries: dict[str, int] = {}
+        self._since: dict[str, float] = {}
         self._signals, self._folder = _watch(FOLDER)
         for file, deed in (
             (self._queue.socket, self._packets),
@@ -141,14 +149,17 @@ class Waker:
             self._ask()
 
     def _packets(self) -> None:
-        for number, packet in self._queue.packets():
+        found = self._queue.packets()
+        if found:
+            self._bounds.read()
+        for number, hook, packet in found:
             came = time.monotonic_ns()
             source, port = _addresses(packet)
             gear = self._ports.get(port)
             if gear is None and port not in self._held:
                 self._queue.accept(number)
                 continue
-            if gear in self._allowed and not _is_among(source, self._allowed[gear]):
+            if gear is not None and not self._may_wake(gear, port, source, hook == LOCAL_OUT):
                 # Refused, for nobody listens; with one that is frozen the kernel would answer in its place.
                 self._queue.settle(number, DROP if gear in self._switches else ACCEPT)
                 continue
@@ -160,9 +171,19 @@ class Waker:
                 self._callers[port] = source, came, thawed
                 self._since[port] = time.monotonic()
                 self._waiting.append(port)
-            if not thawed:
-                self._held[port].append(number)
+            if thawed:
+                continue
+            if port.endswith("/udp") and len(self._held[port]) >= DATAGRAMS:
+                self._queue.settle(number, DROP)
+                continue
+            self._held[port].append(number)
         self._ask()
+
+    def _may_wake(self, gear: str, port: str, source: str, own: bool) -> bool:
+        allowed = self._allowed.get(gear, self._bounds.wake_from)
+        if allowed and not _is_among(source, allowed):
+            return False
+        return own or port in self._held or self._bounds.take(source)
 
     def _thaw(self, gear: str) -> int:
         """When it went on; 0 where that is not ours to do. At each packet, since it may have been frozen again."""
@@ -204,7 +225,7 @@ class Waker:
             self._asked[port] = line, now, b""
             self._selector.register(line, selectors.EVENT_READ, lambda port=port: self._answer(port))
 
-    def _answer(self, port: int) -> None:
+    def _answer(self, port: str) -> None:
         line, since, text = self._asked[port]
         try:
             more = line.recv(500)
@@ -229,13 +250,13 @@ class Waker:
         else:
             self._release(port)
 
-    def _hang_up(self, port: int) -> None:
+    def _hang_up(self, port: str) -> None:
         if port in self._asked:
             line = self._asked.pop(port)[0]
             self._selector.unregister(line)
             line.close()
 
-    def _release(self, port: int) -> None:
+    def _release(self, port: str) -> None:
         """Let them go on: to the gear; or, where it does not listen, to be refused by the kernel at once."""
         for number in self._held.pop(port, ()):
             self._queue.accept(number)
@@ -251,8 +272,8 @@ class Waker:
         self._read_folder()
 
     def _read_folder(self) -> None:
-        ports: dict[int, str] = {}
-        elements: dict[int, Element] = {}
+        ports: dict[str, str] = {}
+        elements: dict[str, Element] = {}
         switches: dict[str, tuple[str, str]] = {}
         allowed: dict[str, list[str]] = {}
         for name in os.listdir(FOLDER):
@@ -265,10 +286,11 @@ class Waker:
                 continue
             gear = name.removeprefix("ctr-")
             for kind, *words in (line.split(" ") for line in lines):
-                if kind == "tcp":
+                if kind in ("tcp", "udp"):
                     external, _, address = words
-                    ports[int(external)] = gear
-                    elements[int(external)] = _element(address, external)
+                    port = external if kind == "tcp" else f"{external}/udp"
+                    ports[port] = gear
+                    elements[port] = _element(address, kind, external)
                 elif kind == "thaw":
                     switches[gear] = words[0], words[1]
                 elif kind == "from":
@@ -292,6 +314,56 @@ class Waker:
 
     def _changed_rules(self) -> None:
         self._rules.look()
+
+
+class Bounds:
+    """Who may wake gears, and how many, by the machine's settings: read again when they have changed."""
+
+    def __init__(self) -> None:
+        self.wake_from: list[str] = []
+        self._most = WAKES_OF_ONE
+        self._known: tuple[int, int] | None = None
+        self._woken: dict[bytes, list[float]] = {}
+        """when each address has woken a gear lately"""
+
+    def read(self) -> None:
+        try:
+            status = os.stat(SETTINGS)
+            known = status.st_ino, status.st_mtime_ns
+        except OSError:
+            known = None
+        if known == self._known:
+            return
+        self._known = known
+        try:
+            self._set(known is not None)
+        except (OSError, ValueError, TypeError, AttributeError) as error:  # what held before, holds
+            print(f"{SETTINGS} cannot be read, or what it says of idling: {error}", file=sys.stderr, flush=True)
+
+    def _set(self, there: bool) -> None:
+        text = ""
+        if there:
+            with open(SETTINGS, encoding="utf-8") as file:
+                text = file.read()
+        section = tomllib.loads(text).setdefault("idling", {})
+        networks = [str(ipaddress.ip_network(text, strict=False)) for text in section.get("wake-from", [])]
+        self.wake_from, self._most = networks, int(section.get("wakes-of-one", WAKES_OF_ONE))
+
+    def take(self, source: str) -> bool:
+        """Whether this address may wake one more; an address of IPv6 stands for its /64."""
+        if not self._most or source in ("127.0.0.1", "::1"):
+            return True
+        now = time.monotonic()
+        key = socket.inet_pton(socket.AF_INET6, source)[:8] if ":" in source else source.encode()
+        if len(self._woken) >= SOURCES:
+            self._woken = {each: times for each, times in self._woken.items() if now - times[-1] < SPAN}
+        times = self._woken[key] = [at for at in self._woken.get(key, ()) if now - at < SPAN]
+        if len(times) > self._most:
+            return False
+        times.append(now)
+        if len(times) > self._most:  # for the first time
+            print(f"{source} wakes no more: {self._most} gears within a minute", file=sys.stderr, flush=True)
+        return len(times) <= self._most
 
 
 class Rules:
@@ -369,8 +441,9 @@ class Queue:
                 raise OSError(error, f"queue {QUEUE}: {os.strerror(error)}")
         self.socket.setblocking(False)
 
-    def packets(self) -> list[tuple[int, bytes]]:
-        found: list[tuple[int, bytes]] = []
+    def packets(self) -> list[tuple[int, int, bytes]]:
+        """The number of each, the hook at which it is held, its first bytes."""
+        found: list[tuple[int, int, bytes]] = []
         for _ in range(256):
             try:
                 data = self.socket.recv(65536)
@@ -380,7 +453,8 @@ class Queue:
                 if kind == SUBSYS_QUEUE << 8 | PACKET:
                     told = dict(_attributes(body[4:]))
                     if PACKET_HEADER in told:
-                        found.append((struct.unpack_from(">I", told[PACKET_HEADER])[0], told.get(PAYLOAD, b"")))
+                        number, hook = struct.unpack_from(">I2xB", told[PACKET_HEADER])
+                        found.append((number, hook, told.get(PAYLOAD, b"")))
         return found
 
     def accept(self, number: int) -> None:
@@ -391,8 +465,8 @@ class Queue:
         self.socket.send(_message(SUBSYS_QUEUE << 8 | VERDICT, REQUEST, 0, QUEUE, verdict))
 
 
-def _addresses(packet: bytes) -> tuple[str, int]:
-    """Where a packet comes from, and to which port it goes; 0 for none."""
+def _addresses(packet: bytes) -> tuple[str, str]:
+    """Where a packet comes from, and to which port it goes; empty for none."""
     if len(packet) >= 24 and packet[0] >> 4 == 4:
         start = (packet[0] & 15) * 4
         source, protocol = socket.inet_ntop(socket.AF_INET, packet[12:16]), packet[9]
@@ -400,10 +474,11 @@ def _addresses(packet: bytes) -> tuple[str, int]:
         start, protocol = 40, packet[6]
         source = socket.inet_ntop(socket.AF_INET6, packet[8:24])
     else:
-        return "", 0
-    if protocol != socket.IPPROTO_TCP or len(packet) < start + 4:
-        return source, 0
-    return source, struct.unpack_from(">H", packet, start + 2)[0]
+        return "", ""
+    if protocol not in (socket.IPPROTO_TCP, socket.IPPROTO_UDP) or len(packet) < start + 4:
+        return source, ""
+    port = struct.unpack_from(">H", packet, start + 2)[0]
+    return source, f"{port}/udp" if protocol == socket.IPPROTO_UDP else str(port)
 
 
 def _is_among(source: str, networks: list[str]) -> bool:
@@ -418,10 +493,10 @@ def _is_among(source: str, networks: list[str]) -> bool:
     return False
 
 
-def _element(address: str, port: str) -> Element:
+def _element(address: str, protocol: str, port: str) -> Element:
     if address in ("*", "0.0.0.0", "::"):
-        return "all_addresses", port
-    return ("ipv6" if ":" in address else "ipv4"), f"{address} . {port}"
+        return "all_addresses", f"{protocol} . {port}"
+    return ("ipv6" if ":" in address else "ipv4"), f"{address} . {protocol} . {port}"
 
 
 def _changes(verb: str, elements: set[Element]) -> str:

@@ -18,6 +18,7 @@ import os
 import stat
 import subprocess
 import sys
+from contextlib import suppress
 
 READY = "/run/geard/host-ready"
 PORTS = "/var/lib/containers/ports/interfaces"
@@ -27,6 +28,7 @@ SYSCTL = "/proc/sys/net/ipv4"
 # crun before 1.23 makes what a container has for input the property of that container's user
 # (https://github.com/containers/crun/issues/1845), who might then close the host's own /dev/null to others.
 NULL = "/dev/geard-null"
+LABEL = "security.selinux"
 
 # geard0 is podman's bridge for gears, geard1 Docker's: for what passes they are one.
 #
@@ -134,12 +136,15 @@ def _make_null(path: str) -> None:
     try:
         os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 3))
     except FileExistsError:
-        return
+        pass
     except OSError as error:
         print(f"cannot make {path}: {error.strerror}", file=sys.stderr)
         os.symlink("null", path)
         return
-    os.chmod(path, 0o666)
+    else:
+        os.chmod(path, 0o666)
+    with suppress(OSError):  # SELinux: what the policy lets programs do with the host's
+        os.setxattr(path, LABEL, os.getxattr("/dev/null", LABEL))
 
 
 def _make_hosts(path: str) -> None:
