@@ -91,7 +91,7 @@ def _remove_expired(host: Host) -> None:
                 if not folders.record.exists() and time.time() - folders.kept.stat().st_mtime > YOUNG_SECONDS:
                     ended[folders.id] = 0  # whoever made it was killed before it was a job
     for id in expired(ended, host.settings.section(JobSettings), time.time()):
-        with suppress(OSError), Changes() as changes:
+        with suppress(OSError), records.alone(host.paths), Changes() as changes:
             records.remove(JobFolders.of(host.paths, id), changes)
 
 

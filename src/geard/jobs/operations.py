@@ -111,7 +111,7 @@ def _record(
     known = engine.known(request.image) if gear is None else None
     if known is not None:
         check_user(known.user, simple=request.simple or not engine.maps_users)
-    with Changes() as changes:
+    with records.alone(host.paths), Changes() as changes:
         before = records.claim(folders, changes, work.id)
         if before is not None:
             return before, not (folders.state / "order").exists() and not folders.result.exists()
@@ -157,7 +157,7 @@ def _record(
 
 def _forget(folders: JobFolders) -> None:
     shutil.rmtree(folders.state, ignore_errors=True)
-    with Changes() as changes:
+    with records.alone(folders.paths), Changes() as changes:
         records.remove(folders, changes)
 
 
@@ -319,7 +319,7 @@ async def remove_job(request: RemoveJob, work: Work) -> CanceledJob:
         raise PreconditionFailed(f"job {request.id} has not ended", hint=f"gear job cancel {request.id}")
 
     def remove() -> None:
-        with Changes() as changes:
+        with records.alone(folders.paths), Changes() as changes:
             records.remove(folders, changes)
 
     await work.on_disk(remove)

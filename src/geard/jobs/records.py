@@ -10,10 +10,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
-import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,19 +109,28 @@ def boot_id() -> str:
     return (read_text(Path("/proc/sys/kernel/random/boot_id")) or "").strip()
 
 
-def claim(folders: JobFolders, changes: Changes, request: str) -> JobRecord | None:
-    """A name is a job's while its folder is there; the record that this very request has written before.
+@contextmanager
+def alone(paths: Paths) -> Generator[None]:
+    """Nobody else makes or removes a job meanwhile: a folder without a record is what a killed process left."""
+    with Changes() as changes:
+        changes.folder(paths.base / "jobs", 0o700)
+    fd = os.open(paths.base / "jobs", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
-    Raises AlreadyExists.
+
+def claim(folders: JobFolders, changes: Changes, request: str) -> JobRecord | None:
+    """A name is a job's while its folder is there; the record that this very request has written before. To be
+    called by who is `alone`. Raises AlreadyExists.
     """
-    changes.folder(folders.kept.parent.parent, 0o700)
     changes.folder(folders.kept.parent, 0o700)
     if changes.folder(folders.kept, 0o700):
         return None
     before = read(folders)
-    if before is None:  # whoever made the folder was killed before it said for what
-        if time.time() - folders.kept.stat().st_mtime < 60 and read_text(folders.kept / "claimed") != request:
-            raise AlreadyExists(f"somebody is just making a job {folders.id}", hint="ask again in a minute")
+    if before is None:
         return None
     if before.request != request:
         ended = folders.result.exists()
@@ -225,7 +235,9 @@ def all_folders(paths: Paths) -> Iterator[JobFolders]:
 
 
 def remove(folders: JobFolders, changes: Changes) -> None:
-    """All that is kept of it. The record goes last but the folder: until then it is the same job."""
+    """All that is kept of it. The record goes last but the folder: until then it is the same job. To be called by
+    who is `alone`.
+    """
     record = read(folders)
     if record is not None:
         slots.release(folders.paths, changes, record.slot, folders.kept)
