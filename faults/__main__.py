@@ -32,7 +32,7 @@ ON_DISK = (
 ).split()
 RUNNING = (
     "port-running limit-running link-running install-start re-install-start update-running start stop restart"
-    " delete-running"
+    " delete-running job"
 ).split()
 
 Outcome = dict[str, Any]

@@ -127,6 +127,32 @@ def test_every_verb_says_what_it_does_and_stands_in_a_group() -> None:
         assert cli._groups[name] in cli.GROUPS  # pyright: ignore[reportPrivateUsage]
 
 
+def test_a_verb_is_found_in_its_room_without_the_others() -> None:
+    from geard.cli import main as cli
+
+    catalog.doors("commands")
+    for name, command in cli.root.commands.items():
+        of = command.callback.__module__ if command.callback else ""
+        if of.startswith("geard.") and of.endswith(".commands"):
+            assert of in {module.__name__ for module in catalog.door_with("commands", f'"{name}"')}, name
+
+
+@pytest.mark.parametrize(
+    ("words", "rooms"), [("status --help", ["containers"]), ("daemon --help", []), ("doctor --help", ["doctor"])]
+)
+def test_one_verb_loads_one_room(words: str, rooms: list[str]) -> None:
+    program = f"""
+import json, sys
+import geard.__main__
+from geard.cli import main
+sys.stdout, out = sys.stderr, sys.stdout
+main.run({words.split()!r})
+json.dump(sorted(name.split(".")[1] for name in sys.modules if name.endswith(".commands")), out)
+"""
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert json.loads(finished.stdout) == rooms
+
+
 @pytest.mark.parametrize("hook", HOOKS, ids=lambda hook: hook.stem)
 def test_a_hook_stands_on_the_standard_library_and_one_small_module(hook: Path) -> None:
     """Nothing but what a bare interpreter has; of geard the environment file's format, and what that imports."""

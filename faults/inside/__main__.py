@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from faults.inside.jobs import JobSweep
 from faults.inside.scenes import SCENES
 from faults.inside.sweep import Sweep, as_json, clear
 
@@ -22,7 +23,7 @@ def main(words: Sequence[str]) -> None:
             name, way, fault, stride, first = word.split(":")
             began = time.monotonic()
             scene = next(scene for scene in SCENES if scene.name == name)
-            sweep = Sweep(scene, way)
+            sweep = JobSweep(scene, way) if scene.job else Sweep(scene, way)
             sweep.prepare()
             points = 0
             for outcome in sweep.outcomes(fault, int(stride), int(first)):

@@ -19,7 +19,7 @@ FOLDERS = tuple(BASE / name for name in ("units", "env", "data", "ports", "slots
 STATE = Path("/run/geard/gears")
 LED = Path("/run/geard/ports")
 """where ports that were changed while their gear runs lead"""
-COUNTED = tuple(map(str, (*FOLDERS, SYSTEMD, STATE, LED)))
+COUNTED = tuple(map(str, (*FOLDERS, SYSTEMD, STATE, LED, BASE / "jobs", "/run/geard/jobs")))
 
 Tree = dict[str, str]
 

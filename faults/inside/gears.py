@@ -39,6 +39,8 @@ class Ask:
     method: str
     path: str
     body: Any = None
+    request: str = ""
+    """the id it is asked with over HTTP"""
 
 
 def command(ask: Ask, output: int) -> Callable[[], None]:
@@ -110,6 +112,7 @@ def asks(ask: Ask, output: int) -> Callable[[], None]:
             "Accept: application/x-ndjson",
             "Content-Type: application/json",
             f"Content-Length: {len(body)}",
+            *([f"X-Request-Id: {ask.request}"] if ask.request else ()),
         )
         with socket.socket(socket.AF_UNIX) as line:
             _connect(line)

@@ -20,6 +20,8 @@ class Scene:
     """a gear really starts or stops in it: systemd and podman are asked, not the disk alone"""
     runs_after: tuple[str, ...] = ()
     """the gears that run when it is done"""
+    job: str = ""
+    """it is of a job: the one that has ended, and once, when it is done"""
 
 
 def install(name: str, *words: str, image: str = APP, **body: Any) -> Ask:
@@ -99,6 +101,17 @@ MORE_DISK = Ask(("limit", "web", "--quota", "16m"), "PATCH", "/container/web/lim
 SET = Ask(("set-env", "web", "A=1", "B=2"), "PATCH", "/environment/web", {"Variables": _variables(A="1", B="2")})
 UNSET = Ask(("set-env", "web", "--remove", "A"), "PATCH", "/environment/web", {"Remove": ["A"]})
 RESET = Ask(("set-env", "web", "--reset", "Z=1"), "PUT", "/environment/web", {"Variables": _variables(Z="1")})
+RAN = "/srv/geard-faults-ran"
+"""a folder in which a job's program leaves a line for each time it ran"""
+SCRIPT = "echo ran >>/ran/times; echo done; exit 4"
+JOB = Ask(
+    ("--request-id", A_VERSION, "run", "-d", "--name", "once", "-v", f"{RAN}:/ran", TOOLS, "--",
+     "sh", "-c", SCRIPT),
+    "POST", "/jobs",
+    {"Id": "once", "Image": TOOLS, "Command": ["sh", "-c", SCRIPT],
+     "VolumeConfig": {"VolumeMounts": [{"Path": RAN, "HostPath": "/ran"}]}},
+    A_VERSION,
+)  # fmt: skip
 FORGET = Ask(("delete-env", "web"), "DELETE", "/environment/web")
 
 
@@ -140,5 +153,6 @@ SCENES = (
     Scene("quota-start", QUOTA, running=True, runs_after=("web",)),
     Scene("quota-limit", MORE_DISK, (QUOTA,), running=True, runs_after=("web",)),
     Scene("quota-purge", delete("web", purge=True), (QUOTA,), running=True),
+    Scene("job", JOB, job="once"),
     Scene("delete-running", delete("web"), (RUNNING,), running=True),
 )

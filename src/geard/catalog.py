@@ -8,6 +8,8 @@ The doors: `settings` (what an admin may settle), `requests` (words), `commands`
 from __future__ import annotations
 
 import importlib
+import os
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +19,13 @@ from typing import Any
 def rooms_with(door: str) -> list[str]:
     here = Path(__file__).parent
     return sorted(path.parent.name for path in here.glob(f"*/{door}.py"))
+
+
+def door_with(door: str, text: str) -> Iterator[ModuleType]:
+    """The modules of that name whose source has this text, each loaded as it is asked for."""
+    for room in rooms_with(door):
+        if os.fsencode(text) in Path(__file__).with_name(room).joinpath(f"{door}.py").read_bytes():
+            yield importlib.import_module(f"geard.{room}.{door}")
 
 
 @cache

@@ -612,6 +612,10 @@ def test_who_waits_for_a_slow_pull_is_told_that_it_goes_on(
     assert "still pulling docker.io/geard/slow:latest after" in said.err
     gear.host.systemd.programs[unit] = Program(ready_after=0.2, status=0)
     assert "still pulling docker.io/geard/slow:latest after" in gear("pull", "geard/slow").err, "in a log too"
+    for words in (["-q"], ["-o", "json"], ["-o", "name"]):
+        gear.host.systemd.programs[unit] = Program(ready_after=0.2, status=0)
+        said = gear("pull", *words, "geard/slow", terminal=True)
+        assert said.out and said.err == ""
 
 
 def test_an_empty_list_says_where_the_rest_is(gear: Terminal) -> None:

@@ -329,7 +329,21 @@ def test_so_many_handshakes_from_one_place(afar: Afar) -> None:
 
 def test_a_page_of_another_site_may_not_use_a_browsers_certificate(afar: Afar) -> None:
     assert afar.join().code == 0
-    reply = afar.ask("DELETE", "/container/web", certificate=afar.away / "h1", Origin="https://evil.example")
+    certificate = afar.away / "h1"
+    reply = afar.ask("DELETE", "/container/web", certificate=certificate, Origin="https://evil.example")
+    assert reply.status == 403
+    # git says its language as browsers do, and calls this machine as it is told to.
+    listing = "/git/nosuch/info/refs?service=git-upload-pack"
+    reply = afar.ask("GET", listing, certificate=certificate, Host="h1.example", Accept_Language="C, *;q=0.9")
+    assert (reply.status, reply.text) == (
+        404,
+        "there is no repository nosuch here (gear list-repos shows which there are)\n",
+    )
+    reply = afar.ask("GET", listing, certificate=certificate, Host="h1.example", Origin="https://evil.example")
+    assert reply.status == 403
+    reply = afar.ask("GET", listing, certificate=certificate, Host="h1.example", Sec_Fetch_Site="cross-site")
+    assert reply.status == 403
+    reply = afar.ask("GET", "/containers", certificate=certificate, Host="h1.example", Accept_Language="C")
     assert reply.status == 403
 
 

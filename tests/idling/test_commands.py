@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -108,8 +109,11 @@ def test_who_may_wake_it_is_told_to_the_waker(gear: Terminal) -> None:
     gear.ok("idle", "web")
     held = gear.host.paths.run / "idle/ctr-web"
     assert held.read_text() == "tcp 4100 8080 *\nfrom 10.0.0.0/8 ::1/128\n"
-    gear.ok("update", "web", "--wake-from", "all")
-    assert held.read_text() == "tcp 4100 8080 *\n"
+    gear.ok("update", "web", "--wake-from", "all", "--wake-when", "ready")
+    assert held.read_text() == "tcp 4100 8080 *\nwhen ready\nfrom 0.0.0.0/0 ::/0\n", "whatever the machine's say"
+    assert "--sdnotify=container" in gear.ok("cat", "web")
+    gear.ok("update", "web", "-p", "8080:4100,53:5300/udp", "--wake-udp", "--wake-when", "listens")
+    assert held.read_text() == "tcp 4100 8080 *\nudp 5300 53 *\nfrom 0.0.0.0/0 ::/0\n"
 
 
 def test_what_a_slice_says(gear: Terminal) -> None:
@@ -177,6 +181,34 @@ def test_the_agents_look(gear: Terminal, tmp_path: Path) -> None:
     (tmp_path / "proc/11/net/snmp").write_text(SNMP.format(2))
     assert watch.look(active, 130) == [("web", "stop")], "db was asked, never never falls asleep"
     assert watch.look(active - {unit_name("web")}, 260) == [("db", "stop")]
+
+
+def test_a_clock_that_is_set_puts_nobody_to_sleep(
+    gear: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gear.ok("install", "geard/sample", "web", "-p", "8080:0", "--idle-after", "30m", "--start")
+    gear.ok("install", "geard/sample", "night", "-p", "8080:0", "--asleep", "22:00-06:00", "--start")
+    for number, name in enumerate(("web", "night"), start=10):
+        net = tmp_path / f"proc/{number}/net"
+        net.mkdir(parents=True)
+        (net / "snmp").write_text(SNMP.format(1))
+        gears = Folders.of(gear.host.paths, name).state
+        gears.mkdir(parents=True, exist_ok=True)
+        (gears / "pid").write_text(str(number))
+    watch, active = Watch(gear.host, tmp_path / "proc"), {unit_name("web"), unit_name("night")}
+    clock = [21]
+
+    def at_hour(seconds: float | None = None) -> time.struct_time:
+        return time.struct_time((2026, 11, 28, clock[0], 30, 0, 5, 332, 0))
+
+    monkeypatch.setattr("geard.idling.services.time.localtime", at_hour)
+    assert watch.look(active, 0) == []
+    clock[0] = 22  # an hour forward, within a look's time
+    assert watch.look(active, 15) == []
+    assert watch.look(active, 75) == [("night", "stop")], "a minute without a connection, as ever"
+    clock[0] = 20
+    assert watch.look(active, 90) == [], "and back"
+    assert watch.look(active, 1800) == [("web", "stop")]
 
 
 @pytest.mark.parametrize("depth", ["deep", ""])

@@ -97,16 +97,18 @@ def test_words_that_cannot_be(words: str, started: list[str]) -> None:
 
 def test_what_a_wake_took_is_written_down(started: list[str], tmp_path: Path) -> None:
     state = tmp_path / "run/gears/ctr-web"
+    since = time.monotonic_ns() - 50_000_000
     for name in ("version", "cid", "pid"):
         (state / name).write_text("1")
     os.utime(state / "cid", (1, 1))  # left from an earlier run, and so no step of this one
     time.sleep(0.02)  # a file's clock goes in steps of some milliseconds
-    since = time.monotonic_ns() - 50_000_000
     assert ask(f"web 4100 10.0.0.1 {since} 0\n") == "go 5\nready\n"
     assert not (tmp_path / "run/idle/ctr-web").exists()
     found = parse_woken("web", (state / "woken").read_text())
     assert found is not None
-    assert [step.name for step in found.steps] == ["asked", "prepared", "running", "listens"]
+    assert [step.name for step in found.steps] == ["prepared", "running", "asked", "listens"], (
+        "as the clock has it"
+    )
     assert found.steps[-1].ms >= 50
     assert (found.id, found.port, found.at[:2]) == ("web", 4100, "20")
 

@@ -191,3 +191,15 @@ def test_a_file_is_there_when_it_is_whole(tmp_path: Path) -> None:
         receive(str(tmp_path / "no/such"), argv=["/bin/true"])
     with pytest.raises(Invalid):
         send(str(tmp_path / "nothing"), argv=["/bin/cat"])
+
+
+def test_what_came_of_pulls_for_programs_in_the_order_they_were_named(gear: Terminal) -> None:
+    gear.host.engine.registry["docker.io/geard/other:latest"] = make_image("docker.io/geard/other")
+    named = ("geard/sample", "geard/never", "geard/other")
+    said = gear("pull", "-o", "json", *named)
+    rows = json.loads(said.out)
+    assert [row["Image"] for row in rows] == ["docker.io/geard/sample:latest", "docker.io/geard/other:latest"]
+    assert all(row["Message"].startswith(f"{row['Image']} is ") for row in rows)
+    assert said.code != 0 and "geard/never" in said.err
+    rows = json.loads(gear("pull", "--no-wait", "-o", "json", "geard/sample").out)
+    assert [row["Message"] for row in rows] == ["Pulling docker.io/geard/sample:latest"]

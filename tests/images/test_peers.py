@@ -21,6 +21,7 @@ from geard.images.watching import bar
 ID = "a" * 64
 MANIFEST = json.dumps({"config": {"digest": f"sha256:{ID}"}})
 DIGEST = f"sha256:{hashlib.sha256(MANIFEST.encode()).hexdigest()}"
+ODD = ('{"config": "x"}', '{"config": {"digest": [7]}}', '{"manifests": ["x"]}', '{"manifests": 7}', "[" * 100_000)
 HERE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 
 
@@ -59,6 +60,14 @@ def test_an_offer_has_the_registrys_digest_where_that_is_proved() -> None:
 )
 def test_a_peer_that_lies_about_a_digest_offers_nothing(lie: ShownImage) -> None:
     assert offer("h1", f"docker.io/a@{DIGEST}", lie) is None
+
+
+@pytest.mark.parametrize("odd", ODD, ids=len)
+def test_a_manifest_of_odd_parts_proves_nothing(odd: str) -> None:
+    digest = f"sha256:{hashlib.sha256(odd.encode()).hexdigest()}"
+    shown = _shown(manifests=(odd,), digest=digest)
+    assert offer("h1", f"docker.io/a@{digest}", shown) is None
+    assert offer("h1", "docker.io/a:1", shown) == Offer("h1", ID, (), "")
 
 
 def test_where_an_image_came_from_is_kept_and_not_believed_when_it_is_damaged(tmp_path: Path) -> None:

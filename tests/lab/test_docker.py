@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from functools import partial
 
 import pytest
@@ -98,6 +100,40 @@ def test_status_says_what_docker_does_not_do(host: Shell) -> None:
     assert "docker" in host.gear("setup", "--check").stdout
 
 
+LAYERS = """
+import random, sys
+for name in sys.argv[1:]:
+    open(f"/root/drawn/{name}", "wb").write(random.Random(name).randbytes(20_000_000))
+"""
+
+
+def test_bars_of_several_pulls_from_a_registry(host: Shell) -> None:
+    """What dockerd really says of layers that come, for each image apart; what is here already counts not."""
+    names = [f"h1:5000/drawn/{name}" for name in ("one", "two")]
+    host.run(["systemctl", "start", "docker-registry"])
+    try:
+        eventually(lambda: host.run(["curl", "-sf", "http://h1:5000/v2/"], check=False).returncode == 0, 60)
+        host.run(["mkdir", "-p", "/root/drawn"])
+        for name in names:
+            layers = [f"{name[-3:]}-{number}" for number in range(3)]
+            host.run(["python3", "-c", LAYERS, *layers])
+            lines = f"FROM {TOOLS}\n" + "".join(f"COPY {each} /\n" for each in layers)
+            host.run(["docker", "build", "-q", "-t", name, "-f", "-", "/root/drawn"], stdin=lines)
+            host.sh(f"docker push -q {name} && docker rmi {name} && rm /root/drawn/*")
+        command = f"gear pull {' '.join(names)} h1:5000/drawn/none"
+        said = host.run(["script", "-qec", f"stty cols 100 rows 30; {command}", "/dev/null"], check=False)
+        for name in names:
+            bars = re.findall(rf"{name}:latest  \[(=*)>? *\] ([0-9.]+) ..? / (\S+) MB\r", said.stdout)
+            assert bars and {total for _, _, total in bars} <= {"20", "40", "60"}, said.stdout
+            lengths = [len(drawn) for drawn, _, total in bars if total == "60"]
+            assert lengths and lengths == sorted(lengths), "it never goes back"
+            assert f"{name}:latest is sha256:" in said.stdout
+        assert said.returncode == 5 and "there is no image h1:5000/drawn/none:latest" in said.stdout
+        assert host.run(["docker", "image", "inspect", *names], check=False).returncode == 0
+    finally:
+        host.sh(f"docker rmi {' '.join(names)}; rm -rf /root/drawn; systemctl stop docker-registry", check=False)
+
+
 def test_gears_on_two_engines_are_apart(host: Shell) -> None:
     for name, engine in (("on-podman", "podman"), ("on-docker", "docker")):
         host.gear("install", APP, name, "--start", "--engine", engine, "-p", "8080:0")
@@ -123,7 +159,8 @@ def test_what_a_job_uses_is_counted(host: Shell) -> None:
     used = json.loads(host.gear("job", "show", "-o", "json", "counted").stdout)[0]["Result"]
     assert used["PeakMemory"] > 30_000_000
     assert used["CpuSeconds"] > 0.1
-    eventually(lambda: not host.sh("find /sys/fs/cgroup -name 'container-job-*.slice'").stdout, 60)
+    slice = f"container-job-{hashlib.sha256(b'counted').hexdigest()[:16]}.slice"
+    eventually(lambda: not host.sh(f"find /sys/fs/cgroup -name '{slice}'").stdout, 60)
 
 
 def test_a_job_ends_with_its_unit_though_dockerd_is_gone(host: Shell) -> None:
@@ -140,7 +177,7 @@ def test_a_job_ends_with_its_unit_though_dockerd_is_gone(host: Shell) -> None:
         host.sh(
             f"systemctl unmask --runtime -q {DOCKER}; systemctl reset-failed {DOCKER}; systemctl start {DOCKER}"
         )
-    host.run(["docker", "rm", "--force", "job-orphan"], check=False)
+    host.sh("docker rm --force job-orphan; rm -rf /run/geard/jobs/orphan", check=False)
 
 
 def test_ports_that_are_published_no_more_are_shut(host: Shell) -> None:

@@ -150,6 +150,26 @@ def test_nothing_else_is_let_in(shop: Shell, command: tuple[str, ...], status: i
     assert told in done.stderr
 
 
+def test_options_in_place_of_names_are_none(shop: Shell) -> None:
+    """In what is asked by SSH, and in names of refs, which may begin with `-`."""
+    for program in ("touch /git/shop/ran;git-upload-pack", "git-upload-pack --exec=id", "git-receive-pack -x"):
+        done = git(shop, "ls-remote", f"--upload-pack={program}", url("shop"), check=False)
+        assert done.returncode and "nothing but git's fetch and push is let in" in done.stderr, program
+    for path in ("--upload-pack=id", "-oProxyCommand=id"):
+        done = ssh(shop, f"git-upload-pack '{path}'")
+        assert done.returncode and not done.stdout, path
+    names = ("-x", "--output=ran", "--upload-pack=id")
+    git(shop, "-C", "w", "push", "-q", url("shop"), *(f"master:refs/heads/{name}" for name in names))
+    git(shop, "clone", "-q", "--branch=--output=ran", url("shop"), "c")
+    assert served(shop, "c") == "first\n"
+    for name in names:
+        asked = f"/repository/shop/archive/refs/heads/{name}?format=tar"
+        assert "first" in shop.agent("GET", asked).stdout, name
+    git(shop, "-C", "w", "push", "-q", url("shop"), *(f":refs/heads/{name}" for name in names))
+    assert git(shop, "ls-remote", "--heads", url("shop")).stdout.endswith("\trefs/heads/master\n")
+    assert "ran" not in shop.sh(f"ls {GIT}/shop").stdout.split()
+
+
 def test_no_forwarding(shop: Shell) -> None:
     assert "stdio forwarding failed" in ssh(shop, "-W127.0.0.1:22").stderr.lower()
     done = ssh(shop, "-oExitOnForwardFailure=yes", "-R2222:127.0.0.1:22", "git-upload-pack shop")

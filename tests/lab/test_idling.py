@@ -6,7 +6,7 @@ import json
 import time
 
 import pytest
-from tests.lab.conftest import APP, BOTH, Shell, eventually
+from tests.lab.conftest import APP, BOTH, SETTINGS, Shell, eventually
 from tests.lab.test_ports import ECHO, PYTHON, TOOLS
 
 pytestmark = pytest.mark.lab
@@ -170,6 +170,22 @@ def test_a_datagram_wakes_a_gear_where_it_may(host: Shell) -> None:
         assert found.stdout == "ping\n", "it was held, and delivered"
         eventually(lambda: states(host) == {"echo": "active"}, seconds=60)
     assert json.loads(host.gear("wake-time", "-o", "json", "echo").stdout)[0]["Port"] == PORT
+
+
+def test_a_scan_of_ports_does_not_wake_them_all(host: Shell) -> None:
+    names = ("one", "two", "three")
+    host.run(["tee", SETTINGS], stdin="[idling]\nwakes-of-one = 1\n")
+    try:
+        for number, name in enumerate(names):
+            host.gear("install", APP, name, "-p", f"8080:{PORT + number}")
+            idle(host, name)
+        eventually(lambda: "Hello from one" in _outside(host), seconds=60)
+        for number in (1, 2):
+            assert host.from_outside(f"http://{host.address}:{PORT + number}/") == ""
+        assert [states(host)[name] for name in names] == ["active", "idle", "idle"]
+        assert "Hello from two" in page(host, f"{host.address}:{PORT + 1}"), "the host's own are not counted"
+    finally:
+        host.run(["rm", "-f", SETTINGS])
 
 
 def test_verbs_end_idling(host: Shell) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,3 +106,19 @@ def test_bars_on_a_terminal_and_none_elsewhere(odd: Shell) -> None:
         plain.stderr.splitlines()[0] == f"pulling {AT}/slow:latest" and "\x1b" not in plain.stdout + plain.stderr
     )
     odd.run(["podman", "rmi", f"{AT}/slow"])
+
+
+def test_nothing_but_what_came_of_it_where_that_is_asked_for(odd: Shell) -> None:
+    names = [f"{AT}/fine:latest", f"{AT}/size:latest"]
+    try:
+        told = odd.gear("pull", "-q", *names)
+        assert sorted(line.partition(" is ")[0] for line in told.stdout.splitlines()) == names
+        assert told.stderr == ""
+        told = odd.gear("pull", "-o", "json", names[0], f"{AT}/none", names[1], check=False)
+        assert told.returncode == 5 and told.stderr.startswith(f"Error: there is no image {AT}/none:latest")
+        rows = json.loads(told.stdout)
+        assert [row["Image"] for row in rows] == names and {row["Phase"] for row in rows} == {"done"}
+        assert all("sha256:" in row["Message"] for row in rows)
+        assert odd.gear("pull", "-o", "name", *names).stdout.split() == names
+    finally:
+        odd.run(["podman", "rmi", "-f", *names], check=False)

@@ -301,7 +301,7 @@ def test_copying_is_the_images_own_on_docker(web: Shell) -> None:
 
 # An image that has one program; whom it runs as is a number, and a name where there is an /etc/passwd.
 BARE = """
-rm -rf /root/ssh/image; mkdir -p /root/ssh/image/data; cd /root/ssh/image; cp /bin/busybox sleep
+rm -rf /root/ssh/image; mkdir -p /root/ssh/image/data; cd /root/ssh/image; cp /bin/busybox sleep; chmod 777 data
 [ $0 = bare ] || { mkdir etc; echo 'someone:x:7:7::/:' >etc/passwd; }
 tar c . | podman import -q --change 'CMD ["/sleep", "86400"]' --change 'USER 7' - localhost/$0
 """
@@ -311,7 +311,7 @@ def test_a_gear_without_a_shell_or_a_name_for_its_user(web: Shell) -> None:
     """sftp needs the name and no shell; the rest is said."""
     for image in ("bare", "named"):
         web.run(["sh", "-c", BARE, image])
-        web.gear("install", f"localhost/{image}", image, "--start", "-p", "none", "-v", "/data")
+        web.gear("install", f"localhost/{image}", image, "--start", "-p", "none")
         web.gear("keys", image, "--key-file", f"{KEY}.pub")
     refused = sftp(web, "pwd", to="ctr-bare")
     assert refused.returncode != 0 and "no /etc/passwd in which the user stands" in refused.stderr, refused

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
+from geard import catalog
 from geard.words import Part
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -49,6 +50,11 @@ class _Addition:
 _additions: list[_Addition] = []
 
 
+def _all() -> list[_Addition]:
+    catalog.doors("commands")
+    return sorted(_additions, key=lambda addition: addition.make.__module__)
+
+
 def adds_to_install(make: Make, options: Sequence[click.Parameter]) -> None:
     """`make(options given, VARIABLE=VALUE arguments)` makes the room's part of the request, or None."""
     _additions.append(_Addition(tuple(options), make))
@@ -57,10 +63,10 @@ def adds_to_install(make: Make, options: Sequence[click.Parameter]) -> None:
 class InstallCommand(click.Command):
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         own = super().get_params(ctx)
-        added = [option for addition in _additions for option in addition.options]
+        added = [option for addition in _all() for option in addition.options]
         return [*own[:-1], *added, *own[-1:]]
 
 
 def parts_from(given: Mapping[str, Any], variables: Mapping[str, str]) -> tuple[Part, ...]:
-    made = (addition.make(given, variables) for addition in _additions)
+    made = (addition.make(given, variables) for addition in _all())
     return tuple(part for part in made if part is not None)

@@ -250,7 +250,9 @@ class Api:
         own_names = self._own_names if visit.door == "loopback" else None
         link = http.method == "GET" and harmless(http.rel_url.raw_path)
         by_token = "Authorization" in http.headers and entered is None
-        check_manners(http.headers, own_names, link=link, shown=by_token)
+        # By TLS a browser gets here by no name but the certificate's, and sends nothing that git's paths take.
+        program = by_token or (visit.door.startswith("TLS") and self._protocols.of(path) is not None)
+        check_manners(http.headers, own_names, link=link, shown=program)
         if given := http.headers.get(REQUEST_ID):
             question.id = parse_request_id(given)
         if entered is not None and entered.request_id:

@@ -28,8 +28,9 @@ def check_manners(
     `link` says that what is asked for holds nothing of this machine: a link to it on a page of another site may be
     followed. Neither may that page read it, nor show it inside itself.
 
-    `shown`: there is a token in it. A browser has none for the name by which a page has it come here, and programs
-    that say their language as browsers do (git) may then call this machine what they like.
+    `shown`: there is a token in it, or it is by TLS and in another protocol. A browser has none for the name by
+    which a page has it come here, and programs that say their language as browsers do (git) may then call this
+    machine what they like.
     """
     hosts = headers.getall("Host", [])
     known = _LOOPBACK | (own_names or frozenset())

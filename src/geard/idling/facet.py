@@ -53,7 +53,7 @@ class IdlingFacet(Facet[IdlePart]):
         if settled is None:
             return []
         lines = (
-            (asleep.SOURCES, " ".join(check_sources(settled.value.wake_from or ()))),
+            (asleep.SOURCES, " ".join(_sources(settled.value.wake_from))),
             (asleep.UDP, "yes" if settled.value.wake_udp else ""),
             (asleep.WHEN, "ready" if settled.value.wake_when == "ready" else ""),
         )
@@ -75,13 +75,19 @@ class IdlingFacet(Facet[IdlePart]):
             rows.append(("Falls asleep", f"after {describe_after(after)} without a connection ({depth})"))
         if parse_span(span):
             rows.append(("Falls asleep", f"{span}, after {describe_after(LEAST)} without a connection ({depth})"))
-        if asked.wake_from:
-            rows.append(("Woken from", ", ".join(asked.wake_from)))
+        sources = host.settings.section(IdlingSettings).wake_from if asked.wake_from is None else asked.wake_from
+        if sources:
+            rows.append(("Woken from", ", ".join(sources)))
         if asked.wake_udp:
             rows.append(("Woken by", "connections, and datagrams to its UDP ports"))
         if asked.wake_when == "ready":
             rows.append(("Started", "when its program says that it is ready"))
         return rows
+
+
+def _sources(asked: Sequence[str] | None) -> Sequence[str]:
+    """Who says `all` says it against the machine's settings as well."""
+    return () if asked is None else check_sources(asked) or ("0.0.0.0/0", "::/0")
 
 
 facet = IdlingFacet()

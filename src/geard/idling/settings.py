@@ -8,7 +8,7 @@ from typing import ClassVar
 import msgspec
 
 from geard.failures import Invalid
-from geard.idling.policy import Machine, parse_after, parse_span
+from geard.idling.policy import Machine, check_sources, parse_after, parse_span
 from geard.idling.requests import Depth
 from geard.settings import Section
 
@@ -24,12 +24,22 @@ class IdlingSettings(Section):
     """a span of the day in which a minute without a connection is enough: 22:00-06:00"""
     slices: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])
     """in place of `after` for the gears of a slice"""
+    wake_from: tuple[str, ...] = ()
+    """networks whose connections wake a gear that says nothing else; empty: all"""
+    wakes_of_one: int = 30
+    """how many gears one address may wake within a minute; 0: as many as it likes"""
 
     def machine(self, slice: str) -> Machine:
         """What holds for a gear of that slice which says nothing itself."""
         return Machine(parse_after(self.slices.get(slice, self.after)), self.depth, self.asleep)
 
     def check(self) -> None:
+        try:
+            check_sources(self.wake_from)
+        except Invalid as error:
+            raise Invalid(f"wake-from: {error.message}", hint=error.hint) from None
+        if self.wakes_of_one < 0:
+            raise Invalid(f"wakes-of-one: {self.wakes_of_one} is less than none", hint="0 sets no bound")
         spans = [("asleep", self.asleep)]
         times = [("after", self.after), *((f"slices.{name}", after) for name, after in self.slices.items())]
         for rows, parse in ((spans, parse_span), (times, parse_after)):

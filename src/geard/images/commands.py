@@ -10,7 +10,7 @@ import click
 
 from geard.cli.asking import ask_places, places, session
 from geard.cli.main import verb
-from geard.cli.output import output_option, structured, table, with_place
+from geard.cli.output import outcome_option, output_option, structured, table, with_place
 from geard.cli.parts import engine_option
 from geard.identifiers import Place, parse_place
 from geard.images.names import check_image
@@ -84,14 +84,24 @@ def _used_by(image: ListedImage) -> str:
 @engine_option
 @click.option("--no-wait", is_flag=True, help="Return as soon as the requests are on record.")
 @click.option("--registry-only", is_flag=True, help="Do not ask [images] peers, which may have an older one.")
-def pull(images: tuple[str, ...], hosts: tuple[str, ...], engine: str, no_wait: bool, registry_only: bool) -> None:
+@click.option("-q", "--quiet", is_flag=True, help="Say what came of it, and nothing before that.")
+@outcome_option
+def pull(
+    images: tuple[str, ...],
+    hosts: tuple[str, ...],
+    engine: str,
+    no_wait: bool,
+    registry_only: bool,
+    quiet: bool,
+    form: str,
+) -> None:
     """Bring the newest images of these names to machines; gears use them when installed anew."""
     for image in images:
         check_image(image)
     wishes = [
         PullImage(image=image, engine=engine, registry_only=registry_only) for image in dict.fromkeys(images)
     ]
-    pull_all(places(hosts), wishes, wait=not no_wait)
+    pull_all(places(hosts), wishes, wait=not no_wait, quiet=quiet, form=form)
 
 
 @verb("prune", group="Images")

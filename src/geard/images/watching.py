@@ -8,11 +8,12 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 import click
 
 from geard.cli.asking import ask_places, session, tell
-from geard.cli.output import printable
+from geard.cli.output import printable, structured, with_place
 from geard.failures import Failure, Invalid
 from geard.identifiers import Place
 from geard.images.requests import ListPulls, Pulled, PullImage, UnderWay
@@ -36,19 +37,20 @@ def bar(label: str, done: int, total: int, width: int) -> str:
 
 
 class Lines:
-    """What is said last of each, on a terminal; what came of each stays above."""
+    """What is said last of each, on a terminal; what came of each stays above. If `quiet`, that alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, quiet: bool) -> None:
         self._lock = threading.Lock()
         self._lines: dict[str, str] = {}
         self._measured: dict[str, tuple[str, UnderWay]] = {}
         self._drawn = 0
-        self.live = sys.stderr.isatty()
+        self.quiet = quiet
+        self.live = sys.stderr.isatty() and not quiet
 
     def say(self, key: str, text: str) -> None:
         with self._lock:
             self._lines[key] = text
-            if not self.live:
+            if not self.live and not self.quiet:
                 click.echo(printable(text), err=True)
             self._draw()
 
@@ -93,22 +95,39 @@ class Lines:
         self._drawn = len(shown)
 
 
-def pull_all(where: Sequence[Place], wishes: Sequence[PullImage], *, wait: bool) -> None:
-    """Every image at every place, side by side. Raises Invalid."""
+def pull_all(where: Sequence[Place], wishes: Sequence[PullImage], *, wait: bool, quiet: bool, form: str) -> None:
+    """Every image at every place, side by side; for programs what came of each that came. Raises Invalid."""
     many = len(where) > 1 or bool(str(where[0]))
     if session.request_id and len(wishes) > 1:
         raise Invalid("one request id for several images", hint="one image at a time, or no --request-id")
+    rows: dict[tuple[Place, PullImage], dict[str, Any]] = {}
+    each = [(place, wish) for place in where for wish in wishes]
     if not wait:
         for wish in wishes:
             for place, answer in ask_places(where, partial(_wish, wish)):
-                click.echo(f"{str(place) + ': ' if many else ''}{answer.text()}")
-        return
-    lines = Lines()
-    each = [(place, wish) for place in where for wish in wishes]
+                rows[place, wish] = with_place(answer, str(place))
+                if form == "text":
+                    click.echo(f"{str(place) + ': ' if many else ''}{answer.text()}")
+    else:
+        _wait_for_all(where, each, Lines(quiet=quiet or form != "text"), many, rows if form != "text" else None)
+    came = [rows[one] for one in each if one in rows]
+    if form == "name":
+        click.echo("".join(f"{row['Image']}\n" for row in came), nl=False)
+    elif form != "text":
+        structured(came, form)
+
+
+def _wait_for_all(
+    where: Sequence[Place],
+    each: Sequence[tuple[Place, PullImage]],
+    lines: Lines,
+    many: bool,
+    rows: dict[tuple[Place, PullImage], dict[str, Any]] | None,
+) -> None:
     for place in where:
         if session.in_process(place):
             session.transport(place)  # one for all, made once
-    threads = [threading.Thread(target=_pull, args=(*one, lines, many), daemon=True) for one in each]
+    threads = [threading.Thread(target=_pull, args=(*one, lines, many, rows), daemon=True) for one in each]
     ended = threading.Event()
     watching = [threading.Thread(target=_watch, args=(place, lines, many, ended), daemon=True) for place in where]
     for thread in (*threads, *(watching if lines.live else ())):
@@ -130,7 +149,14 @@ def _watch(place: Place, lines: Lines, many: bool, ended: threading.Event) -> No
                 lines.measure(f"{place}/{far.image}", f"{place}: {far.image}" if many else far.image, far)
 
 
-def _pull(place: Place, wish: PullImage, lines: Lines, many: bool) -> None:
+def _pull(
+    place: Place,
+    wish: PullImage,
+    lines: Lines,
+    many: bool,
+    rows: dict[tuple[Place, PullImage], dict[str, Any]] | None,
+) -> None:
+    """What came of it goes to standard output, or into `rows` where there are some."""
     prefix, key = f"{place}: " if many else "", f"{place}/{wish.image}"
     ended = False
 
@@ -139,11 +165,16 @@ def _pull(place: Place, wish: PullImage, lines: Lines, many: bool) -> None:
         if isinstance(step, Progress):
             if step.result:
                 ended = True
-                lines.end(key, prefix + step.text())
+                if rows is None:
+                    lines.end(key, prefix + step.text())
+                else:
+                    rows[place, wish] |= {"Phase": step.phase, "Message": step.message}
             elif step.phase == "pulling" or lines.live:
                 lines.say(key, prefix + step.text())
         elif isinstance(step, Pulled):
             key = f"{place}/{step.image}"
+            if rows is not None:
+                rows[place, wish] = with_place(step, str(place))
 
     session.changes = True
     try:
@@ -151,4 +182,6 @@ def _pull(place: Place, wish: PullImage, lines: Lines, many: bool) -> None:
         if not ended:
             lines.end(key, "")
     except Failure as failure:
+        if rows is not None:
+            rows.pop((place, wish), None)
         lines.fail(key, failure, str(place) if many else "")

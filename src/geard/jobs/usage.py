@@ -84,8 +84,9 @@ def kill_beside(slice: str, unit: str, root: str = ROOT) -> None:
 def remove_empty(slice: str, root: str = ROOT) -> None:
     """What the engine has made of the slice by controllers that systemd leaves alone (version 1)."""
     for name, path in groups(_read("/proc/self/cgroup"), slice).items():
-        with suppress(OSError):  # in use: it is systemd's
-            os.rmdir(f"{root}/{name}{path}")
+        for folder, _, _ in os.walk(f"{root}/{name}{path}", topdown=False):
+            with suppress(OSError):  # in use: it is systemd's
+                os.rmdir(folder)
 
 
 def larger_than(folder: str, most: int) -> bool:

@@ -14,6 +14,7 @@ One thread. A gear's port is woken once, whoever comes meanwhile waits beside th
 from __future__ import annotations
 
 import fcntl
+import ipaddress
 import os
 import selectors
 import signal
@@ -22,9 +23,11 @@ import struct
 import subprocess
 import sys
 import time
+import tomllib
 
 FOLDER = "/run/geard/idle"
 DOOR = "/run/geard/wake.sock"
+SETTINGS = "/etc/geard/geard.toml"
 NFT = "/usr/sbin/nft"
 TABLE = "geard_idle"
 QUEUE = 43273
@@ -33,6 +36,9 @@ AT_ONCE = 4  # wakes; one that takes long (below) makes way for the next
 LONG = 5.0
 PATIENCE = 90.0  # seconds that a packet is held; clients give up before
 REPAIRS = 1.0  # seconds between two
+WAKES_OF_ONE = 30  # gears that one address may wake within a minute: a scan of ports does not wake them all
+SPAN = 60.0
+SOURCES = 4096  # whose wakes are counted at a time
 DATAGRAMS = 64  # held for one port; more are dropped
 TRIES = 3  # of asking gear-wake, where it ends without an answer
 
@@ -46,6 +52,7 @@ PACKET, VERDICT, CONFIG = 0, 1, 2
 CFG_CMD, CFG_PARAMS, CFG_MAXLEN = 1, 2, 3
 PACKET_HEADER, VERDICT_HEADER, PAYLOAD = 1, 2, 10
 BIND, COPY_PACKET, DROP, ACCEPT = 1, 2, 0, 1
+LOCAL_OUT = 3  # the hook of packets of the host's own
 BATCH_BEGIN, BATCH_END, NEW_RULE = 16, 17, 6
 DELETIONS = {2, 5, 8, 11, 14}  # table, chain, rule, set, element
 NFPROTO_INET = 1
@@ -109,7 +116,8 @@ class Waker:
         self._switches: dict[str, tuple[str, str]] = {}
         """of gears that are frozen and listen: the file by which they go on, and what is to be written there"""
         self._allowed: dict[str, list[str]] = {}
-        """the networks that may wake a gear, where not all may"""
+        """the networks that may wake a gear, where it says so itself"""
+        self._bounds = Bounds()
         self._elements: dict[str, Element] = {}
         self._held: dict[str, list[int]] = {}
         """packets, by port"""
@@ -141,14 +149,17 @@ class Waker:
             self._ask()
 
     def _packets(self) -> None:
-        for number, packet in self._queue.packets():
+        found = self._queue.packets()
+        if found:
+            self._bounds.read()
+        for number, hook, packet in found:
             came = time.monotonic_ns()
             source, port = _addresses(packet)
             gear = self._ports.get(port)
             if gear is None and port not in self._held:
                 self._queue.accept(number)
                 continue
-            if gear in self._allowed and not _is_among(source, self._allowed[gear]):
+            if gear is not None and not self._may_wake(gear, port, source, hook == LOCAL_OUT):
                 # Refused, for nobody listens; with one that is frozen the kernel would answer in its place.
                 self._queue.settle(number, DROP if gear in self._switches else ACCEPT)
                 continue
@@ -167,6 +178,12 @@ class Waker:
                 continue
             self._held[port].append(number)
         self._ask()
+
+    def _may_wake(self, gear: str, port: str, source: str, own: bool) -> bool:
+        allowed = self._allowed.get(gear, self._bounds.wake_from)
+        if allowed and not _is_among(source, allowed):
+            return False
+        return own or port in self._held or self._bounds.take(source)
 
     def _thaw(self, gear: str) -> int:
         """When it went on; 0 where that is not ours to do. At each packet, since it may have been frozen again."""
@@ -299,6 +316,56 @@ class Waker:
         self._rules.look()
 
 
+class Bounds:
+    """Who may wake gears, and how many, by the machine's settings: read again when they have changed."""
+
+    def __init__(self) -> None:
+        self.wake_from: list[str] = []
+        self._most = WAKES_OF_ONE
+        self._known: tuple[int, int] | None = None
+        self._woken: dict[bytes, list[float]] = {}
+        """when each address has woken a gear lately"""
+
+    def read(self) -> None:
+        try:
+            status = os.stat(SETTINGS)
+            known = status.st_ino, status.st_mtime_ns
+        except OSError:
+            known = None
+        if known == self._known:
+            return
+        self._known = known
+        try:
+            self._set(known is not None)
+        except (OSError, ValueError, TypeError, AttributeError) as error:  # what held before, holds
+            print(f"{SETTINGS} cannot be read, or what it says of idling: {error}", file=sys.stderr, flush=True)
+
+    def _set(self, there: bool) -> None:
+        text = ""
+        if there:
+            with open(SETTINGS, encoding="utf-8") as file:
+                text = file.read()
+        section = tomllib.loads(text).setdefault("idling", {})
+        networks = [str(ipaddress.ip_network(text, strict=False)) for text in section.get("wake-from", [])]
+        self.wake_from, self._most = networks, int(section.get("wakes-of-one", WAKES_OF_ONE))
+
+    def take(self, source: str) -> bool:
+        """Whether this address may wake one more; an address of IPv6 stands for its /64."""
+        if not self._most or source in ("127.0.0.1", "::1"):
+            return True
+        now = time.monotonic()
+        key = socket.inet_pton(socket.AF_INET6, source)[:8] if ":" in source else source.encode()
+        if len(self._woken) >= SOURCES:
+            self._woken = {each: times for each, times in self._woken.items() if now - times[-1] < SPAN}
+        times = self._woken[key] = [at for at in self._woken.get(key, ()) if now - at < SPAN]
+        if len(times) > self._most:
+            return False
+        times.append(now)
+        if len(times) > self._most:  # for the first time
+            print(f"{source} wakes no more: {self._most} gears within a minute", file=sys.stderr, flush=True)
+        return len(times) <= self._most
+
+
 class Rules:
     """The table, made once and mended when somebody else has taken from it."""
 
@@ -374,8 +441,9 @@ class Queue:
                 raise OSError(error, f"queue {QUEUE}: {os.strerror(error)}")
         self.socket.setblocking(False)
 
-    def packets(self) -> list[tuple[int, bytes]]:
-        found: list[tuple[int, bytes]] = []
+    def packets(self) -> list[tuple[int, int, bytes]]:
+        """The number of each, the hook at which it is held, its first bytes."""
+        found: list[tuple[int, int, bytes]] = []
         for _ in range(256):
             try:
                 data = self.socket.recv(65536)
@@ -385,7 +453,8 @@ class Queue:
                 if kind == SUBSYS_QUEUE << 8 | PACKET:
                     told = dict(_attributes(body[4:]))
                     if PACKET_HEADER in told:
-                        found.append((struct.unpack_from(">I", told[PACKET_HEADER])[0], told.get(PAYLOAD, b"")))
+                        number, hook = struct.unpack_from(">I2xB", told[PACKET_HEADER])
+                        found.append((number, hook, told.get(PAYLOAD, b"")))
         return found
 
     def accept(self, number: int) -> None:
