@@ -28,8 +28,10 @@ xt_conntrack xt_comment br_netfilter xfs
 # ISOLATION.md has this list); containers, and what is in them, are.
 NOT_HELD = "initrc_t podman_t podman_conmon_t sshd_t systemd_userdbd_t unconfined_t"
 # And a program that is lent for sftp is a container's to open.
-POLICY = "".join(f"(typepermissive {kind})\n" for kind in NOT_HELD.split())
-POLICY += "(allow container_t initrc_t (fd (use)))\n"
+POLICY = (
+    "".join(f"(typepermissive {kind})\n" for kind in NOT_HELD.split())
+    + "(allow container_t initrc_t (fd (use)))\n"
+)
 FSTAB = "/dev/vda / ext4 defaults,usrquota,grpquota,prjquota 0 1\n"
 POLICY_FILE = "/etc/selinux/lab.cil"
 LIBRARY = "/usr/local/lib/geard-lab"

@@ -5,10 +5,11 @@ of a container, which engines bound on XFS.
 from __future__ import annotations
 
 import inspect
+import json
 import re
 
 import pytest
-from tests.lab.conftest import Shell
+from tests.lab.conftest import Shell, eventually
 
 from geard.host import disk_quotas
 
@@ -112,8 +113,25 @@ def test_a_gear_is_held_to_its_quota(host: Shell) -> None:
     assert full.returncode != 0 and ("quota" in full.stderr or "No space" in full.stderr)
     facts = {fact["Label"]: fact["Text"] for fact in host.status("hog")["Facts"]}
     assert re.fullmatch(r"[0-9.]+M of 4M, [0-9]+ of 1024 files", facts["Disk"]) and "Layer" not in facts
+    (row,) = json.loads(host.gear("top", "-d", "0.1", "-o", "json", "hog").stdout)
+    assert row["DiskLimit"] == 4 * MIB >= row["Disk"] > MIB and not row["LayerLimit"], row
     host.gear("limit", "hog", "--quota", "40m")
     host.inside("hog", "sh", "-c", fill)
+
+    # killed somewhere, and asked for again
+    for seconds in (1, 3):
+        host.sh(f"timeout -s KILL {seconds} gear limit hog --quota 60m", check=False)
+    host.gear("limit", "hog", "--quota", "60m")
+    facts = {fact["Label"]: fact["Text"] for fact in host.status("hog")["Facts"]}
+    assert re.fullmatch(r"[0-9.]+M of 60M, [0-9]+ of 15360 files", facts["Disk"]) and "In force" not in facts
+    for seconds in (2, 4):
+        host.sh(f"timeout -s KILL {seconds} gear delete --purge hog", check=False)
+    host.gear("delete", "--purge", "hog", check=False)
+    eventually(lambda: host.sh("ls /var/lib/containers/data/ho/hog", check=False).stdout == "")
+    host.sh("timeout -s KILL 5 gear install geard/test-tools next --start --quota 8m -v /data", check=False)
+    host.gear("install", "geard/test-tools", "next", "--start", "--quota", "8m", "-v", "/data")
+    facts = {fact["Label"]: fact["Text"] for fact in host.status("next")["Facts"]}
+    assert re.fullmatch(r"[0-9.]+K? of 8M, [0-9]+ of 2048 files", facts["Disk"]), "nothing of the other's counts"
 
 
 def test_what_it_writes_outside_of_its_volumes(host: Shell) -> None:
@@ -129,6 +147,8 @@ def test_what_it_writes_outside_of_its_volumes(host: Shell) -> None:
         host.inside("hog", "sh", "-c", fill)
         facts = {fact["Label"]: fact["Text"] for fact in host.status("hog")["Facts"]}
         assert re.match(r"16[0-9.]*M of 40M, [0-9]+ of 10240 files", facts["Layer"])
+        (row,) = json.loads(host.gear("top", "-d", "0.1", "-o", "json", "hog").stdout)
+        assert row["LayerLimit"] == 40 * MIB > row["Layer"] > 15 * MIB, row
     finally:
         host.gear("delete", "--purge", "hog")
         host.sh(f"umount {store}/overlay 2>/dev/null; umount {store}")
