@@ -169,10 +169,22 @@ def test_a_frozen_group_gives_back_what_the_kernel_can_take(tmp_path: Path) -> N
     for version, words in ((2, ("cgroup.freeze", "1", "0")), (1, ("freezer.state", "FROZEN", "THAWED"))):
         group = Group(version, {"memory": folder, "freezer": folder})
         assert group.freezer() == (folder / words[0], *words[1:])
-        group.give_back()
+        group.give_back(lambda: True)
         assert not (folder / "memory.reclaim").exists(), "a kernel without that file, or version 1"
-    (folder / "memory.reclaim").write_text("")
-    Group(1, {"memory": folder}).give_back()
-    assert (folder / "memory.reclaim").read_text() == ""
-    Group(2, {"memory": folder}).give_back()
-    assert (folder / "memory.reclaim").read_text() == "104857600"
+    reclaim = folder / "memory.reclaim"
+    reclaim.write_text("")
+    Group(1, {"memory": folder}).give_back(lambda: True)
+    Group(2, {"memory": folder}).give_back(lambda: False)
+    assert reclaim.read_text() == ""
+    asked: list[str] = []
+
+    def is_wanted() -> bool:
+        asked.append(reclaim.read_text())
+        return True
+
+    Group(2, {"memory": folder}).give_back(is_wanted)
+    step = str(16 << 20)
+    assert [*asked, reclaim.read_text()] == ["", *[step] * 6, "4194304"]
+    asked.clear()
+    Group(2, {"memory": folder}).give_back(lambda: is_wanted() and len(asked) < 3)
+    assert len(asked) == 3 and reclaim.read_text() == step, "woken meanwhile, it keeps the rest"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,8 @@ from pathlib import Path
 NO_LIMIT = 1 << 61
 """version 1 has no word for it, but a number near the largest; nor has Docker, whose is half of that"""
 PERIOD = 100_000
+GIVE_BACK_BYTES = 16 << 20
+GIVE_BACK_SECONDS = 10.0
 _CONTROLLERS = ("memory", "cpu", "cpuacct", "pids", "blkio", "freezer")
 
 
@@ -70,13 +73,20 @@ class Group:
             return self.file("freezer", "cgroup.freeze"), "1", "0"
         return self.file("freezer", "freezer.state"), "FROZEN", "THAWED"
 
-    def give_back(self) -> None:
+    def give_back(self, wanted: Callable[[], bool]) -> None:
         """Have the kernel take what memory of the members it can without them: files, and what goes to swap. Where
         it cannot be asked (version 1, a kernel before 5.19) it takes that when it needs it.
+
+        By small steps, for `GIVE_BACK_SECONDS` at most: the kernel comes back from a step only when it is done.
         """
-        with suppress(OSError):  # EAGAIN: it was less than asked for
-            if self.version == 2:
-                self._write("memory", "memory.reclaim", self.file("memory", "memory.current").read_text().strip())
+        if self.version != 2:
+            return
+        end = time.monotonic() + GIVE_BACK_SECONDS
+        with suppress(OSError):  # EAGAIN: there is no more of it
+            left = int(self.file("memory", "memory.current").read_text())
+            while left > 0 and wanted() and time.monotonic() < end:
+                self._write("memory", "memory.reclaim", str(min(left, GIVE_BACK_BYTES)))
+                left -= GIVE_BACK_BYTES
 
     def use(self) -> Use:
         """Raises OSError where the group is gone. What the kernel does not count is 0."""

@@ -113,7 +113,7 @@ def _freeze(work: Work, folders: Folders, definition: Definition) -> bool:
     if asleep.freeze(folders, switch, on, off):
         inside = {(pair.protocol, pair.internal) for pair in asleep.ports(folders, definition)}
         asleep.hold(folders, definition, by_waker=listens_at_all(PROC, folders.state, inside))
-        group.give_back()
+        group.give_back(folders.idle.exists)
     return True
 
 

@@ -110,7 +110,7 @@ def _release_slots(paths: Paths) -> None:
 
 
 def _remove_states(paths: Paths) -> None:
-    """What stands below /run of jobs that are gone; also a container of theirs that could not be removed."""
+    """What stands below /run of jobs that have ended, or are gone."""
     with suppress(FileNotFoundError):
         for entry in list(os.scandir(paths.run / "jobs")):
             with suppress(Invalid):
