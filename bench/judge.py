@@ -72,6 +72,9 @@ def judge(found: Findings, counts: Counts) -> list[Row]:
         *_plans(found),
         *_relinks(found),
         *_through(found),
+        *_wakes(found),
+        *_awake(found),
+        *_sleepers(found),
         *_boots(found),
         *_deploys(found),
         *_images(found),
@@ -294,6 +297,57 @@ def _through(found: Findings) -> Iterator[Row]:
             ratio = p50([there / here for here, there in zip(linked, direct, strict=True)])
             what = f"through a link / direct: {spoken}"
             yield _ratio(what, ratio, least=0.95, note=f" ({each}, {len(linked)} pairs)")
+
+
+def _wakes(found: Findings) -> Iterator[Row]:
+    for depth, limit in (("freeze", 10), ("stop", 150)):
+        if values := found.samples.get(f"wake-{depth}"):
+            note = f" (n={len(values)}, p99 {p99(values):.0f} ms)"
+            yield _at_most(f"first byte of a gear that sleeps by {depth}: p50", p50(values), limit, "ms", note)
+    for name, spoken in (
+        ("run-page", "podman run -d"),
+        ("start-page", "podman start"),
+        ("proxied", "a socket of systemd's, podman run and systemd-socket-proxyd"),
+    ):
+        if values := found.samples.get(f"wake-{name}"):
+            ours = found.samples["wake-stop"]
+            pair = f" ({p50(ours):.0f} ms / {p50(values):.0f} ms, {len(values)} pairs)"
+            yield Row(f"first byte by stop / by {spoken}", f"{p50(ours) / p50(values):.2f} ×{pair}", "", None)
+    if values := found.samples.get("crowd"):
+        what = f"{found.facts['crowd']:.0f} first connections at once: to the last first byte"
+        yield Row(what, f"{max(values):.0f} ms (p50 {p50(values):.0f} ms)", "", None)
+        yield _never("of those, refused, reset or not answered", found.facts["crowd.failed"])
+
+
+def _awake(found: Findings) -> Iterator[Row]:
+    for name, spoken in (
+        ("push", "throughput"),
+        ("ping", "an answer of 64 bytes"),
+        ("meet", "a new connection and its first bytes"),
+    ):
+        if woken := found.samples.get(f"awake.woken-{name}"):
+            for other, beside in (("always", "one that never slept"), ("proxied", "systemd-socket-proxyd")):
+                if values := found.samples.get(f"awake.{other}-{name}"):
+                    ratio = p50([there / here for here, there in zip(woken, values, strict=True)])
+                    row = _ratio(f"a gear once woken / {beside}: {spoken}", ratio, least=0.99)
+                    yield row if other == "always" else replace(row, budget="", well=None, fails=False)
+
+
+def _sleepers(found: Findings) -> Iterator[Row]:
+    facts = {name.removeprefix("sleepers."): value for name, value in found.facts.items()}
+    if "knocks" not in facts:
+        return
+    count = facts["count"]
+    for who, spoken in (("agent", "the agent"), ("waker", "geard-waker"), ("wake", "geard-wake")):
+        taken = f"{10 * facts[f'{who}.ticks']:.0f} ms of a core, {facts[f'{who}.wakes']:.0f} wake-ups"
+        noise = f"{facts['seconds']:.0f} s of {facts['knocks']:.0f} knocks at other ports"
+        what = f"{spoken}, {count:.0f} gears asleep, {noise}"
+        yield Row(what, f"PSS {facts[f'{who}.pss']:.1f} MB, {taken}", "", None)
+    yield _never("of those gears, woken by that", facts["false"])
+    if facts["woken"]:
+        what = f"{facts['woken']:.0f} of them woken at once: to the last first byte"
+        yield Row(what, f"{facts['woken.seconds']:.1f} s", "", None)
+        yield _never("of those, refused, reset or not answered", facts["woken.failed"])
 
 
 def _deploys(found: Findings) -> Iterator[Row]:

@@ -32,13 +32,16 @@ PARTS = (
     "planning",
     "relink",
     "links",
+    "waking",
     "reboot",
     "deploy",
     "images",
 )
 # What no ratio is asked of takes time that CI has not, and so do three hosts.
 SHORT_PARTS = tuple(
-    part for part in PARTS if part not in ("builds", "docker", "load", "links", "reboot", "deploy", "images")
+    part
+    for part in PARTS
+    if part not in ("builds", "docker", "load", "links", "waking", "reboot", "deploy", "images")
 )
 
 
@@ -60,21 +63,29 @@ class Size:
     plans: int
     relinks: int
     transfers: int
+    wakes: int
+    crowd: int
+    sleepers: int
+    noise: int
+    """seconds"""
     deploys: int
     images: int
 
 
 SHORT = Size(
     Counts((10, 100), 100), cycles=40, starts=8, burst=30, creates=15, reloads=3, pairs=5, processes=8, looks=15,
-    idle=0, reboot=0, plans=3, relinks=20, transfers=0, deploys=0, images=0,
+    idle=0, reboot=0, plans=3, relinks=20, transfers=0, wakes=0, crowd=0,
+    sleepers=0, noise=0, deploys=0, images=0,
 )  # fmt: skip
 MIDDLE = Size(
     Counts((10, 100, 1_000, 5_000), 1_000), cycles=100, starts=10, burst=200, creates=30, reloads=3, pairs=9,
-    processes=15, looks=40, idle=60, reboot=30, plans=9, relinks=100, transfers=40, deploys=2, images=3,
+    processes=15, looks=40, idle=60, reboot=30, plans=9, relinks=100, transfers=40, wakes=20, crowd=500,
+    sleepers=200, noise=60, deploys=2, images=3,
 )  # fmt: skip
 FULL = Size(
     Counts((10, 100, 1_000, 5_000), 1_000), cycles=200, starts=40, burst=300, creates=60, reloads=5, pairs=15,
-    processes=25, looks=100, idle=60, reboot=200, plans=15, relinks=200, transfers=80, deploys=4, images=6,
+    processes=25, looks=100, idle=60, reboot=200, plans=15, relinks=200, transfers=80, wakes=100, crowd=500,
+    sleepers=200, noise=3_600, deploys=4, images=6,
 )  # fmt: skip
 
 
@@ -147,6 +158,11 @@ def at_most(bench: Bench, size: Size, only: Collection[str]) -> None:
     if "links" in only:
         with far_ends(bench.lab) as far:
             bench.part("through", size.transfers, far, *ONE, into="through.")
+    if "waking" in only:
+        bench.part("wakes", size.wakes)
+        bench.part("awake", size.transfers, into="awake.")
+        bench.part("crowd", size.crowd)
+        bench.part("sleepers", size.sleepers, size.noise, size.sleepers // 2, into="sleepers.")
     if "reboot" in only and size.reboot:
         bench.part("run-gears", size.reboot, into="run.")
         bench.reboot()

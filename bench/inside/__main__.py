@@ -20,6 +20,7 @@ from bench.inside import (
     planning,
     podman,
     quadlet,
+    waking,
 )
 
 PARTS: dict[str, Callable[..., Findings]] = {
@@ -42,6 +43,10 @@ PARTS: dict[str, Callable[..., Findings]] = {
     "planning": planning.planning,
     "relink": links.relink,
     "through": links.through,
+    "wakes": waking.wakes,
+    "awake": waking.awake,
+    "crowd": waking.crowd,
+    "sleepers": waking.sleepers,
     "run-gears": boots.run_gears,
     "after-boot": boots.after_boot,
     "bare-starts": boots.bare_starts,
