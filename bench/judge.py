@@ -313,10 +313,10 @@ def _wakes(found: Findings) -> Iterator[Row]:
             ours = found.samples["wake-stop"]
             pair = f" ({p50(ours):.0f} ms / {p50(values):.0f} ms, {len(values)} pairs)"
             yield Row(f"first byte by stop / by {spoken}", f"{p50(ours) / p50(values):.2f} ×{pair}", "", None)
-    if values := found.samples.get("crowd"):
-        what = f"{found.facts['crowd']:.0f} first connections at once: to the last first byte"
+    if values := found.samples.get("wake-crowd"):
+        what = f"{found.facts['wake-crowd']:.0f} first connections at once: to the last first byte"
         yield Row(what, f"{max(values):.0f} ms (p50 {p50(values):.0f} ms)", "", None)
-        yield _never("of those, refused, reset or not answered", found.facts["crowd.failed"])
+        yield _never("of those, refused, reset or not answered", found.facts["wake-crowd.failed"])
 
 
 def _awake(found: Findings) -> Iterator[Row]:

@@ -198,8 +198,8 @@ def crowd(count: int) -> Findings:
     found = Findings()
     with Paced() as paced, installed(paced, GEAR, (8080,)) as (port,):
         asleep(paced, GEAR, port, "stop")
-        failed = at_once(found, "crowd", [port] * count)
-    found.facts |= {"crowd": count, "crowd.failed": failed}
+        failed = at_once(found, "wake-crowd", [port] * count)
+    found.facts |= {"wake-crowd": count, "wake-crowd.failed": failed}
     return found
 
 
