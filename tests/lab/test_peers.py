@@ -59,8 +59,16 @@ def _digest(host: Shell) -> str:
     return host.run(["podman", "image", "inspect", IMAGE, "--format", "{{.Digest}}"]).stdout.strip()
 
 
+def _received(host: Shell, other: Shell) -> int:
+    """Bytes by the network on which the other host is."""
+    device = host.sh(f"ip route get {other.address} | sed -n 's/.* dev \\([^ ]*\\) .*/\\1/p'").stdout.strip()
+    return int(host.sh(f"cat /sys/class/net/{device}/statistics/rx_bytes").stdout)
+
+
 def test_a_gears_image_comes_from_a_peer_and_keeps_the_registrys_digest(peers: Shell, h1: Shell) -> None:
+    before = _received(peers, h1)
     peers.gear("install", IMAGE, "carried", "--start")
+    assert 3_000_000 < _received(peers, h1) - before < 4_500_000, "h2 has the layers below"
     assert peers.status("carried")["Digest"] == _digest(h1)
     assert (
         peers.inside("carried", "sha256sum", "/data/large").stdout
