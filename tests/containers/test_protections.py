@@ -40,6 +40,22 @@ def test_by_default(root: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("mount", "said"),
+    [
+        (
+            "overlay overlay rw,lowerdir=/s/a/mapped/0/l/B:/s/a/mapped/0/l/C,upperdir=/s/a/diff",
+            "",
+        ),
+        ("overlay overlay rw,lowerdir=/s/l/B,upperdir=/s/a/diff", ", its image copied for them"),
+        ("ext4 /dev/vda rw", ", its image copied for them"),
+    ],
+)
+def test_an_image_that_had_to_be_copied_for_its_users(root: Path, mount: str, said: str) -> None:
+    make(root, "proc/42/mountinfo", f"1 2 0:3 / / rw - {mount}\n4 1 0:5 /a /data rw - ext4 /dev/vda rw\n")
+    assert protections.in_force(root, 42).startswith(f"user namespace (its 0 is uid 2065536{said}); ")
+
+
 def test_what_is_not_there_is_said(root: Path) -> None:
     make(root, "proc/42/status", STATUS.format(0, 0))
     make(root, "sys/module/apparmor/parameters/enabled", "Y\n")

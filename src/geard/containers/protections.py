@@ -36,7 +36,19 @@ def _users(proc: Path, pid: int) -> Iterator[str]:
     if _same(proc, pid, "user"):
         yield "no users of its own"
     elif len(first) >= 3:
-        yield f"user namespace (its {first[0]} is uid {first[1]})"
+        copied = "" if _is_mapped(_read(proc / str(pid) / "mountinfo")) else ", its image copied for them"
+        yield f"user namespace (its {first[0]} is uid {first[1]}{copied})"
+
+
+def _is_mapped(mountinfo: str) -> bool:
+    """Whether the layers of its image are there under its own users without being copied: podman mounts them
+    id-mapped in a folder of that name, where the driver and the kernel can (proc_pid_mountinfo(5)).
+    """
+    for line in mountinfo.splitlines():
+        words, _, of = line.partition(" - ")
+        if words.split()[4:5] == ["/"]:
+            return of.startswith("overlay ") and "/mapped/" in of
+    return True  # it cannot be seen
 
 
 def _kernel(status: dict[str, str], last: str) -> Iterator[str]:
