@@ -166,7 +166,7 @@ def test_what_a_job_uses_is_counted(host: Shell) -> None:
 def test_a_job_ends_with_its_unit_though_dockerd_is_gone(host: Shell) -> None:
     host.gear("run", "-d", "--name", "orphan", TOOLS, "sleep", "1000")
     find = "docker container inspect --format '{{.State.Pid}}' job-orphan"
-    eventually(lambda: int(host.sh(find, check=False).stdout or 0), 60)
+    eventually(lambda: int(host.sh(find, check=False).stdout.strip() or 0), 60)
     program = int(host.sh(find).stdout)
     host.sh(f"systemctl mask --runtime -q {DOCKER}; systemctl stop docker.socket; systemctl kill -s KILL docker")
     try:
