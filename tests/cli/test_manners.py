@@ -53,7 +53,7 @@ def test_help_of_install_has_the_options_of_other_rooms(gear: Terminal) -> None:
 
 @pytest.mark.parametrize(
     ("given", "meant"),
-    [("instal", "install"), ("stat", "start"), ("sotp", "stop"), ("listt", "list"), ("set_env", "set-env")],
+    [("instal", "install"), ("stat", "status"), ("sotp", "stop"), ("listt", "list"), ("set_env", "set-env")],
 )
 def test_a_verb_that_is_not_there_is_answered_with_the_nearest(gear: Terminal, given: str, meant: str) -> None:
     said = gear(given, "web")

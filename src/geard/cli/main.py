@@ -71,7 +71,9 @@ def _said_shortly(commands: Mapping[str, click.Command]) -> list[tuple[str, str]
 
 
 def _no_such_verb(ctx: click.Context, name: str, known: Iterable[str]) -> NoReturn:
-    near = difflib.get_close_matches(name, known, 1)
+    verbs = sorted(known)
+    begun = [verb for verb in verbs if len(name) > 2 and verb.startswith(name)]
+    near = begun or difflib.get_close_matches(name, verbs, 1)
     ctx.fail(f"there is no '{ctx.command_path} {name}'" + (f"; did you mean '{near[0]}'?" if near else ""))
 
 
