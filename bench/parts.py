@@ -17,7 +17,7 @@ from lab import door
 
 HERE = Path(__file__).resolve().parent
 INSIDE = "root/geard-bench"
-PART_SECONDS = 2_400.0
+PART_SECONDS = 5_400.0
 DOOR_SECONDS = 60.0
 
 
