@@ -125,8 +125,9 @@ def test_bars_of_several_pulls_from_a_registry(host: Shell) -> None:
         for name in names:
             bars = re.findall(rf"{name}:latest  \[(=*)>? *\] ([0-9.]+) ..? / (\S+) MB\r", said.stdout)
             assert bars and {total for _, _, total in bars} <= {"20", "40", "60"}, said.stdout
-            lengths = [len(drawn) for drawn, _, total in bars if total == "60"]
-            assert lengths and lengths == sorted(lengths), "it never goes back"
+            for size in ("20", "40", "60"):  # where the machine is quick, the last is never drawn
+                lengths = [len(drawn) for drawn, _, total in bars if total == size]
+                assert lengths == sorted(lengths), "it never goes back"
             assert f"{name}:latest is sha256:" in said.stdout
         assert said.returncode == 5 and "there is no image h1:5000/drawn/none:latest" in said.stdout
         assert host.run(["docker", "image", "inspect", *names], check=False).returncode == 0
