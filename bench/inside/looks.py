@@ -70,12 +70,14 @@ def memory(restart: int) -> Findings:
         with Client() as client:
             client.ask("GET", "/containers?all=true")
         time.sleep(1)
-    rollup = Path(f"/proc/{agent()}/smaps_rollup").read_text()
-    for line in rollup.splitlines():
-        name, _, value = line.partition(":")
-        if name in ("Rss", "Pss"):
-            found.facts[name.lower()] = int(value.split()[0]) / 1_024
+    found.facts |= {name.lower(): resident(agent(), name) for name in ("Rss", "Pss")}
     return found
+
+
+def resident(pid: int, name: str) -> float:
+    """MB: Rss; or Pss, with a share of what several processes have in common (proc_pid_smaps(5))."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith(f"{name}:")) / 1_024
 
 
 def idle(seconds: int) -> Findings:
@@ -102,7 +104,11 @@ def spent(process: Path) -> tuple[int, int]:
 
 
 def agent() -> int:
-    return int(whole(["systemctl", "show", "--property=MainPID", "--value", "geard.service"]))
+    return main_pid("geard.service")
+
+
+def main_pid(unit: str) -> int:
+    return int(whole(["systemctl", "show", "--property=MainPID", "--value", unit]))
 
 
 def lists(times: int) -> Findings:

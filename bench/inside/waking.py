@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,7 +19,7 @@ from subprocess import DEVNULL, PIPE
 from bench.findings import Findings
 from bench.inside.client import IMAGE, Client, Paced, Unexpected
 from bench.inside.links import answer
-from bench.inside.looks import agent, spent
+from bench.inside.looks import agent, main_pid, resident, spent
 from bench.inside.podman import CONSTANT, PODMAN, await_page, own_address, run_words, timed
 
 GEAR, ALWAYS, SLEEPER = "many-woken", "many-always", "many-sleeper"
@@ -104,7 +104,7 @@ def installed(
 
 
 @contextmanager
-def proxied(run: Sequence[str], port: int, *, rest: str = "") -> Generator[None]:
+def proxied(run: Sequence[str], port: int) -> Generator[None]:
     """A socket of systemd's, at PROXY_PORT, whose first connection starts a container and a proxy to it. Without
     `run` to something that is there.
     """
@@ -241,13 +241,15 @@ def sleepers(count: int, seconds: int, woken: int) -> Findings:
             ticks, turns = spent(Path(f"/proc/{pid}"))
             found.facts[f"{who}.ticks"] = ticks - before[who][0]
             found.facts[f"{who}.wakes"] = turns - before[who][1]
-            found.facts[f"{who}.pss"] = pss(pid)
+            found.facts[f"{who}.pss"] = resident(pid, "Pss")
         found.facts |= {"count": count, "seconds": seconds, "knocks": knocks, "false": count - still_idle(paced)}
         began = time.perf_counter()
         found.facts["woken"] = woken
         found.facts["woken.failed"] = at_once(found, "woken", ports[:woken]) if woken else 0
         found.facts["woken.seconds"] = time.perf_counter() - began
-    each(names, lambda client, name: client.ask("DELETE", f"/container/{name}", {"Purge": True}))
+    with Client() as client:
+        for name in names:
+            client.ask("DELETE", f"/container/{name}", {"Purge": True})
     return found
 
 
@@ -271,22 +273,3 @@ def knock_elsewhere(taken: set[int], seconds: float) -> int:
 def still_idle(paced: Paced) -> int:
     shown = paced.look("/containers?all=true").json()["Containers"]
     return sum(each["ActiveState"] == "idle" for each in shown if each["Id"].startswith(SLEEPER))
-
-
-def main_pid(unit: str) -> int:
-    shown = subprocess.run(
-        ["systemctl", "show", "--property=MainPID", "--value", unit], check=True, capture_output=True, text=True
-    )
-    return int(shown.stdout)
-
-
-def pss(pid: int) -> float:
-    """MB: a share of what several processes have in common is counted (proc_pid_smaps(5))."""
-    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    return next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")) / 1_024
-
-
-def each(names: Sequence[str], do: Callable[[Client, str], object]) -> None:
-    with Client() as client:
-        for name in names:
-            do(client, name)

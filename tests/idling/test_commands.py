@@ -163,17 +163,22 @@ def test_a_job_in_it_keeps_it_awake(gear: Terminal, tmp_path: Path) -> None:
     assert watch.look({unit_name("web")}, 1200) == [("web", "stop")]
 
 
+def have_run(gear: Terminal, proc: Path, *names: str) -> None:
+    """As processes from 10 on, with one connection taken in each."""
+    for number, name in enumerate(names, start=10):
+        net = proc / f"{number}/net"
+        net.mkdir(parents=True)
+        (net / "snmp").write_text(SNMP.format(1))
+        state = Folders.of(gear.host.paths, name).state
+        state.mkdir(parents=True, exist_ok=True)
+        (state / "pid").write_text(str(number))
+
+
 def test_the_agents_look(gear: Terminal, tmp_path: Path) -> None:
     for name in ("web", "db", "never"):
         after = ("--idle-after", "never" if name == "never" else "2m")
         gear.ok("install", "geard/sample", name, "-p", "8080:0", *after, "--start")
-    for number, name in enumerate(("web", "db", "never"), start=10):
-        net = tmp_path / f"proc/{number}/net"
-        net.mkdir(parents=True)
-        (net / "snmp").write_text(SNMP.format(1))
-        gears = Folders.of(gear.host.paths, name).state
-        gears.mkdir(parents=True, exist_ok=True)
-        (gears / "pid").write_text(str(number))
+    have_run(gear, tmp_path / "proc", "web", "db", "never")
     watch = Watch(gear.host, tmp_path / "proc")
     active = {unit_name(name) for name in ("web", "db", "never")}
     assert watch.look(active, 0) == []
@@ -188,13 +193,7 @@ def test_a_clock_that_is_set_puts_nobody_to_sleep(
 ) -> None:
     gear.ok("install", "geard/sample", "web", "-p", "8080:0", "--idle-after", "30m", "--start")
     gear.ok("install", "geard/sample", "night", "-p", "8080:0", "--asleep", "22:00-06:00", "--start")
-    for number, name in enumerate(("web", "night"), start=10):
-        net = tmp_path / f"proc/{number}/net"
-        net.mkdir(parents=True)
-        (net / "snmp").write_text(SNMP.format(1))
-        gears = Folders.of(gear.host.paths, name).state
-        gears.mkdir(parents=True, exist_ok=True)
-        (gears / "pid").write_text(str(number))
+    have_run(gear, tmp_path / "proc", "web", "night")
     watch, active = Watch(gear.host, tmp_path / "proc"), {unit_name("web"), unit_name("night")}
     clock = [21]
 

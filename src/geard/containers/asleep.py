@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import grp
 import os
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,8 +99,8 @@ def hold(folders: Folders, definition: Definition, *, by_waker: bool = False) ->
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}")
     noted = read_text(folders.state / "frozen") if by_waker else None
-    held_ports = ports(folders, definition)
-    lines = render_held(held_ports, noted or "", _line(folders, SOURCES), _line(folders, WHEN))
+    said = _said(folders)
+    lines = render_held(_ports(definition, said), noted or "", said.get(SOURCES, ""), said.get(WHEN, ""))
     draft.write_text(lines, encoding="ascii")
     os.rename(draft, path)
     if not folders.idle.exists():  # it was woken, or told something else, meanwhile
@@ -110,15 +110,20 @@ def hold(folders: Folders, definition: Definition, *, by_waker: bool = False) ->
 
 def ports(folders: Folders, definition: Definition) -> tuple[PortPair, ...]:
     """Those by which a gear can be woken."""
+    return _ports(definition, _said(folders))
+
+
+def _ports(definition: Definition, said: Mapping[str, str]) -> tuple[PortPair, ...]:
     published = part_of(PublishedPorts, definition.parts)
     pairs = published.value if published is not None else ()
-    protocols = ("tcp", "udp") if _line(folders, UDP) else ("tcp",)
+    protocols = ("tcp", "udp") if said.get(UDP) else ("tcp",)
     return tuple(pair for pair in pairs if pair.protocol in protocols)
 
 
-def _line(folders: Folders, name: str) -> str:
-    lines = (read_text(folders.run) or "").splitlines()
-    return next((line.partition("=")[2].strip('"') for line in lines if line.startswith(f"{name}=")), "")
+def _said(folders: Folders) -> dict[str, str]:
+    """The lines of a gear's definition, by name."""
+    rows = (line.partition("=") for line in (read_text(folders.run) or "").splitlines())
+    return {name: value.strip('"') for name, _, value in rows}
 
 
 def render_held(pairs: Iterable[PortPair], switch: str = "", sources: str = "", when: str = "") -> str:

@@ -123,6 +123,8 @@ def _remove_states(paths: Paths) -> None:
 async def _stop_slices(host: Host) -> None:
     """Those of jobs whose unit did not come to its last step."""
     found = await host.systemd.units(f"{JOBS.name}-*.slice")
+    if not found:
+        return
     jobs = await asyncio.to_thread(lambda: list(records.all_jobs(host.paths)))
     needed = {
         records.slice_name(record.id, beside=True) for folders, record in jobs if not folders.result.exists()

@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 from collections.abc import Generator, Iterator
@@ -25,7 +24,7 @@ from geard.containers.requests import Limits
 from geard.containers.slices import JOBS
 from geard.failures import AlreadyExists, Invalid, NotFound
 from geard.host.paths import Paths
-from geard.host.storage import Changes, read_text
+from geard.host.storage import Changes, locked, read_text
 from geard.identifiers import bucket, check_id
 from geard.jobs.requests import Job, JobResult
 from geard.jobs.showing import ENDED
@@ -114,12 +113,8 @@ def alone(paths: Paths) -> Generator[None]:
     """Nobody else makes or removes a job meanwhile: a folder without a record is what a killed process left."""
     with Changes() as changes:
         changes.folder(paths.base / "jobs", 0o700)
-    fd = os.open(paths.base / "jobs", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+    with locked(paths.base / "jobs"):
         yield
-    finally:
-        os.close(fd)
 
 
 def claim(folders: JobFolders, changes: Changes, request: str) -> JobRecord | None:
