@@ -93,7 +93,7 @@ class Facet(Generic[P]):
         return ()
 
     def read_at_start(self, host: Host, gear: Gear, settled: P | None) -> Sequence[Path]:
-        """Files that a start reads beside the definition, replaced whole where they change. They may be missing."""
+        """Files that a start reads beside the definition, each replaced whole by a change. They may be missing."""
         return ()
 
     def adapt(self, host: Host, gear: Gear, addresses: tuple[str, str], running: P | None, now: P | None) -> bool:

@@ -44,3 +44,39 @@ def test_earlier_restarts_are_forgiven_after_a_run_that_lasted(
     if wanted:
         (tmp_path / "ctr-web.service").symlink_to("/nowhere")
     assert record._is_forgiven("ctr-web", str(tmp_path)) is forgiven  # pyright: ignore[reportPrivateUsage]
+
+
+@pytest.mark.parametrize(
+    ("ready", "wanted", "stopped", "told"),
+    [(True, False, True, False), (True, True, False, False), (False, True, False, True)],
+)
+def test_a_container_that_was_only_kept_ready(
+    ready: bool, wanted: bool, stopped: bool, told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its end is no end of a run; and systemd does not start it again, unless it is to run by now."""
+    state, asked = tmp_path / "run/ctr-web", list[list[str]]()
+    state.mkdir(parents=True)
+    for name in ("BASE", "WANTS", "ENDS", "RUN", "GOING_DOWN", "REMAPPED"):
+        monkeypatch.setattr(record, name, str(tmp_path / name.lower()))
+
+    def run(argv: list[str]) -> int:
+        asked.append(argv)
+        return 0
+
+    def note(*words: str) -> None:
+        asked.append(["note"])
+
+    monkeypatch.setattr(record, "_run", run)
+    monkeypatch.setattr(record, "_note", note)
+    monkeypatch.setenv("EXIT_CODE", "exited")
+    monkeypatch.setenv("EXIT_STATUS", "1")
+    if ready:
+        (state / "ready").write_text("")
+    if wanted:
+        (tmp_path / "wants").mkdir()
+        (tmp_path / "wants/ctr-web.service").symlink_to("/nowhere")
+    assert record.main("ctr-web") == 0
+    assert (["/usr/bin/systemctl", "--no-block", "stop", "ctr-web.service"] in asked) is stopped
+    assert (["note"] in asked, (state / "ended").exists()) == (told, told)
+    assert asked[-1][:1] == ["/usr/bin/podman"] and "rm" in asked[-1]
+    assert not (state / "ready").exists()

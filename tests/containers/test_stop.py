@@ -139,3 +139,16 @@ def test_a_store_laid_out_otherwise_is_podmans_affair(
     with pytest.raises(SystemExit):
         stop.main("ctr-web")
     assert asked
+
+
+def test_one_whose_program_has_yet_to_begin_is_killed(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands in its place, the runtime, hears no other signal."""
+    fifo = tmp_path / "crun/c1d/exec.fifo"
+    fifo.parent.mkdir(parents=True)
+    fifo.touch()
+    monkeypatch.setattr(stop, "RUNTIMES", (str(tmp_path / "runc"), str(tmp_path / "crun")))
+    gear = run(DEAF, grace=300)
+    assert stop.main("ctr-web") == 0
+    assert gear.conmon.wait(10) == 9

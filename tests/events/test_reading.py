@@ -243,3 +243,15 @@ def test_a_reading_remembers_a_bounded_number_of_units() -> None:
     for number in range(UNITS * 3):
         reading.read(systemd(entries.STARTING, f"ctr-g{number}.service"))
     assert len(reading._units) == UNITS  # pyright: ignore[reportPrivateUsage]
+
+
+def test_what_systemd_does_to_keep_a_container_ready_is_no_event() -> None:
+    idled, woken = [asked("stop"), ours("idled"), *stop()], [asked("start"), ours("woken")]
+    ready = [asked("keep-ready"), *start()]
+    expected = ["idled", "stopping", "stopped", "woken"]
+    assert kinds([*idled, *ready, *woken, asked("stop"), *stop()]) == [*expected, "stopping", "stopped"]
+    anew = [*stop(), *ready]
+    assert kinds([*idled, *ready, *anew, *woken]) == expected
+    assert kinds([*idled, *ready, asked("stop"), *stop()]) == ["idled", "stopping", "stopped"], "it had not begun"
+    told_to = [asked("restart"), *stop("restart"), *start()]
+    assert kinds([*idled, *ready, *told_to]) == ["idled", "stopping", "stopped", "starting", "started"]

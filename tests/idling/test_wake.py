@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from geard.containers import asleep
+from geard.containers.folders import Folders
+from geard.host.paths import Paths
 from geard.idling.unit_hooks import wake, waker
 from geard.idling.waking import parse_woken
 
@@ -26,8 +29,8 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     (tmp_path / "run/idle/ctr-web").write_text("tcp 4100 8080 *\n")
     asked: list[str] = []
 
-    def spawn(argv: list[str]) -> int:
-        asked.append(argv[-1])
+    def spawn(argv: list[str], environment: dict[str, str] | None = None) -> int:
+        asked.append(" ".join(argv[-2:]))
         return 0
 
     def listens(state: str, port: tuple[str, int], before: str = "", start: int = 0, early: bool = True) -> bool:
@@ -47,9 +50,61 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_an_idle_gear_is_started_and_is_to_run(started: list[str], tmp_path: Path) -> None:
     assert wake.wake("web", "4100", "10.0.0.1") == ""
-    assert started == ["ctr-web.service"]
+    assert started == ["start ctr-web.service"]
     assert not (tmp_path / "units/we/ctr-web.idle").exists()
     assert os.readlink(tmp_path / "wants/ctr-web.service") == str(tmp_path / "units/we/ctr-web.service")
+
+
+@pytest.fixture
+def ready(started: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Its container is kept ready, by what two files said then; podman does what it is asked."""
+    (tmp_path / "units/we/ctr-web.run").write_text("GEAR_VERSION=1\n")
+    folders = Folders(Paths(tmp_path, tmp_path / "run", tmp_path / "systemd"), "web")
+    assert asleep.keep_ready(folders, [tmp_path / "env"])
+    _podman_says(monkeypatch, 0)
+    return folders.ready
+
+
+def _podman_says(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    def said(child: int, seconds: float) -> int:
+        return status
+
+    monkeypatch.setattr(wake, "_status", said)
+
+
+def test_a_container_that_is_kept_ready_has_its_program_begin(started: list[str], ready: Path) -> None:
+    assert wake.wake("web", "4100", "10.0.0.1") == ""
+    assert started == ["start ctr-web"], "podman's"
+    assert (ready.exists(), ready.with_name("begun").exists()) == (False, True)
+    assert wake.wake("web", "4100", "10.0.0.1") == ""
+    assert started[1:] == ["start ctr-web.service"], "which systemd takes for one that runs"
+
+
+def test_one_that_was_made_from_something_else_is_made_anew(
+    started: list[str], ready: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "env").write_text("new=one")
+    assert wake.wake("web", "4100", "10.0.0.1") == ""
+    assert started == ["restart ctr-web.service"]
+
+
+def test_one_that_cannot_begin_is_made_anew(
+    started: list[str], ready: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _podman_says(monkeypatch, 125)
+    assert wake.wake("web", "4100", "10.0.0.1") == ""
+    assert started == ["start ctr-web", "restart ctr-web.service"]
+
+
+def test_a_wake_that_was_killed_is_taken_up(started: list[str], ready: Path) -> None:
+    ready.rename(ready.with_name("beginning"))
+    assert wake.wake("web", "4100", "10.0.0.1") == ""
+    assert started == ["start ctr-web"]
+
+
+def test_one_that_takes_too_long_is_killed() -> None:
+    child = wake._spawn(["/bin/sleep", "60"])  # pyright: ignore[reportPrivateUsage]
+    assert os.WTERMSIG(wake._status(child, 0.05)) == signal.SIGKILL  # pyright: ignore[reportPrivateUsage]
 
 
 def test_a_gear_without_the_flag_is_left_alone(started: list[str], tmp_path: Path) -> None:
@@ -70,7 +125,7 @@ def test_another_waker_waits_for_the_same_wake(started: list[str], tmp_path: Pat
     (tmp_path / "units/we/ctr-web.idle").unlink()
     (tmp_path / "wants/ctr-web.service").symlink_to(tmp_path / "units/we/ctr-web.service")
     assert wake.wake("web", "4100", "10.0.0.1") == ""
-    assert started == ["ctr-web.service"], "which systemd takes for the start that is under way"
+    assert started == ["start ctr-web.service"], "which systemd takes for the start that is under way"
 
 
 def ask(words: str) -> str:
@@ -131,7 +186,7 @@ def test_a_datagram_wakes_where_it_may(started: list[str], tmp_path: Path) -> No
     assert ask("web 5300 10.0.0.1\n") == "refused: it is not idle\n"
     assert started == []
     assert ask("web 5300/udp 10.0.0.1\n") == "ready\n", "datagrams go on all at once"
-    assert started == ["ctr-web.service"]
+    assert started == ["start ctr-web.service"]
 
 
 def test_a_socket_for_datagrams_is_there() -> None:

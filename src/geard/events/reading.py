@@ -146,9 +146,8 @@ class Reading:
 
     def _systemds(self, entry: Entry, unit: _Unit, id: str) -> Event | None:
         fields = entry.fields
-        if unit.kept_ready:
-            if fields.get("MESSAGE_ID") != entries.STARTING or unit.asked is None:
-                return None
+        if unit.kept_ready and (fields.get("MESSAGE_ID") != entries.STARTING or unit.asked is None):
+            return None
         match fields.get("MESSAGE_ID"):
             case entries.STARTING:
                 unit.begin("start", entry.time)
