@@ -127,30 +127,34 @@ def test_every_verb_says_what_it_does_and_stands_in_a_group() -> None:
         assert cli._groups[name] in cli.GROUPS  # pyright: ignore[reportPrivateUsage]
 
 
-def test_a_verb_is_found_in_its_room_without_the_others() -> None:
-    from geard.cli import main as cli
-
-    catalog.doors("commands")
-    for name, command in cli.root.commands.items():
-        of = command.callback.__module__ if command.callback else ""
-        if of.startswith("geard.") and of.endswith(".commands"):
-            assert of in {module.__name__ for module in catalog.door_with("commands", f'"{name}"')}, name
+OPERATION = """
+from geard import catalog
+from geard.dispatch.operation import all_operations, find_operations, operation_for
+from geard.{module} import {request}
+find_operations(catalog.load_operations)
+assert operation_for({request}).request is {request}
+"""
 
 
 @pytest.mark.parametrize(
-    ("words", "rooms"), [("status --help", ["containers"]), ("daemon --help", []), ("doctor --help", ["doctor"])]
+    ("module", "request_", "rooms"),
+    [
+        ("containers.requests", "ListContainers", {"containers"}),
+        ("jobs.requests", "ListJobs", {"jobs"}),
+        ("ports.requests", "ChangePorts", set(catalog.rooms_with("operations"))),  # another room does it
+    ],
 )
-def test_one_verb_loads_one_room(words: str, rooms: list[str]) -> None:
-    program = f"""
-import json, sys
-import geard.__main__
-from geard.cli import main
-sys.stdout, out = sys.stderr, sys.stdout
-main.run({words.split()!r})
-json.dump(sorted(name.split(".")[1] for name in sys.modules if name.endswith(".commands")), out)
-"""
-    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert json.loads(finished.stdout) == rooms
+def test_what_one_asks_on_this_machine_loads_no_more_rooms(module: str, request_: str, rooms: set[str]) -> None:
+    modules = loaded_by(OPERATION.format(module=module, request=request_))
+    assert {name.split(".")[1] for name in modules if name.endswith(".operations")} == rooms
+
+
+def test_who_looks_at_all_operations_has_them_all() -> None:
+    program = OPERATION.format(module="containers.requests", request="ListContainers")
+    modules = loaded_by(f"{program}all_operations()")
+    assert {name.split(".")[1] for name in modules if name.endswith(".operations")} == set(
+        catalog.rooms_with("operations")
+    )
 
 
 @pytest.mark.parametrize("hook", HOOKS, ids=lambda hook: hook.stem)

@@ -9,23 +9,14 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 
 def rooms_with(door: str) -> list[str]:
-    here = Path(__file__).parent
-    return sorted(path.parent.name for path in here.glob(f"*/{door}.py"))
-
-
-def door_with(door: str, text: str) -> Iterator[ModuleType]:
-    """The modules of that name whose source has this text, each loaded as it is asked for."""
-    for room in rooms_with(door):
-        if os.fsencode(text) in Path(__file__).with_name(room).joinpath(f"{door}.py").read_bytes():
-            yield importlib.import_module(f"geard.{room}.{door}")
+    here = os.path.dirname(__file__)
+    return sorted(room for room in os.listdir(here) if os.path.isfile(f"{here}/{room}/{door}.py"))
 
 
 @cache
@@ -36,6 +27,19 @@ def doors(door: str) -> tuple[ModuleType, ...]:
 
 def load() -> tuple[Any, ...]:
     """Load every room's operations; the rooms' facets."""
+    load_operations()
+    return facets()
+
+
+def load_operations(request: type | None = None) -> None:
+    """Those of the room whose request it is; without one, all rooms'."""
+    if request is None:
+        doors("operations")
+    else:
+        importlib.import_module(f"{request.__module__.rpartition('.')[0]}.operations")
+
+
+def facets() -> tuple[Any, ...]:
+    """Each room's share of a gear; what an admin may settle is loaded with them."""
     doors("settings")
-    doors("operations")
     return tuple(module.facet for module in doors("facet"))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
+import importlib
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import Any, NoReturn, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from geard import __version__, catalog
 from geard.cli.asking import session, tell
+from geard.cli.contents import Entry, carried
 from geard.cli.exits import USAGE, exit_code
 from geard.failures import Failure, Invalid
 from geard.identifiers import parse_request_id
@@ -39,30 +42,57 @@ class Verbs(click.Group):
     """All rooms' commands. A room says which group of the help each belongs to: `@verb(group="Look")`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        _load()
-        return sorted(self.commands)
+        return [entry.name for entry in contents()]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        rooms = catalog.door_with("commands", f'"{cmd_name}"')  # all of them take as long as all the rest
-        while (found := self._known(cmd_name)) is None and next(rooms, None) is not None:
-            continue
-        if found is None:
-            _load()
-            found = self._known(cmd_name)
-        if found is None and not ctx.resilient_parsing:
-            _no_such_verb(ctx, cmd_name, [*self.commands, *_aliases])
-        return found
-
-    def _known(self, name: str) -> click.Command | None:
-        return self.commands.get(_aliases.get(name, name))
+        if cmd_name in self.commands:
+            return self.commands[cmd_name]
+        for entry in contents():
+            if cmd_name in (entry.name, *entry.aliases):
+                importlib.import_module(entry.module)
+                return self.commands[entry.name]
+        if not ctx.resilient_parsing:
+            _no_such_verb(ctx, cmd_name, [name for entry in contents() for name in (entry.name, *entry.aliases)])
+        return None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        _load()
         for group in GROUPS:
-            commands = {name: each for name, each in self.commands.items() if _groups.get(name) == group}
-            if rows := _said_shortly(commands):
+            shown = {entry.name: entry.shown() for entry in contents() if entry.group == group}
+            if rows := _said_shortly(shown):
                 with formatter.section(group):
                     formatter.write_dl(rows)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        begun = [entry.shown() for entry in contents() if entry.name.startswith(incomplete) and not entry.hidden]
+        options = click.Command.shell_complete(self, ctx, incomplete)
+        return [*(CompletionItem(each.name, help=each.get_short_help_str()) for each in begun), *options]
+
+
+@cache
+def contents() -> list[Entry]:
+    """Every verb, by name; the rooms are loaded only where nothing was written down."""
+    return carried() or said_by_the_rooms()
+
+
+def said_by_the_rooms() -> list[Entry]:
+    catalog.doors("commands")
+    return [
+        Entry(
+            name,
+            _module(command),
+            _groups[name],
+            command.get_short_help_str(200),
+            tuple(alias for alias, of in _aliases.items() if of == name),
+            command.hidden,
+        )
+        for name, command in sorted(root.commands.items())
+    ]
+
+
+def _module(command: click.Command) -> str:
+    while isinstance(command, click.Group):
+        command = next(iter(command.commands.values()))
+    return str(getattr(command.callback, "__module__", ""))
 
 
 def _said_shortly(commands: Mapping[str, click.Command]) -> list[tuple[str, str]]:
@@ -71,6 +101,8 @@ def _said_shortly(commands: Mapping[str, click.Command]) -> list[tuple[str, str]
 
 
 def _no_such_verb(ctx: click.Context, name: str, known: Iterable[str]) -> NoReturn:
+    import difflib  # noqa: PLC0415 - for who mistypes
+
     verbs = sorted(known)
     begun = [verb for verb in verbs if len(name) > 2 and verb.startswith(name)]
     near = begun or difflib.get_close_matches(name, verbs, 1)
@@ -79,10 +111,6 @@ def _no_such_verb(ctx: click.Context, name: str, known: Iterable[str]) -> NoRetu
 
 _groups: dict[str, str] = {}
 _aliases: dict[str, str] = {}
-
-
-def _load() -> None:
-    catalog.doors("commands")
 
 
 @click.group(cls=Verbs, context_settings=SETTINGS, invoke_without_command=True)

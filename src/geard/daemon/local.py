@@ -8,7 +8,7 @@ from typing import Any
 from geard import catalog
 from geard.daemon.ways import reach_peers
 from geard.dispatch.dispatcher import Dispatcher
-from geard.dispatch.operation import operation_for
+from geard.dispatch.operation import find_operations, operation_for
 from geard.exchange import Session
 from geard.failures import Failure
 from geard.host import Host, fields
@@ -23,7 +23,8 @@ SWEEP_EVERY = 64
 class LocalPerformer:
     def __init__(self, host: Host) -> None:
         reach_peers()
-        self._dispatcher = Dispatcher(host, catalog.load())
+        find_operations(catalog.load_operations)  # loading all takes as long as doing one
+        self._dispatcher = Dispatcher(host, catalog.facets())
         self._journal = host.journal
 
     async def answer(self, request: Request[Any], id: str, follow: Follow | None) -> Any:

@@ -49,10 +49,28 @@ def operation(deed: F) -> F:
     return deed
 
 
+Find = Callable[[type[Request[Any]] | None], object]
+_find: list[Find] = []
+
+
+def find_operations(find: Find) -> None:
+    """Have operations loaded when asked for: `find(request)` loads those of its room, `find(None)` all."""
+    _find[:] = [find]
+
+
 def operation_for(request: type[Request[Any]]) -> Operation:
-    """The rooms' operations must have been loaded: `catalog.doors("operations")`."""
+    """Who loads no operations before, has them found: `find_operations`."""
+    for wanted in (request, None):  # one room may do what another one's words ask
+        if request not in _operations:
+            _have_found(wanted)
     return _operations[request]
 
 
 def all_operations() -> dict[type[Request[Any]], Operation]:
+    _have_found(None)
     return _operations
+
+
+def _have_found(request: type[Request[Any]] | None) -> None:
+    for find in _find:
+        find(request)
