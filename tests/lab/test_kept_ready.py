@@ -69,7 +69,8 @@ def test_it_is_made_anew_where_something_has_changed(host: Shell) -> None:
     assert "100M" in host.gear("status", "web").stdout
     asleep(host)
     host.gear("set-env", "web", "WORD=newer")
-    # The agent sees to it in its own time.
+    # The agent, where it runs, sees to it in its own time.
+    host.agent("GET", "/containers")
     made = host.sh(f"stat -c %i {READY}").stdout
     eventually(lambda: host.sh(f"stat -c %i {READY}", check=False).stdout not in ("", made), seconds=90)
     eventually(lambda: is_ready(host), seconds=60)
