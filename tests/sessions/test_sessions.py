@@ -59,6 +59,7 @@ def here(gear: Terminal) -> None:
         return list(spec.command)
 
     gear.host.engine.exec_argv = exec_argv  # type: ignore[method-assign]
+    gear.host.engine.exec_environment = lambda spec: {}  # type: ignore[method-assign]
 
 
 def path(gear: Terminal) -> Path:
