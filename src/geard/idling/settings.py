@@ -26,6 +26,8 @@ class IdlingSettings(Section):
     """in place of `after` for the gears of a slice"""
     wake_from: tuple[str, ...] = ()
     """networks whose connections wake a gear that says nothing else; empty: all"""
+    ready: int = 100
+    """for how many gears that are idle by `stop` the container is kept made: only its program has to begin then"""
     wakes_of_one: int = 30
     """how many gears one address may wake within a minute; 0: as many as it likes"""
 
@@ -38,6 +40,8 @@ class IdlingSettings(Section):
             check_sources(self.wake_from)
         except Invalid as error:
             raise Invalid(f"wake-from: {error.message}", hint=error.hint) from None
+        if self.ready < 0:
+            raise Invalid(f"ready: {self.ready} is less than none", hint="0 keeps no container made")
         if self.wakes_of_one < 0:
             raise Invalid(f"wakes-of-one: {self.wakes_of_one} is less than none", hint="0 sets no bound")
         spans = [("asleep", self.asleep)]
