@@ -77,9 +77,9 @@ def routes(form: str) -> None:
     if form == "table":
         click.echo(render_table(found))
         return
-    from geard.daemon.api import STATUS
     from geard.daemon.openapi import document
     from geard.daemon.pages import PAGES, render_json
+    from geard.daemon.refusing import STATUS
 
     click.echo(render_json(document(found, PAGES, STATUS)), nl=False)
 

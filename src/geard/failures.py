@@ -1,6 +1,6 @@
 """The ways geard can fail, one class a kind.
 
-Raised where the reason is known; turned into an HTTP status in one place (`daemon/api.py`), into an exit
+Raised where the reason is known; turned into an HTTP status in one place (`daemon/refusing.py`), into an exit
 code in another (`cli/exits.py`). The kinds are those of docs/API.md, "Words for failure".
 
     Failure

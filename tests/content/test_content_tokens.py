@@ -26,7 +26,7 @@ from geard.cli import main as cli
 from geard.content import entrance, keys, sealing, spent
 from geard.content.operations import create_content_token
 from geard.content.requests import CreateContentToken
-from geard.daemon import entering
+from geard.daemon import body
 from geard.daemon.doors import Doors
 from geard.dispatch.work import Work
 from geard.failures import Denied, Failure, Unauthenticated
@@ -178,7 +178,7 @@ def test_a_body_that_is_announced_and_does_not_come_is_not_waited_for(
 ) -> None:
     found = link(gear, "DELETE", "/environment/web")
     head = f"POST {found.removeprefix(LOCAL)} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
-    with mock.patch.object(entering, "BODY_SECONDS", 0.05), socket.socket(socket.AF_UNIX) as line:
+    with mock.patch.object(body, "BODY_SECONDS", 0.05), socket.socket(socket.AF_UNIX) as line:
         line.settimeout(20)
         line.connect(str(host.folder / "geard.sock"))
         line.sendall(head.encode())

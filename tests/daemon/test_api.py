@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from tests.daemon.belfry import RunningAgent, belfry
 
-from geard.daemon import api
+from geard.daemon import changes, writing
 from geard.identifiers import new_request_id
 
 NDJSON = "application/x-ndjson"
@@ -55,7 +55,7 @@ def test_curl_waits_as_long_as_it_prefers(agent: RunningAgent) -> None:
 
 
 def test_wait_in_the_body_follows(agent: RunningAgent, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(changes, "WAIT_SECONDS", 0.05)
     reply = agent.ask("PUT", "/bell/a", {"Hold": True, "Wait": True}, Accept=GO_CLIENT)
     assert reply.status == 202
     assert reply.text.startswith("a rang 1 times\nstroke 0\nerror: still going on after 0.05 s\n")
@@ -106,7 +106,7 @@ def test_json_with_follow_waits_and_then_has_a_status(agent: RunningAgent) -> No
 
 
 def test_an_idle_stream_beats(agent: RunningAgent, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(writing, "BEAT_SECONDS", 0.05)
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(agent.ask, "PUT", "/bell/a?follow=true", {"Hold": True}, Accept=NDJSON)
         time.sleep(0.3)
@@ -257,7 +257,7 @@ def test_every_change_is_logged_with_who_and_what_came_of_it(
     agent.ask("GET", "/bell/a")
     agent.ask("PUT", "/bell/a", b"{")
     agent.ask("GET", "/bell/a")  # a line is written when its answer has gone: before the next is answered
-    lines = [record.message for record in caplog.records if record.name == "geard.daemon.api"]
+    lines = [record.message for record in caplog.records if record.name == "geard.daemon.responses"]
     assert done.status == 200
     assert lines[0] == f"uid 0 (root), unix socket: PUT /bell/a [{'C' * 21}A] 200"
     assert len(lines) == 2

@@ -19,7 +19,7 @@ from tests.daemon.belfry import RunningAgent, belfry, running_agent
 from tests.daemon.test_api import eventually
 from tests.daemon.test_loopback import NOBODY, as_user, caller, needs_root
 
-from geard.daemon import api, connections
+from geard.daemon import body, connections
 
 HOST = b"Host: localhost\r\n"
 GET = b"GET /bell/a HTTP/1.1\r\n" + HOST
@@ -214,7 +214,7 @@ def brisk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[RunningA
     """An agent whose patience is short."""
     for name, seconds in (("KEEP_ALIVE", 0.5), ("STRANGER", 0.2), ("LINGER", 0.3), ("STALL", 0.5)):
         monkeypatch.setattr(connections, f"{name}_SECONDS", seconds)
-    monkeypatch.setattr(api, "BODY_SECONDS", 0.5)
+    monkeypatch.setattr(body, "BODY_SECONDS", 0.5)
     belfry.rung.clear()
     belfry.go_on.clear()
     tmp_path.chmod(0o755)

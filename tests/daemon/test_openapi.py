@@ -11,9 +11,9 @@ import pytest
 from schemathesis.specs.openapi.definitions import OPENAPI_31
 
 from geard import catalog
-from geard.daemon.api import STATUS
 from geard.daemon.openapi import document, parts
 from geard.daemon.pages import PAGES
+from geard.daemon.refusing import STATUS
 from geard.daemon.table import Entry, entries
 from geard.dispatch.operation import all_operations
 from geard.exchange import Session

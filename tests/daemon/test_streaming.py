@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from tests.daemon.belfry import RunningAgent
 
-from geard.daemon import streaming
-from geard.daemon.streaming import Stall, Turns
+from geard.daemon import writing
+from geard.daemon.writing import Stall, Turns
 from geard.identifiers import new_request_id
 
 NDJSON = "application/x-ndjson"
@@ -57,11 +57,11 @@ async def test_streams_take_turns_with_everybody_else() -> None:
         await asyncio.sleep(0)
         most, before = max(most, written - before), written
     assert written == 5_000
-    assert most <= 2 * streaming.PARTS
+    assert most <= 2 * writing.PARTS
 
 
 async def test_who_leaves_while_waiting_takes_no_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streaming, "PARTS", 1)
+    monkeypatch.setattr(writing, "PARTS", 1)
     turns, done = Turns(), list[int]()
 
     async def stream(number: int) -> None:
@@ -88,7 +88,7 @@ class Line(asyncio.WriteTransport):
 
 def test_only_who_takes_nothing_for_long_has_stalled() -> None:
     line = Line()
-    stall, later = Stall(line), streaming.STALL_SECONDS
+    stall, later = Stall(line), writing.STALL_SECONDS
 
     assert not stall.too_long(later)
     line.waiting = 1_000

@@ -37,6 +37,7 @@ PURE = {
     "run_words",
     "service_lines",
     "exec_argv",
+    "exec_environment",
     "pull_argv",
     "rename_argvs",
     "once",

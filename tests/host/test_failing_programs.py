@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from geard.daemon.api import STATUS
+from geard.daemon.refusing import STATUS
 from geard.failures import KINDS, Unavailable
 from geard.host.process import ProgramFailed, run
 

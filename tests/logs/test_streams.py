@@ -20,7 +20,7 @@ from tests.logs.agents import Agent, made_agent
 from tests.logs.writing import REMOTE
 
 from geard.cli.resuming import resumed
-from geard.daemon import api, streaming
+from geard.daemon import writing
 from geard.logs.requests import FollowLog, LogLine
 from geard.request import Stream
 from geard.transport.http import HttpTransport
@@ -76,7 +76,7 @@ def test_that_a_part_is_missing_is_told_first(agent: Agent) -> None:
 
 
 def test_server_sent_events_have_ids_to_come_back_with(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(writing, "BEAT_SECONDS", 0.05)
     curl = agent.curl(f"{LOG}?lines=2", *SSE, "--include")
     assert curl.stdout is not None
     head = "".join(iter(curl.stdout.readline, "\n"))
@@ -105,8 +105,8 @@ def test_an_answer_in_one_piece_is_no_event_stream(agent: Agent) -> None:
 def test_who_stops_reading_costs_little_holds_up_nobody_and_goes_on_where_it_was(
     agent: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api, "BEAT_SECONDS", 0.1)
-    monkeypatch.setattr(streaming, "STALL_SECONDS", 3.0)
+    monkeypatch.setattr(writing, "BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(writing, "STALL_SECONDS", 3.0)
     count, filling = 2_000, "x" * 50_000
     with ExitStack() as stack:
         brisk_one = stack.enter_context(asking(agent, f"{LOG}?follow=true&lines=0"))

@@ -16,6 +16,7 @@ from tests.fakes.terminal import Terminal
 
 from geard.cli.attaching import attach
 from geard.host.engine import ExecSpec
+from geard.host.engine.docker import Docker
 from geard.host.engine.podman import Podman
 from geard.sessions import commands
 
@@ -58,6 +59,9 @@ class Inside:
         self.asked = spec
         return list(spec.command)
 
+    def exec_environment(self, spec: ExecSpec) -> dict[str, str]:
+        return {}
+
 
 @pytest.fixture
 def inside(gear: Terminal, monkeypatch: pytest.MonkeyPatch) -> Inside:
@@ -65,6 +69,7 @@ def inside(gear: Terminal, monkeypatch: pytest.MonkeyPatch) -> Inside:
     gear.ok("install", "geard/sample", "off")
     found = Inside(gear, monkeypatch)
     monkeypatch.setattr(gear.host.engine, "exec_argv", found.exec_argv, raising=False)
+    monkeypatch.setattr(gear.host.engine, "exec_environment", found.exec_environment)
     monkeypatch.setattr(commands, "_at_terminal", lambda: False)
     monkeypatch.setenv("TERM", "xterm-test")
     return found
@@ -184,3 +189,10 @@ def test_no_value_of_a_variable_stands_on_a_command_line() -> None:
         *("--interactive", "--tty", "--detach-keys=", "--user", "me", "--workdir", "/srv"),
         *("--env-file", "/proc/self/fd/3", "--env", "B", "--", "ctr-web", "ls", "-l"),
     ]
+
+
+def test_who_feeds_a_program_the_engine_says() -> None:
+    """podman loses output where its program leaves input unread: see host/keeper.py."""
+    reads, reads_nothing = (ExecSpec("ctr-web", ("--interactive",), stdin=stdin) for stdin in (True, False))
+    assert Podman().exec_environment(reads) == {"GEARD_FEED": "conmon"}
+    assert Podman().exec_environment(reads_nothing) == Docker().exec_environment(reads) == {}

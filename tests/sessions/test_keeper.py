@@ -244,20 +244,18 @@ sys.exit(int(os.read(done, 9)))
 
 
 def test_input_goes_past_podman_and_its_end_does_not(reading: str) -> None:
-    child = kept(reading, "exec", "--interactive", "--", "ctr-web", "sh", "-c", "sleep 0.3; wc -c; exit 4")
+    child = kept(reading, "--", "ctr-web", "sh", "-c", "sleep 0.3; wc -c; exit 4", GEARD_FEED="conmon")
     assert child.communicate(b"x" * 1_000_000, timeout=30) == (b"1000000\n", b"")
     assert child.returncode == 4
 
 
 def test_no_input_is_an_end_as_well(reading: str) -> None:
-    child = kept(reading, "exec", "--interactive", "--", "ctr-web", "cat")
+    child = kept(reading, "--", "ctr-web", "cat", GEARD_FEED="conmon")
     assert child.communicate(b"", timeout=30) == (b"", b"")
 
 
 def test_a_program_may_leave_its_input_unread(reading: str) -> None:
-    child = kept(
-        reading, "exec", "--interactive", "--", "ctr-web", "sh", "-c", "exec <&-; echo shut; exec sleep 1"
-    )
+    child = kept(reading, "--", "ctr-web", "sh", "-c", "exec <&-; echo shut; exec sleep 1", GEARD_FEED="conmon")
     assert line(child) == "shut"
     nobody_reads(child)
     child.communicate(timeout=30)

@@ -18,7 +18,7 @@ from tests.fakes.host import make_host
 from tests.fakes.terminal import Terminal, agent, terminal
 
 from geard.cli.attaching import attach
-from geard.daemon import api, server
+from geard.daemon import server, sessions
 from geard.exchange import (
     WINDOW,
     Errors,
@@ -59,6 +59,7 @@ def here(gear: Terminal) -> None:
         return list(spec.command)
 
     gear.host.engine.exec_argv = exec_argv  # type: ignore[method-assign]
+    gear.host.engine.exec_environment = lambda spec: {}  # type: ignore[method-assign]
 
 
 def path(gear: Terminal) -> Path:
@@ -286,7 +287,7 @@ def test_an_answer_and_what_follows_it_may_come_at_once(http: Terminal) -> None:
 
 
 def test_only_so_many_at_once(http: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "SESSIONS", 1)
+    monkeypatch.setattr(sessions, "SESSIONS", 1)
     first = opened(http, "cat")
     with pytest.raises(Full):
         opened(http, "cat")
@@ -305,7 +306,7 @@ def _opens(gear: Terminal) -> bool:
 def test_the_journal_is_told_who_and_which_program_and_no_secret(
     http: Terminal, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "geard.daemon.api")
+    caplog.set_level(logging.INFO, "geard.daemon")
     assert opened(http, "exit 3 # secret").end() == Exit(3)
     eventually(lambda: "ended with 3" in caplog.text)
     (asked,) = [line for line in caplog.messages if "/exec" in line]

@@ -25,7 +25,7 @@ from geard.access.requests import (
 from geard.cli.asking import ask_places, places, session
 from geard.cli.completion import Name
 from geard.cli.main import verbs
-from geard.cli.output import output_option, printable, structured, table, with_place
+from geard.cli.output import output_option, print_list, printable, structured, table
 from geard.failures import Failure, Invalid, NotFound, Unauthenticated
 from geard.identifiers import check_id, parse_place
 from geard.transport.renewal import renews_by
@@ -273,24 +273,20 @@ def revoke(name: str, hosts: tuple[str, ...]) -> None:
 
 
 def _show(found: list[tuple[str, Guest]], form: str) -> None:
-    if form == "name":
-        click.echo("".join(f"{row.name}\n" for _, row in found), nl=False)
-    elif form in ("json", "yaml"):
-        structured([with_place(row, place) for place, row in found], form)
-    else:
-        rows = [
-            (
-                row.name,
-                place,
-                "invited" if row.kind == "invitation" else row.scope,
-                " ".join(row.only) or "all",
-                row.created,
-                row.expires or "never",
-                row.by,
-            )
-            for place, row in found
-        ]
-        click.echo(table(("NAME", "SERVER", "SCOPE", "ONLY", "CREATED", "EXPIRES", "BY"), rows))
+    rows = (
+        (
+            row.name,
+            place,
+            "invited" if row.kind == "invitation" else row.scope,
+            " ".join(row.only) or "all",
+            row.created,
+            row.expires or "never",
+            row.by,
+        )
+        for place, row in found
+    )
+    header = ("NAME", "SERVER", "SCOPE", "ONLY", "CREATED", "EXPIRES", "BY")
+    print_list(found, form, (row.name for _, row in found), header, rows)
 
 
 def _patterns(only: tuple[str, ...]) -> tuple[str, ...]:

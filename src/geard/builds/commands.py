@@ -31,7 +31,7 @@ from geard.builds.sources import parse_source
 from geard.cli.asking import ask_places, places, session
 from geard.cli.completion import GearName, Name
 from geard.cli.main import verb, verbs
-from geard.cli.output import output_option, structured, table, with_place
+from geard.cli.output import output_option, print_list, structured, with_place
 from geard.cli.resuming import resumed
 from geard.environments.file import parse_argument
 from geard.environments.given import read_file
@@ -236,15 +236,11 @@ _ID = Name(lambda host: [each.id for each in session.transport(_place(host)).sen
 def list_(tag: str, at: str, form: str) -> None:
     """List builds, those that have ended too, the newest first."""
     for place, found in ask_places([_place(at)], lambda _: ListBuilds(tag=tag)):
-        if form == "name":
-            click.echo("".join(f"{each.id}\n" for each in found.builds), nl=False)
-        elif form in ("json", "yaml"):
-            structured([with_place(each, str(place)) for each in found.builds], form)
-        else:
-            header = ["ID", "STATE", "STEP", "TAG", "SECONDS", "BEGAN", "COMMIT", "IMAGE"]
-            wide = ["SOURCE", "BASE", "DIGEST"] if form == "wide" else []
-            rows = [_row(each, wide=form == "wide") for each in found.builds]
-            click.echo(table([*header, *wide], rows))
+        rows = (_row(each, wide=form == "wide") for each in found.builds)
+        header = ["ID", "STATE", "STEP", "TAG", "SECONDS", "BEGAN", "COMMIT", "IMAGE"]
+        wide = ["SOURCE", "BASE", "DIGEST"] if form == "wide" else []
+        builds = [(str(place), each) for each in found.builds]
+        print_list(builds, form, (each.id for each in found.builds), [*header, *wide], rows)
 
 
 def _row(each: Build, *, wide: bool) -> list[str]:
@@ -358,13 +354,10 @@ def on_push(
 def list_on_push(at: str, form: str) -> None:
     """List the repositories whose pushes are built."""
     for place, found in ask_places([_place(at)], lambda _: ListOnPush()):
-        if form in ("json", "yaml"):
-            structured([with_place(each, str(place)) for each in found.repositories], form)
-        elif form == "name":
-            click.echo("".join(f"{each.id}\n" for each in found.repositories), nl=False)
-        else:
-            rows = [[e.id, e.ref, e.base_image, e.tag, e.start, e.built[:10]] for e in found.repositories]
-            click.echo(table(["REPOSITORY", "BRANCH", "BASE", "TAG", "GEAR", "BUILT"], rows))
+        rows = ((e.id, e.ref, e.base_image, e.tag, e.start, e.built[:10]) for e in found.repositories)
+        header = ("REPOSITORY", "BRANCH", "BASE", "TAG", "GEAR", "BUILT")
+        watched = [(str(place), each) for each in found.repositories]
+        print_list(watched, form, (each.id for each in found.repositories), header, rows)
 
 
 @builds.command("off-push")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tarfile
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -12,6 +11,8 @@ from pathlib import Path
 
 from geard.builds.requests import SendSource
 from geard.cli.asking import session
+from geard.copying import archive
+from geard.copying.failing import failure_of
 from geard.copying.programs import carry
 from geard.failures import Denied, Invalid
 from geard.identifiers import Place
@@ -38,25 +39,13 @@ def send_source(where: Place, id: str, source: Path | None) -> None:
 
 
 def pack(folder: Path, fd: int) -> None:
-    """Its files, folders and links, as a tar. Raises Denied, Invalid."""
+    """As a tar: what is no file, folder or link is left out, and whose it was. Raises Failure."""
     with suppress(BrokenPipeError), open(fd, "wb") as out:
         try:
-            with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as tar:
-                tar.add(folder, TOP, filter=_plain)
-        except BrokenPipeError:
-            raise
-        except (OSError, tarfile.TarError) as error:
-            what = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
-            raise Denied(f"cannot read {what}") from None
-
-
-def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
-    """Devices, pipes and sockets are left out, and whose it was."""
-    if not (entry.isreg() or entry.isdir() or entry.issym() or entry.islnk()):
-        return None
-    entry.uid = entry.gid = 0
-    entry.uname = entry.gname = ""
-    return entry
+            archive.pack(str(folder), TOP, out, lambda _: None, owner=archive.Owner(0, 0))
+        except archive.Refused as refused:
+            if refused.kind != "Left":
+                raise failure_of(refused.kind, refused.message, refused.hint) from None
 
 
 def check_sendable(text: str, ref: str) -> tuple[Path, str]:

@@ -31,7 +31,7 @@ from geard.builds.requests import Build, BuildImage
 from geard.builds.sources import parse_source
 from geard.failures import AlreadyExists, Invalid, NotFound
 from geard.host.paths import Paths
-from geard.host.storage import Changes, locked, read_text
+from geard.host.storage import Changes, locked, names, read_text
 from geard.host.systemd import UnitState
 from geard.identifiers import check_id
 from geard.words import Word, decode, encode
@@ -226,10 +226,7 @@ def write_build(folders: Folders, build: Build) -> None:
 
 
 def listed(paths: Paths) -> list[str]:
-    try:
-        return sorted(entry.name for entry in base(paths).iterdir() if not entry.name.startswith("."))
-    except FileNotFoundError:
-        return []
+    return names(base(paths))
 
 
 def seen(build: Build, units: Mapping[str, UnitState], *, begun: bool) -> Build:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 import msgspec
@@ -49,31 +49,19 @@ class Watch(Word):
 def keep(paths: Paths, watch: Watch) -> None:
     """Asked again for the same, it goes on with what it knows. Raises NotFound."""
     adopt_earlier(paths)
-    folders.number(paths, watch.repository)
-    with locked(folders.folder(paths)):
-        there = find(paths, watch.repository)
+    with _alone(paths):
+        file = _file(paths, watch.repository)
+        there = _kept(file, watch.repository)
         if there is None or (there.wish, there.ref) != (watch.wish, watch.ref):
-            _write(paths, watch)
+            _write(file, watch)
 
 
 def remove(paths: Paths, id: str) -> bool:
     """False where it was not there, or the repository is not."""
     adopt_earlier(paths)
-    with suppress(NotFound):
-        folders.number(paths, id)
-        with locked(folders.folder(paths)), Changes() as changes:
-            return changes.remove(_place(paths, id))
+    with suppress(NotFound), _alone(paths), Changes() as changes:
+        return changes.remove(_file(paths, id))
     return False
-
-
-def find(paths: Paths, repository: str) -> Watch | None:
-    """Raises NotFound."""
-    try:
-        found = decode(Watch, read_text(_place(paths, repository)) or "")
-    except Invalid:
-        return None  # not there, or another version's
-    wish = msgspec.structs.replace(found.wish, source=f"repo://{repository}")
-    return msgspec.structs.replace(found, repository=repository, wish=wish)
 
 
 def watches(paths: Paths) -> list[Watch]:
@@ -81,18 +69,19 @@ def watches(paths: Paths) -> list[Watch]:
     found: list[Watch] = []
     for id in folders.listed(paths):
         with suppress(NotFound, OSError):  # deleted just now
-            if watch := find(paths, id):
+            if watch := _kept(_file(paths, id), id):
                 found.append(watch)
     return found
 
 
 def begin(paths: Paths, repository: str) -> str:
     """Put the build of what its branch leads to now on disk, once for each push; its id, or empty for none."""
-    with locked(folders.folder(paths)):
+    with _alone(paths):
         try:
-            watch = find(paths, repository)
+            file = _file(paths, repository)
         except NotFound:  # deleted, or renamed, just now
             return ""
+        watch = _kept(file, repository)
         commit = tip(folders.path(paths, repository), watch.ref) if watch is not None else ""
         if watch is None or commit in ("", watch.built):
             return ""
@@ -103,7 +92,7 @@ def begin(paths: Paths, repository: str) -> str:
             records.create(paths, id, order)
         finally:
             # One that is refused is not tried again and again: the next push is.
-            _write(paths, msgspec.structs.replace(watch, built=commit, count=watch.count + 1))
+            _write(file, msgspec.structs.replace(watch, built=commit, count=watch.count + 1))
     return id
 
 
@@ -114,17 +103,15 @@ def adopt_earlier(paths: Paths) -> None:
     earlier = records.base(paths) / ".pushes"
     if not earlier.is_dir():
         return
-    with Changes() as changes:
-        if folders.folder(paths).is_dir():
-            with locked(folders.folder(paths)):
-                for file in sorted(earlier.glob("*.json")):
-                    _adopt(paths, changes, file)
+    with _alone(paths), Changes() as changes:
+        for file in sorted(earlier.glob("*.json")):
+            _adopt(paths, changes, file)
         changes.remove_tree(earlier)
 
 
 def _adopt(paths: Paths, changes: Changes, file: Path) -> None:
     with suppress(NotFound):
-        place, text = _place(paths, file.stem), read_text(file)
+        place, text = _file(paths, file.stem), read_text(file)
         if text is not None and not place.exists():
             changes.write(place, text, 0o600)
             changes.sync()
@@ -141,15 +128,29 @@ def _free_name(paths: Paths, name: str, request: str) -> str:
     return name
 
 
-def _place(paths: Paths, repository: str) -> Path:
+def _alone(paths: Paths) -> AbstractContextManager[None]:
+    """Nobody renames or deletes a repository meanwhile; there may be none at all."""
+    here = folders.folder(paths)
+    return locked(here) if here.is_dir() else nullcontext()
+
+
+def _file(paths: Paths, repository: str) -> Path:
     """Raises NotFound."""
     return folders.users_folder(paths) / f"{folders.number(paths, repository)}.build"
 
 
-def _write(paths: Paths, watch: Watch) -> None:
+def _kept(file: Path, repository: str) -> Watch | None:
+    try:
+        found = decode(Watch, read_text(file) or "")
+    except Invalid:
+        return None  # not there, or another version's
+    wish = msgspec.structs.replace(found.wish, source=f"repo://{repository}")
+    return msgspec.structs.replace(found, repository=repository, wish=wish)
+
+
+def _write(file: Path, watch: Watch) -> None:
     with Changes() as changes:
-        changes.write(_place(paths, watch.repository), encode(watch).decode(), 0o600)
-        changes.sync()
+        changes.write(file, encode(watch), 0o600)
 
 
 def tip(repository: Path, ref: str) -> str:

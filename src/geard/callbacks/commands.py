@@ -17,7 +17,7 @@ from geard.callbacks.requests import (
 from geard.cli.asking import ask, ask_places, places, session
 from geard.cli.completion import Name
 from geard.cli.main import verbs
-from geard.cli.output import output_option, printable, structured, table, with_place
+from geard.cli.output import output_option, placed, print_list, printable, structured, with_place
 from geard.identifiers import Locator, parse_place, parse_request_id
 
 
@@ -47,13 +47,9 @@ def list_(hosts: tuple[str, ...], form: str) -> None:
         for place, answer in ask_places(places(hosts), lambda at: ListCallbacks())
         for row in answer.callbacks
     ]
-    if form == "name":
-        click.echo("".join(f"{place}/{row.id}\n" if place else f"{row.id}\n" for place, row in found), nl=False)
-    elif form in ("json", "yaml"):
-        structured([with_place(row, place) for place, row in found], form)
-    else:
-        rows = [(r.id, place, r.state, str(r.tries), r.next, _to(r), r.what, r.problem) for place, r in found]
-        click.echo(table(("REQUEST", "SERVER", "STATE", "TRIES", "NEXT TRY", "TO", "WHAT", "PROBLEM"), rows))
+    rows = ((r.id, place, r.state, str(r.tries), r.next, _to(r), r.what, r.problem) for place, r in found)
+    header = ("REQUEST", "SERVER", "STATE", "TRIES", "NEXT TRY", "TO", "WHAT", "PROBLEM")
+    print_list(found, form, (placed(place, row.id) for place, row in found), header, rows)
 
 
 @callback.command("show")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, TypeVar
 
 import click
@@ -52,6 +52,26 @@ def with_place(word: Word, place: str) -> dict[str, Any]:
     """The word as JSON's own values, with the machine it came from."""
     values: dict[str, Any] = builtins_of(word)
     return {**values, "Server": place} if place else values
+
+
+def print_list(
+    found: Sequence[tuple[str, Word]],
+    form: str,
+    names: Iterable[str],
+    header: Sequence[str],
+    rows: Iterable[Sequence[str]],
+) -> None:
+    """Print things of several machines, each with its own; `names` are those for `-o name`."""
+    if form == "name":
+        click.echo("".join(f"{name}\n" for name in names), nl=False)
+    elif form in ("json", "yaml"):
+        structured([with_place(word, place) for place, word in found], form)
+    else:
+        click.echo(table(header, list(rows)))
+
+
+def placed(place: str, id: str) -> str:
+    return f"{place}/{id}" if place else id
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

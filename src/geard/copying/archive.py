@@ -62,9 +62,9 @@ def kind_of(mode: int) -> str:
     return "folder" if stat.S_ISDIR(mode) else "file" if stat.S_ISREG(mode) else "other"
 
 
-def pack(path: str, name: str, out: Writes, say: Say) -> int:
+def pack(path: str, name: str, out: Writes, say: Say, *, owner: Owner | None = None) -> int:
     """Write what is at `path` (a link there is followed) as `name`; a folder's contents alone, where that is `.`.
-    The number of files. Raises Refused.
+    All of it as if it belonged to `owner`, where one is given. The number of files. Raises Refused.
     """
     try:
         found = os.stat(path)
@@ -75,7 +75,7 @@ def pack(path: str, name: str, out: Writes, say: Say) -> int:
         raise refusal(error, path) from None
     try:
         with tarfile.open(fileobj=_file(out), mode="w|", bufsize=CHUNK, format=tarfile.PAX_FORMAT) as tar:
-            packing = _Packing(tar, say)
+            packing = _Packing(tar, say, owner)
             if stat.S_ISDIR(os.fstat(top).st_mode):
                 packing.folder(top, name, path)
             else:
@@ -89,9 +89,10 @@ def pack(path: str, name: str, out: Writes, say: Say) -> int:
 
 
 class _Packing:
-    def __init__(self, tar: tarfile.TarFile, say: Say) -> None:
+    def __init__(self, tar: tarfile.TarFile, say: Say, owner: Owner | None) -> None:
         self._tar = tar
         self._say = say
+        self._owner = owner
         self._linked: dict[tuple[int, int], str] = {}
         self.count = 0
 
@@ -147,6 +148,8 @@ class _Packing:
         self.count += 1
 
     def _add(self, entry: tarfile.TarInfo, file: Reads | None = None) -> None:
+        if self._owner is not None:
+            entry.uid, entry.gid = self._owner
         self._tar.addfile(entry, _file(file) if file is not None else None)
         _forget(self._tar)
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from aiohttp import HttpVersion11, web
+from aiohttp import web
 
+from geard.daemon.body import welcome
 from geard.daemon.connections import BODY_SECONDS, TooSlow
 from geard.exchange import WINDOW, FromAsker, Input, InputEnd, Output, Taken, ToAsker
 
@@ -30,7 +31,9 @@ class BodyLine:
     async def hear(self) -> FromAsker:
         if self._ended:
             await asyncio.Event().wait()  # there is no more to be heard
-        await self._welcome()
+        if not self._welcomed:
+            self._welcomed = True
+            await welcome(self._http)
         while not self._allowed:
             self._taken.clear()
             await self._taken.wait()
@@ -46,13 +49,6 @@ class BodyLine:
                 return await self._http.content.read(self._allowed)
         except TimeoutError:
             raise TooSlow(f"nothing more of the body has come within {BODY_SECONDS:g} s") from None
-
-    async def _welcome(self) -> None:
-        expects = self._http.headers.get("Expect", "").lower() == "100-continue"
-        if expects and not self._welcomed and self._http.version == HttpVersion11:
-            await self._http.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            self._http.writer.output_size = 0  # what counts is the answer
-        self._welcomed = True
 
     async def say(self, event: ToAsker) -> None:
         match event:

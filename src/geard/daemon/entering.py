@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from geard import catalog
-from geard.daemon.connections import BODY_SECONDS, TooSlow
+from geard.daemon.body import has_body
 from geard.daemon.table import WrongMethod
 from geard.dispatch.entered import Entered
 from geard.failures import Invalid
@@ -49,20 +49,9 @@ class Entrances:
         entered: Entered = await module.enter(self._host, path)
         if http.method not in entered.methods:
             raise WrongMethod(http.method, self.shown(path), entered.methods)
-        if await _has_body(http) or http.rel_url.query_string or http.headers.get(CALLBACK):
+        if await has_body(http) or http.rel_url.query_string or http.headers.get(CALLBACK):
             raise Invalid("a link says all of its request", hint="no query, no body and no callback beside it")
         return entered
-
-
-async def _has_body(http: web.BaseRequest) -> bool:
-    """Raises TooSlow for one that is announced without a length, and does not come."""
-    if http.content_length or not http.body_exists:
-        return bool(http.content_length)
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            return bool(await http.content.read(1))
-    except TimeoutError:
-        raise TooSlow(f"the body has not come within {BODY_SECONDS:g} s of its head") from None
 
 
 @asynccontextmanager

@@ -9,8 +9,8 @@ and so knows whom to tell. What Docker Engine has started is nobody's child here
 
 Nor does all of a program's output arrive that ends while input is on its way: conmon leaves that unread, and of a
 socket closed so the kernel says first that it was reset, and podman hears no further (podman 5.4;
-https://github.com/containers/podman/issues/11446). So input goes past podman here, into conmon's own pipe to the
-program.
+https://github.com/containers/podman/issues/11446). With $GEARD_FEED=conmon input goes past podman here, into
+conmon's own pipe to the program.
 
 INT, QUIT, TERM, USR1 and USR2 go on to the program. HUP says that whoever asked is gone: the program is ended, by
 TERM, after GRACE seconds by KILL; a second HUP does not wait. Standard library only: somebody waits for it.
@@ -37,6 +37,9 @@ PROGRAM = 4
 ENV_FILE = 3
 """the descriptor on which the program finds the text of $GEARD_ENV_FILE, as an option of podman's wants it"""
 
+FEED = "GEARD_FEED"
+"""says who gives the program its input: "conmon", else whoever is run here"""
+
 _SET_CHILD_SUBREAPER = 36
 _PASSED_ON = {signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2}
 _OTHERS = {signal.SIGHUP, signal.SIGCHLD, signal.SIGWINCH, signal.SIGTSTP}
@@ -55,13 +58,14 @@ def main(argv: list[str]) -> int:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {*watched, signal.SIGTTOU})
     ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1)
     terminal = _terminal()
+    feed = os.environ.pop(FEED, "")
     listed = _list_session()
     try:
         _env_file()
         _program_file()
         # A session of its own: what the terminal sends comes here and nowhere else; a terminal that is not
         # one's own can be read and set all the same.
-        apart = os.pipe() if terminal is None and _is_podmans_with_input(argv) else None
+        apart = os.pipe() if feed == "conmon" and terminal is None else None
         child = os.posix_spawnp(
             argv[0],
             argv,
@@ -128,12 +132,6 @@ def _let_go_of_input() -> None:
     nothing = os.open("/dev/null", os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
-
-
-def _is_podmans_with_input(argv: list[str]) -> bool:
-    """`podman … exec --interactive … -- …`."""
-    options = argv[: argv.index("--")] if "--" in argv else []
-    return bool(options) and os.path.basename(options[0]) == "podman" and "--interactive" in options
 
 
 def _feed(podman: int, ending: int, others: set[str]) -> None:

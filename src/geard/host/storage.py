@@ -289,6 +289,14 @@ def _same(fd: int, path: Path) -> bool:
         return False
 
 
+def names(folder: Path) -> list[str]:
+    """What is in a folder, sorted; drafts of killed writers are passed over. Nothing where there is no folder."""
+    try:
+        return sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
 def read_text(path: Path) -> str | None:
     """The whole file, or None where there is none."""
     try:

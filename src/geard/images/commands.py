@@ -10,7 +10,7 @@ import click
 
 from geard.cli.asking import ask_places, places, session
 from geard.cli.main import verb
-from geard.cli.output import outcome_option, output_option, structured, table, with_place
+from geard.cli.output import outcome_option, output_option, print_list
 from geard.cli.parts import engine_option
 from geard.identifiers import Place, parse_place
 from geard.images.names import check_image
@@ -45,27 +45,23 @@ def images(hosts: tuple[str, ...], engine: str, form: str) -> None:
         for place, answer in ask_places(places(hosts), lambda at: ListImages(engine=engine))
         for each in answer.images
     ]
-    if form in ("json", "yaml"):
-        structured([with_place(each, place) for place, each in found], form)
-    elif form == "name":
-        click.echo("".join(f"{name}\n" for _, each in found for name in each.names or (each.id,)), nl=False)
-    else:
-        now, wide = datetime.now(UTC), form == "wide"
-        rows = [
-            (
-                name,
-                each.id if wide else each.id[:12],
-                *((each.digest,) if wide else ()),
-                place,
-                show_bytes(each.size),
-                show_age(each.created, now),
-                _used_by(each),
-            )
-            for place, each in found
-            for name in each.names or ("<none>",)
-        ]
-        digest = ("DIGEST",) if wide else ()
-        click.echo(table(("IMAGE", "ID", *digest, "SERVER", "SIZE", "AGE", "USED BY"), rows))
+    now, wide = datetime.now(UTC), form == "wide"
+    rows = (
+        (
+            name,
+            each.id if wide else each.id[:12],
+            *((each.digest,) if wide else ()),
+            place,
+            show_bytes(each.size),
+            show_age(each.created, now),
+            _used_by(each),
+        )
+        for place, each in found
+        for name in each.names or ("<none>",)
+    )
+    names = (name for _, each in found for name in each.names or (each.id,))
+    digest = ("DIGEST",) if wide else ()
+    print_list(found, form, names, ("IMAGE", "ID", *digest, "SERVER", "SIZE", "AGE", "USED BY"), rows)
 
 
 def _used_by(image: ListedImage) -> str:

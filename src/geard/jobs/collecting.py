@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +19,7 @@ from geard.host import Host
 from geard.host.engine import OnceSpec, RunSpec
 from geard.host.paths import Paths
 from geard.host.process import run
-from geard.host.storage import Changes
+from geard.host.storage import Changes, names
 from geard.identifiers import check_id
 from geard.jobs import records
 from geard.jobs.records import JobFolders, JobRecord, unit_name
@@ -98,7 +98,7 @@ def _remove_expired(host: Host) -> None:
 def _release_slots(paths: Paths) -> None:
     """Those of jobs that have ended, or never came to be."""
     base, jobs = paths.base / "slots", f"{paths.base}/jobs/"
-    for number in _numbers(base):
+    for number in map(int, filter(str.isdigit, names(base))):
         with suppress(OSError), Changes() as changes:
             owner = os.readlink(base / str(number))
             if not owner.startswith(jobs):
@@ -132,10 +132,3 @@ async def _stop_slices(host: Host) -> None:
     for slice in found.keys() - needed:
         with suppress(Failure):
             await host.systemd.stop(slice)
-
-
-def _numbers(folder: Path) -> Sequence[int]:
-    try:
-        return [int(name) for name in os.listdir(folder) if name.isdigit()]
-    except FileNotFoundError:
-        return []

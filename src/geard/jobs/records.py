@@ -24,7 +24,7 @@ from geard.containers.requests import Limits
 from geard.containers.slices import JOBS
 from geard.failures import AlreadyExists, Invalid, NotFound
 from geard.host.paths import Paths
-from geard.host.storage import Changes, locked, read_text
+from geard.host.storage import Changes, locked, names, read_text
 from geard.identifiers import bucket, check_id
 from geard.jobs.requests import Job, JobResult
 from geard.jobs.showing import ENDED
@@ -221,8 +221,8 @@ def gears_with_jobs(paths: Paths) -> set[str]:
 
 def all_folders(paths: Paths) -> Iterator[JobFolders]:
     base = paths.base / "jobs"
-    for first in _names(base):
-        for id in _names(base / first):
+    for first in names(base):
+        for id in names(base / first):
             try:
                 yield JobFolders.of(paths, id)
             except Invalid:
@@ -236,7 +236,7 @@ def remove(folders: JobFolders, changes: Changes) -> None:
     record = read(folders)
     if record is not None:
         slots.release(folders.paths, changes, record.slot, folders.kept)
-    for entry in _names(folders.kept):
+    for entry in names(folders.kept):
         if entry != "job":
             changes.remove_tree(folders.kept / entry)
     changes.remove_tree(folders.kept)
@@ -244,10 +244,3 @@ def remove(folders: JobFolders, changes: Changes) -> None:
         os.rmdir(folders.kept.parent)
     except OSError:
         return
-
-
-def _names(folder: Path) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except (FileNotFoundError, NotADirectoryError):
-        return []

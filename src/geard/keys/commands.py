@@ -7,7 +7,7 @@ import click
 from geard.cli.asking import ask, ask_places, locators
 from geard.cli.completion import GearName
 from geard.cli.main import verb
-from geard.cli.output import output_option, structured, table, with_place
+from geard.cli.output import output_option, print_list
 from geard.failures import Invalid
 from geard.identifiers import Locator, Place, parse_place
 from geard.keys.public import PublicKey, parse_keys
@@ -84,16 +84,9 @@ def list_keys(names: tuple[str, ...], hosts: tuple[str, ...], repo: bool, form: 
         where = [parse_place(host) for host in hosts] or [Place()]
         for place, answer in ask_places(where, lambda at: ListKeys()):
             found += [(str(place), key) for key in answer.keys]
-    if form in ("json", "yaml"):
-        structured([with_place(key, place) for place, key in found], form)
-    elif form == "name":
-        click.echo(
-            "".join(f"{key.fingerprint}\n" for key in {key.fingerprint: key for _, key in found}.values()),
-            nl=False,
-        )
-    else:
-        rows = [(key.id, place, key.repository or "login", key.type, key.fingerprint) for place, key in found]
-        click.echo(table(("ID", "SERVER", "MAY", "TYPE", "KEY"), rows))
+    rows = ((key.id, place, key.repository or "login", key.type, key.fingerprint) for place, key in found)
+    fingerprints = dict.fromkeys(key.fingerprint for _, key in found)
+    print_list(found, form, fingerprints, ("ID", "SERVER", "MAY", "TYPE", "KEY"), rows)
 
 
 @verb("remove-keys", group="Share")

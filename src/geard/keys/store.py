@@ -20,7 +20,7 @@ from typing import Literal
 from geard.containers.folders import Folders
 from geard.failures import Conflict, Invalid, NotFound, no_such_gear
 from geard.host.paths import Paths
-from geard.host.storage import Changes, locked, read_text
+from geard.host.storage import Changes, locked, names, read_text
 from geard.identifiers import bucket
 from geard.keys.public import PublicKey, shown
 from geard.keys.requests import KeyedRepository, ListedKey
@@ -229,11 +229,7 @@ def _tidy(paths: Paths, changes: Changes, keys: Sequence[str]) -> None:
 
 
 def _names(folder: Path, depth: int) -> list[str]:
-    """What is so deep in a folder; drafts of killed writers are passed over."""
-    try:
-        found = [name for name in os.listdir(folder) if not name.startswith(".")]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
+    """What is so deep in a folder."""
     if depth == 1:
-        return found
-    return [name for each in found for name in _names(folder / each, depth - 1)]
+        return names(folder)
+    return [name for each in names(folder) for name in _names(folder / each, depth - 1)]

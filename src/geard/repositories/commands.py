@@ -9,7 +9,7 @@ import click
 from geard.cli.asking import ask, ask_places, locators, places
 from geard.cli.completion import Name
 from geard.cli.main import verb
-from geard.cli.output import output_option, structured, table, with_place
+from geard.cli.output import output_option, placed, print_list
 from geard.failures import Invalid
 from geard.identifiers import Locator, Place, parse_place
 from geard.repositories.requests import (
@@ -85,16 +85,12 @@ def list_repos(hosts: tuple[str, ...], form: str) -> None:
         for place, answer in ask_places(places(hosts), lambda at: ListRepositories())
         for each in answer.repositories
     ]
-    if form in ("json", "yaml"):
-        structured([with_place(each, place) for place, each in found], form)
-    elif form == "name":
-        click.echo("".join(f"{place}/{each.id}\n" if place else f"{each.id}\n" for place, each in found), nl=False)
-    else:
-        rows = [
-            (each.id, place, each.login, f"{each.bytes / 1e6:.1f} MB", str(each.refs), each.head, each.changed)
-            for place, each in found
-        ]
-        click.echo(table(("ID", "SERVER", "LOGIN", "SIZE", "REFS", "HEAD", "CHANGED"), rows))
+    rows = (
+        (each.id, place, each.login, f"{each.bytes / 1e6:.1f} MB", str(each.refs), each.head, each.changed)
+        for place, each in found
+    )
+    header = ("ID", "SERVER", "LOGIN", "SIZE", "REFS", "HEAD", "CHANGED")
+    print_list(found, form, (placed(place, each.id) for place, each in found), header, rows)
 
 
 @verb("pushed", group="This host", hidden=True)

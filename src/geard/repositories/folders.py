@@ -24,7 +24,7 @@ from geard.accounts.repositories import FIRST, LAST, is_one, number_of, uid_of
 from geard.failures import AlreadyExists, Denied, Unavailable
 from geard.host import Host
 from geard.host.paths import Paths
-from geard.host.storage import Changes, locked, read_hint, read_text, sweep, write_hint
+from geard.host.storage import Changes, locked, names, read_hint, read_text, sweep, write_hint
 from geard.identifiers import repository_login
 from geard.keys import store as keys
 from geard.repositories.made import Made
@@ -76,9 +76,7 @@ def number(paths: Paths, id: str) -> int:
 
 
 def listed(paths: Paths) -> list[str]:
-    with suppress(FileNotFoundError):
-        return sorted(name for name in os.listdir(folder(paths)) if not name.startswith("."))
-    return []
+    return names(folder(paths))
 
 
 def of_uid(paths: Paths, uid: int) -> str:

@@ -105,7 +105,7 @@ def command_line(host: Host, program: Program, *, stdin: bool = True) -> tuple[l
         folder="/",
         env_names=tuple(environment),
     )
-    return engine(host).exec_argv(spec), environment
+    return engine(host).exec_argv(spec), environment | engine(host).exec_environment(spec)
 
 
 async def done(host: Host, program: Program, *, seconds: float = 60) -> str:

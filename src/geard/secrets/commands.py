@@ -11,7 +11,7 @@ import click
 from geard.cli.asking import ask, ask_places, locators, places, session
 from geard.cli.completion import Name
 from geard.cli.main import verbs
-from geard.cli.output import output_option, structured, table, with_place
+from geard.cli.output import output_option, placed, print_list
 from geard.cli.parts import adds_to_install
 from geard.failures import Invalid
 from geard.identifiers import Locator, parse_locator, parse_place
@@ -97,13 +97,9 @@ def list_(hosts: tuple[str, ...], form: str) -> None:
         for place, answer in ask_places(places(hosts), lambda at: ListSecrets())
         for row in answer.secrets
     ]
-    if form == "name":
-        click.echo("".join(f"{place}/{row.id}\n" if place else f"{row.id}\n" for place, row in found), nl=False)
-    elif form in ("json", "yaml"):
-        structured([with_place(row, place) for place, row in found], form)
-    else:
-        rows = [(row.id, place, row.created, row.changed, " ".join(row.used_by)) for place, row in found]
-        click.echo(table(("NAME", "SERVER", "CREATED", "CHANGED", "USED BY"), rows))
+    rows = ((row.id, place, row.created, row.changed, " ".join(row.used_by)) for place, row in found)
+    header = ("NAME", "SERVER", "CREATED", "CHANGED", "USED BY")
+    print_list(found, form, (placed(place, row.id) for place, row in found), header, rows)
 
 
 @secret.command("remove")

@@ -4,7 +4,6 @@ says why.
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from geard.failures import AlreadyExists, NotFound, PreconditionFailed, Unavailable
 from geard.host.paths import Paths
-from geard.host.storage import Changes, locked, sweep
+from geard.host.storage import Changes, locked, names, sweep
 from geard.secrets.file import Secret, load, render
 from geard.secrets.requests import ListedSecret
 from geard.secrets.uses import check_secret, in_words
@@ -63,7 +62,7 @@ def remove(paths: Paths, changes: Changes, name: str, *, force: bool) -> bool:
 def listed(paths: Paths) -> tuple[ListedSecret, ...]:
     using = users(paths)
     found: list[ListedSecret] = []
-    for name in _names(paths):
+    for name in names(folder(paths)):
         secret = _readable(paths, name) or Secret("", "", "", b"")
         found.append(
             ListedSecret(
@@ -83,12 +82,6 @@ def users(paths: Paths) -> dict[str, list[str]]:
                 if key == METADATA:
                     found[name].append(path.stem.removeprefix("ctr-"))
     return found
-
-
-def _names(paths: Paths) -> list[str]:
-    with suppress(FileNotFoundError):
-        return sorted(name for name in os.listdir(folder(paths)) if not name.startswith("."))
-    return []
 
 
 def _readable(paths: Paths, name: str) -> Secret | None:

@@ -20,7 +20,7 @@ from geard.cli.attaching import attach, terminal_size
 from geard.cli.completion import GearName
 from geard.cli.main import verb
 from geard.cli.other_program import OWN_FAILURE, OtherProgram, own_failures
-from geard.cli.output import output_option, structured, table, with_place
+from geard.cli.output import output_option, print_list
 from geard.environments.file import parse_argument
 from geard.failures import Failure, Invalid, Unavailable
 from geard.identifiers import Place
@@ -124,16 +124,9 @@ def sessions(hosts: tuple[str, ...], form: str) -> None:
         for place, answer in ask_places(places(hosts), lambda at: ListSessions())
         for each in answer.sessions
     ]
-    if form in ("json", "yaml"):
-        structured([with_place(each, place) for place, each in found], form)
-    elif form == "name":
-        click.echo("".join(f"{each.session}\n" for _, each in found), nl=False)
-    else:
-        rows = [
-            (str(each.session), each.id, place, each.since, each.program, each.by, each.source)
-            for place, each in found
-        ]
-        click.echo(table(("SESSION", "ID", "SERVER", "SINCE", "PROGRAM", "BY", "FROM"), rows))
+    rows = ((str(s.session), s.id, place, s.since, s.program, s.by, s.source) for place, s in found)
+    header = ("SESSION", "ID", "SERVER", "SINCE", "PROGRAM", "BY", "FROM")
+    print_list(found, form, (str(each.session) for _, each in found), header, rows)
 
 
 @verb("join", group="This host", hidden=True)

@@ -153,7 +153,8 @@ async def _command_line(request: ExecInContainer, work: Work) -> tuple[list[str]
         env_file=f"/proc/self/fd/{ENV_FILE}" if lines else "",
         env_names=tuple(several),
     )
-    return engine.exec_argv(spec), several | ({"GEARD_ENV_FILE": lines} if lines else {})
+    environment = several | ({"GEARD_ENV_FILE": lines} if lines else {})
+    return engine.exec_argv(spec), environment | engine.exec_environment(spec)
 
 
 async def _entered(request: ExecInContainer, work: Work) -> tuple[Definition, Engine]:

@@ -11,7 +11,7 @@ import click
 from geard.cli.asking import ask, ask_places, locators, places, session
 from geard.cli.completion import Name
 from geard.cli.main import verbs
-from geard.cli.output import output_option, printable, structured, table, with_place
+from geard.cli.output import output_option, placed, print_list, printable
 from geard.failures import Invalid
 from geard.identifiers import Locator, Place, parse_place
 from geard.jobs.given import described, wanted
@@ -99,17 +99,12 @@ def list_(hosts: tuple[str, ...], form: str) -> None:
 
 
 def _print(found: list[tuple[str, Timer]], form: str) -> None:
-    if form in ("json", "yaml"):
-        structured([with_place(timer, place) for place, timer in found], form)
-    elif form == "name":
-        names = [f"{place}/{timer.id}" if place else timer.id for place, timer in found]
-        click.echo("\n".join(names), nl=bool(names))
-    else:
-        rows = [
-            (t.id, place, t.schedule, "suspended" if t.suspended else t.next, t.last, t.overlap, t.gear or t.image)
-            for place, t in found
-        ]
-        click.echo(table(("NAME", "SERVER", "SCHEDULE", "NEXT", "LAST", "OVERLAP", "IMAGE"), rows))
+    rows = (
+        (t.id, place, t.schedule, "suspended" if t.suspended else t.next, t.last, t.overlap, t.gear or t.image)
+        for place, t in found
+    )
+    header = ("NAME", "SERVER", "SCHEDULE", "NEXT", "LAST", "OVERLAP", "IMAGE")
+    print_list(found, form, (placed(place, timer.id) for place, timer in found), header, rows)
 
 
 @cron.command("show")

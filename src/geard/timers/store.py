@@ -8,14 +8,13 @@ skipped                 the times that were left out, a line each, the newest la
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from geard.failures import Invalid, NotFound
 from geard.host.paths import Paths
-from geard.host.storage import Changes, locked, read_text
+from geard.host.storage import Changes, locked, names, read_text
 from geard.identifiers import check_id
 from geard.jobs.requests import JobWish
 from geard.timers.requests import Overlap, Skipped
@@ -108,11 +107,7 @@ def require(folders: TimerFolders) -> TimerRecord:
 
 
 def all_timers(paths: Paths) -> Iterator[tuple[TimerFolders, TimerRecord]]:
-    try:
-        names = sorted(os.listdir(paths.base / "timers"))
-    except FileNotFoundError:
-        return
-    for name in names:
+    for name in names(paths.base / "timers"):
         try:
             folders = TimerFolders.of(paths, name)
             record = read(folders)

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import hmac
 import os
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
 from geard.failures import Failure, Invalid, Unauthenticated
 from geard.host.paths import Paths
-from geard.host.storage import Changes, locked, read_text, sweep
+from geard.host.storage import Changes, locked, names, read_text, sweep
 from geard.identifiers import check_id
 from geard.request import SCOPES, Asker, Scope
 from geard.trust.bearers import Bearer, digest
@@ -150,10 +149,7 @@ def prepare(paths: Paths, changes: Changes, kind: Kind) -> Path:
 
 
 def granted(paths: Paths, kind: Kind) -> list[Grant]:
-    names: list[str] = []
-    with suppress(FileNotFoundError):
-        names = sorted(name for name in os.listdir(folder(paths, kind)) if not name.startswith("."))
-    found = [read(folder(paths, kind) / name) for name in names]
+    found = [read(folder(paths, kind) / name) for name in names(folder(paths, kind))]
     return [grant for grant in found if grant is not None]
 
 

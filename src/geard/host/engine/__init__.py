@@ -217,6 +217,10 @@ class Engine(Protocol):
         executed, 127 where there is no such program, 125 where the engine fails."""
         ...
 
+    def exec_environment(self, spec: ExecSpec) -> dict[str, str]:
+        """What the keeper under which that is run (host/keeper.py) has to find in its environment."""
+        ...
+
     async def once(self, spec: RunSpec, how: OnceSpec) -> OnceLine:
         """How a container is run once, attached to what the process has that runs it."""
         ...

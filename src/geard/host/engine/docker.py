@@ -135,6 +135,9 @@ class Docker:
         program = str(Path(docker_exec.__file__))
         return [sys.executable, "-IS", program, spec.container, json.dumps(facts), spec.env_file, *spec.env_names]
 
+    def exec_environment(self, spec: ExecSpec) -> dict[str, str]:
+        return {}
+
     async def once(self, spec: RunSpec, how: OnceSpec) -> OnceLine:
         info = await _ask("/info") or {}
         parent = f"{how.slice}.slice" if info.get("CgroupDriver") == "systemd" else _slice_path(how.slice)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from geard.failures import Denied, Unavailable
+from geard.host import keeper
 from geard.host.engine import ExecSpec, Image, OnceLine, OnceSpec, RunSpec, SharedUser, StoredImage
 from geard.host.engine.words import exposed, limit_words, mount_word, network_words, once_words, publish_words
 from geard.host.process import ProgramFailed, run
@@ -141,6 +142,9 @@ class Podman:
         if spec.files:
             options += [f"--preserve-fds={spec.files}"]
         return [*QUIET, "exec", *options, "--", spec.container, *spec.command]
+
+    def exec_environment(self, spec: ExecSpec) -> dict[str, str]:
+        return {keeper.FEED: "conmon"} if spec.stdin else {}
 
     async def once(self, spec: RunSpec, how: OnceSpec) -> OnceLine:
         words = [*QUIET, "run", "--pull=never", "--cgroups=split", "--sdnotify=ignore", "--http-proxy=false",
