@@ -8,7 +8,7 @@ from typing import ClassVar
 import msgspec
 
 from geard.failures import Invalid
-from geard.idling.policy import Machine, check_sources, parse_after, parse_span
+from geard.idling.policy import Machine, check_interfaces, check_sources, parse_after, parse_span
 from geard.idling.requests import Depth
 from geard.settings import Section
 
@@ -26,6 +26,8 @@ class IdlingSettings(Section):
     """in place of `after` for the gears of a slice"""
     wake_from: tuple[str, ...] = ()
     """networks whose connections wake a gear that says nothing else; empty: all"""
+    wake_interfaces: tuple[str, ...] = ()
+    """interfaces by which these have to come (eth0, wg*); empty: all"""
     wakes_of_one: int = 30
     """how many gears one address may wake within a minute; 0: as many as it likes"""
 
@@ -34,10 +36,14 @@ class IdlingSettings(Section):
         return Machine(parse_after(self.slices.get(slice, self.after)), self.depth, self.asleep)
 
     def check(self) -> None:
-        try:
-            check_sources(self.wake_from)
-        except Invalid as error:
-            raise Invalid(f"wake-from: {error.message}", hint=error.hint) from None
+        for key, check, texts in (
+            ("wake-from", check_sources, self.wake_from),
+            ("wake-interfaces", check_interfaces, self.wake_interfaces),
+        ):
+            try:
+                check(texts)
+            except Invalid as error:
+                raise Invalid(f"{key}: {error.message}", hint=error.hint) from None
         if self.wakes_of_one < 0:
             raise Invalid(f"wakes-of-one: {self.wakes_of_one} is less than none", hint="0 sets no bound")
         spans = [("asleep", self.asleep)]

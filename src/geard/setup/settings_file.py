@@ -43,6 +43,7 @@ TEXT = """\
 # asleep = "never"                 # each day: "22:00-06:00", a minute without a connection is enough then
 # slices = {}                      # after, by slice: { container-large = "15m" }
 # wake-from = []                   # whose connections wake a gear that does not say it itself: ["10.0.0.0/8"]
+# wake-interfaces = []             # by which interfaces these have to come: ["eth1", "wg*"]
 # wakes-of-one = 30                # gears that one address may wake within a minute; 0: no bound
 
 [hooks]                            # run as root for each gear, which is JSON on their input: docs/HOOKS.md
