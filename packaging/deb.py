@@ -263,6 +263,9 @@ def unit_hooks(target: Path) -> None:
             raise SystemExit(f"scripts/package: two hooks named {source.name}")
         text = re.sub(r"\A#!.*\n", "", source.read_text())
         _write_program(program, f"#!/usr/bin/python3 -IS\n{text}")
+    for source in sorted(TOP.glob("src/geard/**/unit_hooks/*.sh")):
+        if not source.with_suffix(".py").exists():
+            _write_program(target / f"gear-{source.stem}", source.read_text())
 
 
 def _write_program(path: Path, text: str) -> None:

@@ -92,6 +92,10 @@ class Facet(Generic[P]):
         """Files that are part of what the gear is, for `gear cat`; nothing that is secret. They may be missing."""
         return ()
 
+    def read_at_start(self, host: Host, gear: Gear, settled: P | None) -> Sequence[Path]:
+        """Files that a start reads beside the definition, replaced whole where they change. They may be missing."""
+        return ()
+
     def adapt(self, host: Host, gear: Gear, addresses: tuple[str, str], running: P | None, now: P | None) -> bool:
         """Have the gear that runs, started with `running`, take on `now` without a restart; False where it takes
         one. `addresses` are its IPv4 and IPv6 (or empty) on geard's bridge. Raises Unavailable.

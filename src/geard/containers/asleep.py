@@ -153,6 +153,35 @@ def freeze(folders: Folders, switch: Path, on: str, off: str) -> bool:
     return True
 
 
+def keep_ready(folders: Folders, reads: Iterable[Path]) -> bool:
+    """Have the next start make the container and no more, by what is in these files now; False where it was woken
+    meanwhile. A wake that finds another file in the place of one makes the container anew.
+    """
+    with locked(folders):
+        if not folders.idle.exists():
+            return False
+        folders.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        draft = folders.ready.with_name(".ready")
+        draft.write_text("".join(f"{path} {_stamp(path)}\n" for path in (folders.run, *reads)), encoding="utf-8")
+        draft.rename(folders.ready)
+    return True
+
+
+def is_ready(folders: Folders) -> bool:
+    """Whether its container is kept ready, and made from what is there now."""
+    rows = [line.split(" ", 1) for line in (read_text(folders.ready) or "").splitlines()]
+    return bool(rows) and all(_stamp(Path(path)) == stamp for path, stamp in rows)
+
+
+def _stamp(path: Path) -> str:
+    """Which file it is, and since when it is so (as in unit_hooks/wake.py)."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return "-"
+    return f"{status.st_ino}:{status.st_ctime_ns}"
+
+
 def thaw(folders: Folders) -> None:
     """Have what was frozen go on. What is to be written where stands in `frozen`, for hooks as well."""
     text = read_text(folders.state / "frozen")

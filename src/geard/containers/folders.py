@@ -114,6 +114,11 @@ class Folders:
         return self.state / "stop-owed"
 
     @cached_property
+    def ready(self) -> Path:
+        """There while the container of an idle gear is made, or being made, and its program has yet to begin."""
+        return self.state / "ready"
+
+    @cached_property
     def state(self) -> Path:
         """What the last start and stop were like; gone with a reboot."""
         return self.paths.run / "gears" / engine_name(self.id)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from typing import Any
 
-from geard.containers import bounding, deleting, hooks, installing, networks, versions
+from geard.containers import asleep, bounding, deleting, hooks, installing, networks, versions
 from geard.containers.definition import Definition
 from geard.containers.folders import Folders, unit_name
 from geard.containers.units import gear_of
@@ -121,6 +121,7 @@ async def start(work: Work, id: str, *, restart: bool = False, renew: bool = Fal
     """
     if not work.lasting:
         systemd, unit = work.host.systemd, unit_name(id)
+        restart = restart or Folders.of(work.host.paths, id).ready.exists()
         _note_asked(work, id, "restart" if restart else "start")
         await (systemd.restart(unit) if restart else systemd.start(unit))
         return
@@ -137,6 +138,9 @@ async def _started(work: Work, id: str, definition: Definition, *, restart: bool
     host, unit = work.host, unit_name(id)
     folders = Folders.of(host.paths, id)
     found = await host.systemd.state(unit)
+    restart = (
+        restart or folders.ready.exists()
+    )  # it was idle: its container is there, its program has yet to begin
     if found.active == "active" and not restart:
         newest = await work.on_disk(_up_to_date, work, folders, definition)
         if newest and renew:
@@ -247,6 +251,8 @@ async def adapt(work: Work, id: str, kind: type[Part], *, changed: bool) -> None
         work.conclude("changed", f"{id} {what}; it does not run now", id)
     elif state["ActiveState"] == "active" and await work.on_disk(installing.adapt, host, id, work.facets, kind):
         work.conclude("changed", f"{id} {what}" + (", without a restart" if changed else ""), id)
+    elif await work.on_disk(asleep.read, Folders.of(host.paths, id)) is not None:
+        work.conclude("changed", f"{id} {what}; it is idle, that comes when it wakes", id)
     else:
         work.conclude("changed", f"{id} {what}; that comes with its next start: gear restart {id}", id)
 
@@ -278,6 +284,7 @@ async def stop(work: Work, id: str, *, seconds: float = STOP_SECONDS) -> None:
         return
     work.say("stopping", f"stopping {id}", id)
     _note_asked(work, id, "stop")
+    ready = folders.ready.exists()
     try:
         result = await host.systemd.stop(unit, wait=seconds)
     except TimedOut:
@@ -292,7 +299,8 @@ async def stop(work: Work, id: str, *, seconds: float = STOP_SECONDS) -> None:
     if state["ActiveState"] == "failed":
         await host.systemd.reset_failed(unit)
     await work.on_disk(lambda: installing.tidy(host, id, work.facets, stopped=True))
-    work.conclude("stopped", f"{id} is stopped ({reason(state, folders)})", id)
+    why = "it was idle" if ready else reason(state, folders)
+    work.conclude("stopped", f"{id} is stopped ({why})", id)
 
 
 async def clear(work: Work, id: str) -> None:

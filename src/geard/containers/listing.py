@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from geard.containers.folders import active_wants, unit_name
+from geard.containers.folders import Folders, active_wants, unit_name
 from geard.containers.requests import ListedContainer
 from geard.host.paths import Paths
 from geard.host.systemd import UnitState
@@ -56,7 +56,7 @@ def combine(paths: Paths, units: Mapping[str, UnitState], *, all: bool) -> tuple
         active = state.active if state is not None else "inactive"
         sub = state.sub if state is not None else "dead"
         if id in asleep:
-            active, sub = as_idle(active, sub)
+            active, sub = as_idle(Folders(paths, id), active, sub)
         rows.append(
             ListedContainer(
                 id=id,
@@ -72,11 +72,11 @@ def combine(paths: Paths, units: Mapping[str, UnitState], *, all: bool) -> tuple
     return tuple(rows)
 
 
-def as_idle(active: str, sub: str) -> tuple[str, str]:
+def as_idle(folders: Folders, active: str, sub: str) -> tuple[str, str]:
     """What is said of the states of a gear that is idle, by what systemd says: on its way there, that."""
-    return {"inactive": ("idle", "stopped"), "failed": ("idle", "stopped"), "active": ("idle", "frozen")}.get(
-        active, (active, sub)
-    )
+    if active in ("inactive", "failed") or folders.ready.exists():
+        return "idle", "stopped"
+    return ("idle", "frozen") if active == "active" else (active, sub)
 
 
 def _units(paths: Paths, kind: str = ".service") -> dict[str, str]:

@@ -47,14 +47,16 @@ async def look(work: Work, id: str, lines: int) -> ContainerStatus:
     )
     troubles = await work.on_disk(trouble, definition)
     facts = await work.on_disk(_facts, work, definition, folders)
-    running = versions.running(folders) if state["ActiveState"] == "active" else ""
+    ready = folders.ready.exists()
+    running = versions.running(folders) if state["ActiveState"] == "active" and not ready else ""
     wanted = folders.wanted.is_symlink()
     idle = await work.on_disk(asleep.read, folders)
     active, sub = state["ActiveState"], state["SubState"]
     if idle is not None:
-        active, sub = listing.as_idle(active, sub)
+        active, sub = listing.as_idle(folders, active, sub)
         how = "frozen" if sub == "frozen" else "stopped"
-        facts = (Fact(label="Idle", text=f"{how} since {idle.since}; a connection wakes it"), *facts)
+        how += f" since {idle.since}" + (", its container kept ready" if ready else "")
+        facts = (Fact(label="Idle", text=f"{how}; a connection wakes it"), *facts)
     return ContainerStatus(
         id=id,
         unit=unit_name(id),
@@ -65,7 +67,7 @@ async def look(work: Work, id: str, lines: int) -> ContainerStatus:
         result=str(state.get("Result", "")),
         exit_status=_exit_status(state, folders),
         restarts=int(state.get("NRestarts", 0)),
-        pid=int(state.get("MainPID", 0)),
+        pid=0 if ready else int(state.get("MainPID", 0)),
         started=wanted,
         image=definition.image,
         image_id=definition.image_id,
@@ -88,7 +90,8 @@ async def _last_lines(work: Work, unit: str, count: int, created: str) -> tuple[
     born = datetime.fromisoformat(created).timestamp() * 1e6 if created else 0
     async with aclosing(work.host.journal.entries(unit, Span(lines=count))) as entries:
         found = [entry async for entry in entries if isinstance(entry, Entry) and entry.time >= born]
-    return tuple(render_line(render_time(e.time), e.identifier, e.pid, e.message) for e in found)
+    shown = [entry for entry in found if not entry.only_names(unit)]
+    return tuple(render_line(render_time(e.time), e.identifier, e.pid, e.message) for e in shown)
 
 
 def _facts(work: Work, definition: Definition, folders: Folders) -> tuple[Fact, ...]:
@@ -98,7 +101,7 @@ def _facts(work: Work, definition: Definition, folders: Folders) -> tuple[Fact, 
         found += facet.show(work.host, gear, part_of(facet.part, definition.parts))
     found.append(("Address", f"{definition.ipv4} {definition.ipv6}".strip() + f", {definition.mac}"))
     found += work.host.engine_named(definition.engine).facts(run_spec(definition, folders, work.facets))
-    pid = bounding.process_of(folders)[0]
+    pid = 0 if folders.ready.exists() else bounding.process_of(folders)[0]
     found.append(("Protections", (pid and protections.in_force(ROOT, pid)) or protections.NONE))
     found.append(("Limits", _limits(definition)))
     found += _in_force(work.host, definition, folders)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from geard.containers import listing
-from geard.containers.folders import unit_name
+from geard.containers.folders import Folders, unit_name
 from geard.host import Host
 from geard.host.paths import Paths
 from geard.host.systemd import UnitState
@@ -21,7 +21,7 @@ STATES = ("active", "activating", "deactivating", "failed", "idle", "inactive", 
 async def measure(host: Host) -> Sequence[Measure]:
     units = await host.systemd.units("ctr-*.service")
     installed, wanted, idle, ends = await asyncio.to_thread(_look, host.paths)
-    states = Counter(_state(units, id, idle) for id in installed)
+    states = Counter(_state(host.paths, units, id, idle) for id in installed)
     about = "Runs of gears that ended since the boot, by systemd's word for how; who is to run starts again."
     return [
         Measure(
@@ -32,10 +32,10 @@ async def measure(host: Host) -> Sequence[Measure]:
     ]
 
 
-def _state(units: Mapping[str, UnitState], id: str, idle: set[str]) -> str:
+def _state(paths: Paths, units: Mapping[str, UnitState], id: str, idle: set[str]) -> str:
     found = units.get(unit_name(id))
     active = found.active if found is not None else "inactive"
-    return listing.as_idle(active, "")[0] if id in idle else active
+    return listing.as_idle(Folders(paths, id), active, "")[0] if id in idle else active
 
 
 def _look(paths: Paths) -> tuple[list[str], list[str], set[str], dict[str, float]]:

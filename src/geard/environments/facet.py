@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import ClassVar
 
 from geard.environments import store
@@ -65,6 +66,9 @@ class EnvironmentFacet(Facet[EnvironmentPart]):
 
     def lines(self, gear: Gear, settled: EnvironmentPart | None) -> Sequence[tuple[str, str]]:
         return [("GEAR_ENVIRONMENT", settled.value.id if settled is not None else gear.id)]
+
+    def read_at_start(self, host: Host, gear: Gear, settled: EnvironmentPart | None) -> Sequence[Path]:
+        return [store.place(host.paths, settled.value.id if settled is not None else gear.id)]
 
     def show(self, host: Host, gear: Gear, settled: EnvironmentPart | None) -> Sequence[tuple[str, str]]:
         id = settled.value.id if settled is not None else gear.id

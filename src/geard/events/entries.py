@@ -42,6 +42,9 @@ MESSAGES = Messages(
 
 ASKED = "asked"
 """kind of an entry that is no event: systemd is about to be asked for a start or a stop, by this request"""
+KEEP_READY = "keep-ready"
+"""… whose job this is: the container of an idle gear is made, and no more, until it is woken or told to start"""
+WOKEN = "woken"
 ENDED = "ended"
 """… of one that gear-record writes: how a run ended, which only it sees"""
 

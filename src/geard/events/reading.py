@@ -54,6 +54,8 @@ class _Unit:
     stopping: bool = False
     down: bool = False
     """that it is down has been told"""
+    kept_ready: bool = False
+    """it is idle, and its container made, without a program that runs: what systemd does with that is no event"""
     health: str = ""
     """what its last check found, by podman's word; empty: not known"""
 
@@ -62,6 +64,9 @@ class _Unit:
         meant = asked is not None and job in _JOBS.get(asked.fields.get("GEARD_JOB", ""), ())
         self.cause = asked if asked is not None and meant and at - asked.time < ASKED_LASTS else None
         self.stopping = job == "stop"
+
+    def run(self) -> None:
+        self.kept_ready, self.down, self.ended, self.exit, self.health = False, False, {}, {}, "starting"
 
     def end(self) -> Mapping[str, Any]:
         """Of the run that ends now: how, and why."""
@@ -100,11 +105,14 @@ class Reading:
         if (id and not _GEAR.fullmatch(name)) or (_GEAR.fullmatch(writer) and writer != name):
             return None
         if kind == entries.ASKED:
-            self._unit(name).asked = entry
+            unit, keep_ready = self._unit(name), fields.get("GEARD_JOB") == entries.KEEP_READY
+            unit.asked, unit.kept_ready = (None, True) if keep_ready else (entry, unit.kept_ready)
             return None
         if kind == entries.ENDED:
             self._unit(name).ended = fields
             return None
+        if kind == entries.WOKEN and self._unit(name).kept_ready:
+            self._unit(name).run()
         return _event(
             entry,
             kind,
@@ -138,10 +146,13 @@ class Reading:
 
     def _systemds(self, entry: Entry, unit: _Unit, id: str) -> Event | None:
         fields = entry.fields
+        if unit.kept_ready:
+            if fields.get("MESSAGE_ID") != entries.STARTING or unit.asked is None:
+                return None
         match fields.get("MESSAGE_ID"):
             case entries.STARTING:
                 unit.begin("start", entry.time)
-                unit.down, unit.ended, unit.exit, unit.health = False, {}, {}, "starting"
+                unit.run()
                 return _event(entry, "starting", id, **_by(unit.cause))
             case entries.STARTED:
                 cause, unit.asked, unit.cause = unit.cause, None, None

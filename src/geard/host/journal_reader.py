@@ -26,6 +26,10 @@ class Entry:
     fields: Mapping[str, str] = field(default_factory=dict[str, str])
     """what else was asked for, by the journal's names (systemd.journal-fields(7))"""
 
+    def only_names(self, unit: str) -> bool:
+        """Whether it is what podman prints into a gear's log when it has made its container: that one's name."""
+        return self.identifier == "podman" and self.message == unit.removesuffix(".service")
+
 
 @dataclass(frozen=True, slots=True)
 class Missed:

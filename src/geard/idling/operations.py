@@ -13,14 +13,16 @@ from geard.containers.folders import Folders, unit_name
 from geard.containers.requests import Accepted
 from geard.dispatch.operation import operation
 from geard.dispatch.work import Work
-from geard.events.entries import ASKED, note
+from geard.events.entries import ASKED, KEEP_READY, note
 from geard.failures import Invalid, NotFound, Unavailable, no_such_gear
 from geard.host.storage import Changes, read_text
-from geard.idling.requests import FallAsleep, GetWakeTime, IdleContainer, WakeTime
+from geard.idling import ready
+from geard.idling.requests import FallAsleep, GetWakeTime, IdleContainer, KeepReady, WakeTime
 from geard.idling.traffic import PROC, listens_at_all
 from geard.idling.waking import parse_woken
 
 WAIT_SECONDS = 30.0
+READY_SECONDS = 150.0
 
 
 @operation
@@ -68,6 +70,9 @@ async def fall_asleep(request: FallAsleep, work: Work) -> Accepted:
         note(host.journal, "idled", "it is frozen", gear=id, request=work.id, by=work.asker.name)
         work.conclude("idle", f"{id} is idle: it is frozen", id)
         return Accepted(id=id, message="")
+    if await work.on_disk(asleep.is_ready, folders):
+        work.conclude("idle", f"{id} is idle: it is stopped", id)
+        return Accepted(id=id, message="")
     await work.on_disk(asleep.thaw, folders)
     note(host.journal, ASKED, "stop", gear=id, request=work.id, by=work.asker.name, job="stop")
     note(host.journal, "idled", "it stops", gear=id, request=work.id, by=work.asker.name)
@@ -75,16 +80,50 @@ async def fall_asleep(request: FallAsleep, work: Work) -> Accepted:
         await host.systemd.stop(unit)
         return Accepted(id=id, message="")
     await host.systemd.stop(unit, wait=lifecycle.STOP_SECONDS)
-    if await work.on_disk(asleep.read, folders) is None:
-        if folders.wanted.is_symlink():  # woken at this very moment: that start may have come before this stop
-            await host.systemd.start(unit)
+    if not await _stays_idle(work, folders):
         work.conclude("canceled", f"{id} was told something else meanwhile", id)
         return Accepted(id=id, message="")
     await host.systemd.reset_failed(unit)
     await work.on_disk(lambda: installing.tidy(host, id, work.facets, stopped=True))
-    await work.on_disk(_forget_run, folders)
+    await _make_ready(work, folders, definition)
     work.conclude("idle", f"{id} is idle: it is stopped", id)
     return Accepted(id=id, message="")
+
+
+@operation
+async def keep_ready(request: KeepReady, work: Work) -> Accepted:
+    host, id, unit = work.host, request.id, unit_name(request.id)
+    folders = Folders.of(host.paths, id)
+    found, definition = await work.on_disk(lambda: (asleep.read(folders), versions.current(folders)))
+    if found is None or definition is None or await work.on_disk(asleep.is_ready, folders):
+        return Accepted(id=id, message="")
+    if (await host.systemd.state(unit)).active not in ("inactive", "failed"):
+        if not folders.ready.exists():
+            return Accepted(id=id, message="")  # somebody has systemd run it, idle as it is
+        await host.systemd.stop(unit, wait=lifecycle.STOP_SECONDS)
+    if await _stays_idle(work, folders):
+        await _make_ready(work, folders, definition)
+    return Accepted(id=id, message="")
+
+
+async def _stays_idle(work: Work, folders: Folders) -> bool:
+    """After a stop: whether nobody has woken it, or told it something else, at that very moment."""
+    if await work.on_disk(asleep.read, folders) is not None:
+        return True
+    if folders.wanted.is_symlink():  # that start may have come before this stop
+        await work.host.systemd.start(unit_name(folders.id))
+    return False
+
+
+async def _make_ready(work: Work, folders: Folders, definition: Definition) -> None:
+    """Have the container of one that is stopped made, if that is to be; its wake does it else."""
+    await work.on_disk(_forget_run, folders)
+    if not await work.on_disk(ready.may_be_kept, work.host, folders, definition):
+        return
+    reads = await work.on_disk(ready.reads, work.host, folders, definition, work.facets)
+    if await work.on_disk(asleep.keep_ready, folders, reads):
+        note(work.host.journal, ASKED, gear=folders.id, request=work.id, by=work.asker.name, job=KEEP_READY)
+        await work.host.systemd.start(unit_name(folders.id), wait=READY_SECONDS)
 
 
 def _forget_run(folders: Folders) -> None:
@@ -96,7 +135,7 @@ def _forget_run(folders: Folders) -> None:
 
 async def _froze(work: Work, folders: Folders, definition: Definition) -> bool:
     """Whether it stands still now. One that does not run cannot; its first connection starts it."""
-    if (await work.host.systemd.state(unit_name(folders.id))).active != "active":
+    if folders.ready.exists() or (await work.host.systemd.state(unit_name(folders.id))).active != "active":
         return False
     return await work.on_disk(_freeze, work, folders, definition)
 

@@ -58,9 +58,15 @@ class FallAsleep(Request[Accepted]):
     id: str
 
 
+class KeepReady(Request[Accepted]):
+    """The agent: have the container of an idle gear made, or made anew, so that only its program has to begin."""
+
+    id: str
+
+
 class WakeStep(Word):
     name: str
-    """thawed; or asked, prepared, created, running; and listens: docs/IDLING.md"""
+    """thawed; or asked, begun; or asked, prepared, created, running; and listens: docs/IDLING.md"""
     ms: float
     """since the packet came to the waker"""
 

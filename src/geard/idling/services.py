@@ -17,8 +17,9 @@ from geard.containers.folders import Folders, unit_name
 from geard.dispatch.dispatcher import Dispatcher
 from geard.failures import Failure
 from geard.host import Host
+from geard.idling import ready
 from geard.idling.policy import LEAST, Quiet, decide
-from geard.idling.requests import Depth, IdleContainer, IdlePart, IdlePolicy
+from geard.idling.requests import Depth, IdleContainer, IdlePart, IdlePolicy, KeepReady
 from geard.idling.settings import IdlingSettings
 from geard.idling.traffic import Inside, look_at
 from geard.jobs.records import gears_with_jobs
@@ -29,11 +30,16 @@ from geard.words import part_of
 log = logging.getLogger(__name__)
 
 TURN_SECONDS = 15.0
+MADE_READY = 4
+"""containers of idle gears that are made in a turn"""
+AGAIN_SECONDS = 900.0
+"""… and the pause after one, which may have failed"""
 NOTHING = IdlePolicy(), "", frozenset[Inside]()
 
 
 async def serve(host: Host, dispatcher: Dispatcher) -> None:
     watch = Watch(host)
+    tried: dict[str, float] = {}
     while True:
         try:
             units = await host.systemd.units("ctr-*.service")
@@ -41,6 +47,12 @@ async def serve(host: Host, dispatcher: Dispatcher) -> None:
             for id, depth in await asyncio.to_thread(watch.look, active, time.monotonic()):
                 log.info("%s has had nothing to do and falls asleep", id)
                 async for _ in dispatcher.perform(IdleContainer(id=id, depth=depth), AGENT).report():
+                    pass
+            now = time.monotonic()
+            tried = {id: at for id, at in tried.items() if now - at < AGAIN_SECONDS}
+            for id in (await asyncio.to_thread(ready.wanting, host, tried))[:MADE_READY]:
+                tried[id] = now
+                async for _ in dispatcher.perform(KeepReady(id=id), AGENT).report():
                     pass
         except Failure as failure:
             log.warning("%s", failure.message)

@@ -28,6 +28,8 @@ class IdlingSettings(Section):
     """networks whose connections wake a gear that says nothing else; empty: all"""
     wake_interfaces: tuple[str, ...] = ()
     """interfaces by which these have to come (eth0, wg*); empty: all"""
+    ready: int = 100
+    """for how many gears that are idle by `stop` the container is kept made: only its program has to begin then"""
     wakes_of_one: int = 30
     """how many gears one address may wake within a minute; 0: as many as it likes"""
 
@@ -44,6 +46,8 @@ class IdlingSettings(Section):
                 check(texts)
             except Invalid as error:
                 raise Invalid(f"{key}: {error.message}", hint=error.hint) from None
+        if self.ready < 0:
+            raise Invalid(f"ready: {self.ready} is less than none", hint="0 keeps no container made")
         if self.wakes_of_one < 0:
             raise Invalid(f"wakes-of-one: {self.wakes_of_one} is less than none", hint="0 sets no bound")
         spans = [("asleep", self.asleep)]

@@ -12,6 +12,7 @@ STEPS = {
     "prepared": "systemd had begun, and all was laid out for the engine",
     "created": "the engine had made its container",
     "running": "the runtime had made its processes and namespaces",
+    "begun": "the engine had its program begin, in the container that was kept ready",
     "listens": "the program listened, in a network that was set up: the packet went on",
 }
 

@@ -38,7 +38,7 @@ async def follow_log(request: FollowLog, work: Work) -> AsyncIterator[LogLine]:
     )
     async with aclosing(entries):
         async for entry in entries:
-            if isinstance(entry, Entry) and entry.time < born:
+            if isinstance(entry, Entry) and (entry.time < born or entry.only_names(unit)):
                 continue
             yield _skipped(entry, request.id) if isinstance(entry, Missed) else _line(entry, request.id)
 

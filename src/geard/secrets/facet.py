@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar
 
 from geard.environments.file import check_variables
@@ -73,6 +74,9 @@ class SecretsFacet(Facet[SecretsPart]):
             what = f"{in_words(changed)} changed since the start"
             rows.append(("Secrets", f"{what}: 'gear restart {gear.id}' brings it in"))
         return rows
+
+    def read_at_start(self, host: Host, gear: Gear, settled: SecretsPart | None) -> Sequence[Path]:
+        return [store.folder(host.paths) / name for name in _names(settled)]
 
     def up_to_date(self, host: Host, gear: Gear, settled: SecretsPart | None) -> bool:
         running = _laid_out(gear)

@@ -44,15 +44,18 @@ def main(name: str) -> int:
     engine = _engine(state)
     code, status = os.environ.get("EXIT_CODE", ""), os.environ.get("EXIT_STATUS", "")
     going_down = os.path.exists(GOING_DOWN)
-    # 50 ms, spent only where the answer may be yes: the program was killed, and by somebody else than us.
-    oom = "yes" if status in ("137", "KILL") and not going_down and _killed_for_memory(name, engine) else "no"
-    result = os.environ.get("SERVICE_RESULT", "")
-    _write(f"{state}/ended", f"result={result} code={code} status={status} oom={oom} at={time.time():.3f}\n")
-    _count(result)
-    if _is_forgiven(name, state):
-        _write(f"{state}/forgive", "")
+    has_begun, oom = not os.path.exists(f"{state}/ready"), "no"
+    if has_begun:
+        # 50 ms, spent only where the answer may be yes: the program was killed, and by somebody else than us.
+        if status in ("137", "KILL") and not going_down and _killed_for_memory(name, engine):
+            oom = "yes"
+        result = os.environ.get("SERVICE_RESULT", "")
+        _write(f"{state}/ended", f"result={result} code={code} status={status} oom={oom} at={time.time():.3f}\n")
+        _count(result)
+        if _is_forgiven(name, state):
+            _write(f"{state}/forgive", "")
     _forget_secrets(state)
-    for gone in ("links-pid", "frozen"):
+    for gone in ("links-pid", "frozen", "ready", "beginning", "begun", "conmon"):
         try:
             os.unlink(f"{state}/{gone}")
         except FileNotFoundError:
@@ -65,8 +68,9 @@ def main(name: str) -> int:
         words = "" if taken else _words_of_engine(name)
         _write(f"{state}/failure", taken or f"{NOT_STARTED[status]} (status {status}){words and f': {words}'}\n")
         hopeless = hopeless or (status != "125" and not taken and _is_in_force(f"{state}/version", name))
-    _note(name, code, status, oom, _why(state))
-    if hopeless:
+    if has_begun:
+        _note(name, code, status, oom, _why(state))
+    if hopeless or (not has_begun and not os.path.lexists(f"{WANTS}/{name}.service")):
         # --no-block: systemd is waiting for this very process.
         _run(["/usr/bin/systemctl", "--no-block", "stop", f"{name}.service"])
     if going_down:
@@ -82,14 +86,18 @@ def _is_in_force(noted: str, name: str) -> bool:
     """Whether the version that is noted in that file is still what would be started: a newer one is told to start
     at this moment, perhaps, and a stop would undo that.
     """
-    id = name.removeprefix("ctr-")
     try:
         with open(noted, encoding="utf-8") as file:
             version = file.read().strip()
-        with open(f"{BASE}/units/{id[:2]}/{name}.run", encoding="utf-8") as file:
+        with open(_file(name, "run"), encoding="utf-8") as file:
             return any(line == f'GEAR_VERSION="{version}"\n' for line in file)
     except FileNotFoundError:
         return True
+
+
+def _file(name: str, kind: str) -> str:
+    """One of the files beside its unit."""
+    return f"{BASE}/units/{name[4:6]}/{name}.{kind}"
 
 
 def _is_forgiven(name: str, state: str) -> bool:
@@ -181,9 +189,8 @@ def _taken_port(name: str) -> str:
     sys.path.append(f"/opt/geard/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages")
     from geard.ports.listening import taken  # noqa: PLC0415 - only after a failure
 
-    id = name.removeprefix("ctr-")
     try:
-        words = taken(id, f"{BASE}/units/{id[:2]}/{name}.run")
+        words = taken(name.removeprefix("ctr-"), _file(name, "run"))
     except OSError:
         return ""
     return words and f"{words}\n"

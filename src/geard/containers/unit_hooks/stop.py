@@ -20,6 +20,7 @@ import sys
 
 RUN = "/run/geard"
 STORE = "/var/lib/containers/storage/overlay-containers"
+RUNTIMES = ("/run/crun", "/run/runc")
 STOP_SIGNAL = '"org.opencontainers.image.stopSignal":"'
 GRACE = " --stop-timeout "
 KILL = 9
@@ -33,7 +34,10 @@ def main(name: str) -> int:
     state = f"{RUN}/gears/{name}"
     _thaw(f"{state}/frozen")
     pid = _read(f"{state}/pid").strip()
-    signal, grace = _stop_signal(_read(f"{state}/cid").strip()), _grace(os.environ.get("GEAR_RUN", ""))
+    container = _read(f"{state}/cid").strip()
+    signal, grace = _stop_signal(container), _grace(os.environ.get("GEAR_RUN", ""))
+    if _has_yet_to_begin(container):
+        signal = KILL  # the runtime in its place would not hear another
     program = _child(pid, conmon)
     if program is None or signal is None or grace is None:
         argv = ["/usr/bin/podman", "--events-backend=none", "--noout", "stop", "--ignore", name]
@@ -61,6 +65,11 @@ def _thaw(noted: str) -> None:
         except OSError:
             pass
         os.unlink(noted)
+
+
+def _has_yet_to_begin(container: str) -> bool:
+    """Whether it is an idle gear's that is kept ready: the runtime takes this away as the program begins."""
+    return bool(container) and any(os.path.exists(f"{place}/{container}/exec.fifo") for place in RUNTIMES)
 
 
 def _stop_signal(container: str) -> int | None:

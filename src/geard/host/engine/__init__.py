@@ -178,6 +178,8 @@ class Engine(Protocol):
     """whether it takes limits of reading and writing"""
     lends_files: bool
     """whether a program inside a container can be given open files of the host"""
+    keeps_ready: bool
+    """whether it can make a container whose program has yet to begin"""
     beside: bool
     """whether its containers are in control groups beside their units, not inside"""
 

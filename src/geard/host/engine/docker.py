@@ -47,6 +47,7 @@ class Docker:
     maps_users = False
     bounds_io = False  # 26.1 takes --device-read-bps, says nothing, and has none on record (cgroups v1)
     lends_files = False
+    keeps_ready = False
     beside = True
 
     def __init__(self) -> None:

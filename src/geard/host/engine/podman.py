@@ -46,6 +46,7 @@ class Podman:
     maps_users = True
     bounds_io = True
     lends_files = True
+    keeps_ready = True
     beside = False
 
     def __init__(self) -> None:
@@ -112,8 +113,7 @@ class Podman:
         return [
             # What is in there, and why, says the file; podman before 4.4 does not read it.
             "Environment=CONTAINERS_CONF_OVERRIDE=/usr/lib/geard/podman.conf",
-            # -d: a podman that stays in the foreground costs 50 MB a gear, and shows its arguments for as long.
-            f"ExecStart={' '.join(QUIET)} run -d --replace --pull=never --cgroups=split --sdnotify=conmon"
+            "ExecStart=/usr/lib/geard/gear-run %N --replace --pull=never --cgroups=split"
             f" --log-driver=passthrough {' '.join(CONFINED)} --http-proxy=false"
             f" --pidfile={state}/pid --cidfile={state}/cid {run_words}",
             # The grace stands in the definition (--stop-timeout), below TimeoutStopSec=.

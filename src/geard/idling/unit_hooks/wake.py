@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import socket
 import sys
 import time
@@ -28,6 +29,7 @@ JOURNAL = "/run/systemd/journal/socket"
 OURS = "57c8d5b1ac4d4d1c8e4b7a6f0f3f9d21"  # as in geard/events/entries.py
 LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
 PATIENCE = 60.0  # seconds for a program that was started to listen
+BEGINNING = 20.0  # … for podman to have one begin whose container is ready
 AHEAD = 5  # connections that wait for a program to take them; servers have the kernel keep 5 or more
 PACED = 20.0  # seconds, for one that takes none
 MOST = 64  # wakes at a time; the waker asks for few
@@ -119,16 +121,54 @@ def wake(id: str, port: str, source: str) -> str:
     elif not os.path.islink(f"{WANTS}/{name}.service"):
         _remove(f"{RUN}/idle/{name}")
         return "it is not idle"
-    if _thaw(f"{state}/frozen") and _wait_for(state, inside):
+    if (_begin(name, state) or _thaw(f"{state}/frozen")) and _wait_for(state, inside):
         return ""
+    if not os.path.islink(f"{WANTS}/{name}.service"):
+        return "it was told to stop"
     _remove(f"{state}/failure")
     ended, before = _read(f"{state}/ended"), _read(f"{state}/pid")
     early = "when ready" not in _read(f"{RUN}/idle/{name}").splitlines()
-    start = _spawn(["/usr/bin/systemctl", "--quiet", "start", f"{name}.service"])
+    verb = "restart" if _beginning(state) else "start"
+    start = _spawn(["/usr/bin/systemctl", "--quiet", verb, f"{name}.service"])
     if _wait_for(state, inside, before, start, early):
         return ""
     _remove(f"{RUN}/idle/{name}")  # no more is held for it: it is systemd's to try again
     return _why(state, ended)
+
+
+def _begin(name: str, state: str) -> bool:
+    """Whether a container was kept ready (containers/asleep.py) and its program has begun now. Not where a file
+    that it was made from is another by now, or where the engine fails.
+    """
+    noted = _beginning(state)
+    if not noted or not _is_current(noted):
+        return False
+    try:
+        os.rename(noted, f"{state}/beginning")  # how it ends counts from here on (gear-record)
+    except FileNotFoundError:
+        return False  # who came by another of its ports was first
+    environment = {**os.environ, "CONTAINERS_CONF_OVERRIDE": "/usr/lib/geard/podman.conf"}
+    child = _spawn(["/usr/bin/podman", "--events-backend=none", "start", name], environment)
+    if _status(child, BEGINNING):
+        sys.stderr.write(f"{name} was kept ready and cannot begin; it is started anew\n")
+        return False
+    try:
+        os.rename(f"{state}/beginning", f"{state}/begun")
+        os.utime(f"{state}/begun")
+    except FileNotFoundError:
+        pass  # as above; or it has ended
+    return True
+
+
+def _is_current(noted: str) -> bool:
+    """Whether what a container was made from is still there."""
+    rows = (line.rpartition(" ") for line in _read(noted).splitlines())
+    return all(_stamp(path) == stamp for path, _, stamp in rows)
+
+
+def _beginning(state: str) -> str:
+    """What is noted of a container that is made and no more; `beginning` where a wake before this was killed."""
+    return next((path for path in (f"{state}/ready", f"{state}/beginning") if os.path.exists(path)), "")
 
 
 def _take_flag(id: str) -> bool:
@@ -225,7 +265,7 @@ def _record(state: str, port: str, since: int, begun: int, thawed: int, listens:
     """For `gear wake-time`: milliseconds from the packet to each step. What others did is known by their files."""
     steps = {"thawed": thawed} if thawed else {"asked": begun}
     wall = time.time_ns() - time.monotonic_ns()  # what the files' clock says more
-    for step, name in (("prepared", "version"), ("created", "cid"), ("running", "pid")):
+    for step, name in (("prepared", "version"), ("created", "cid"), ("running", "pid"), ("begun", "begun")):
         try:
             steps[step] = os.stat(f"{state}/{name}").st_mtime_ns - wall
         except FileNotFoundError:
@@ -287,8 +327,29 @@ def _say(line: socket.socket, text: str) -> None:
         pass  # the waker has gone; another finds what is held by the file
 
 
-def _spawn(argv: list[str]) -> int:
-    return os.posix_spawn(argv[0], argv, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, 2, 1)])
+def _spawn(argv: list[str], environment: dict[str, str] | None = None) -> int:
+    files = [(os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0)]
+    return os.posix_spawn(argv[0], argv, environment or os.environ, file_actions=files)
+
+
+def _status(child: int, seconds: float) -> int:
+    """How it has ended; it is killed where that takes longer."""
+    end = time.monotonic() + seconds
+    while True:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return status
+        if time.monotonic() > end:
+            os.kill(child, signal.SIGKILL)
+        time.sleep(0.001)
+
+
+def _stamp(path: str) -> str:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return "-"
+    return f"{status.st_ino}:{status.st_ctime_ns}"
 
 
 def _remove(path: str) -> None:
