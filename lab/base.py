@@ -33,7 +33,7 @@ netcat-openbsd socat rsync
 git python3 python3-systemd python3-nftables busybox-static
 procps jq strace acl btrfs-progs quota e2fsprogs bash-completion less
 """
-PACKAGES_OF_SUITE = {"trixie": "systemd-userdbd docker-cli", "bookworm": ""}
+PACKAGES_OF_SUITE = {"trixie": "systemd-userdbd docker-cli firewalld", "bookworm": ""}
 
 MASKED = furnish.MASKED + furnish.MASKED_WITHOUT_KERNEL
 OPTIONS = [

@@ -24,7 +24,7 @@ podman-auto-update.timer podman-auto-update.service podman-restart.service podma
 # Services that a test starts when it wants them.
 DISABLED = """
 docker.service docker.socket containerd.service docker-registry.service podman.service podman.socket
-ssh.service ssh.socket systemd-networkd.service systemd-networkd.socket nftables.service
+ssh.service ssh.socket systemd-networkd.service systemd-networkd.socket nftables.service firewalld.service
 """
 ENABLED = "lab-door.service"
 

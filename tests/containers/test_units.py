@@ -26,6 +26,7 @@ from geard.host.engine import Engine
 from geard.host.engine.docker import Docker
 from geard.host.engine.podman import Podman
 from geard.host.paths import Paths
+from geard.idling.requests import IdlePart, IdlePolicy
 from geard.ports.requests import PortPair, PublishedPorts
 from geard.secrets.requests import SecretsPart, SecretUse
 from geard.words import decode
@@ -137,6 +138,13 @@ def test_the_facts_come_back(name: str) -> None:
     facts = parse_run(render(DEFINITIONS[name], "run"))
     assert facts is not None
     assert decode(Definition, facts) == DEFINITIONS[name]
+
+
+def test_docker_cannot_be_told_when_a_program_is_ready() -> None:
+    ready = msgspec.structs.replace(PLAIN, parts=(IdlePart(value=IdlePolicy(wake_when="ready")),))
+    assert "--sdnotify=container" in render(ready, "run")
+    with pytest.raises(Invalid, match="on Docker Engine no gear can say that it is ready"):
+        render(msgspec.structs.replace(ready, engine="docker", uid=None), "run")
 
 
 def test_the_words_reach_podman_as_they_were_asked_for() -> None:

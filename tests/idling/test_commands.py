@@ -9,8 +9,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from click.shell_completion import ShellComplete
 from tests.fakes.terminal import Terminal
 
+from geard.cli.main import root
 from geard.containers.folders import Folders, unit_name
 from geard.failures import Invalid
 from geard.host.storage import Changes
@@ -100,6 +102,7 @@ def test_what_says_when_it_falls_asleep(gear: Terminal) -> None:
     assert not {"Woken from", "22:00"} & set(gear.ok("status", "web").split(": "))
     assert "22:00-06:00" in fails(gear, "install", "geard/sample", "hot", "--asleep", "at night")
     assert "no network" in fails(gear, "install", "geard/sample", "hot", "--wake-from", "everywhere")
+    assert "no name of a network" in fails(gear, "install", "geard/sample", "hot", "--wake-interface", "eth0/1")
     assert "a minute at least" in fails(gear, "install", "geard/sample", "hot", "--idle-after", "5s")
 
 
@@ -114,6 +117,33 @@ def test_who_may_wake_it_is_told_to_the_waker(gear: Terminal) -> None:
     assert "--sdnotify=container" in gear.ok("cat", "web")
     gear.ok("update", "web", "-p", "8080:4100,53:5300/udp", "--wake-udp", "--wake-when", "listens")
     assert held.read_text() == "tcp 4100 8080 *\nudp 5300 53 *\nfrom 0.0.0.0/0 ::/0\n"
+
+
+def test_by_which_interfaces_they_come_is_told_to_the_waker(gear: Terminal) -> None:
+    waker(gear)
+    gear.ok(
+        "install", "geard/sample", "web", "-p", "8080:4100", "--wake-interface", "eth0", "--wake-interface", "wg*"
+    )
+    gear.ok("idle", "web")
+    held = gear.host.paths.run / "idle/ctr-web"
+    assert held.read_text() == "tcp 4100 8080 *\nfrom eth0 wg*\n"
+    assert "Woken through: eth0, wg*" in gear.ok("status", "web")
+    gear.ok("update", "web", "--wake-from", "10.0.0.0/8")
+    assert held.read_text() == "tcp 4100 8080 *\nfrom 10.0.0.0/8 eth0 wg*\n", "both hold"
+    gear.ok("update", "web", "--wake-interface", "all")
+    assert held.read_text() == "tcp 4100 8080 *\nfrom 10.0.0.0/8 *\n", "whatever the machine's say"
+    assert "Woken through" not in gear.ok("status", "web")
+    (gear.host.paths.settings / "geard.toml").write_text('[idling]\nwake-interfaces = ["eth0"]\n')
+    assert "Woken through" not in gear.ok("status", "web")
+    gear.ok("install", "geard/sample", "db", "-p", "5432:4101")
+    assert "Woken through: eth0" in gear.ok("status", "db")
+
+
+def test_the_names_of_interfaces_are_completed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.if_nameindex", lambda: [(1, "lo"), (2, "wg0"), (3, "eth0"), (4, "eth1")])
+    shell = ShellComplete(root, {}, "gear", "_GEAR")
+    found = shell.get_completions(["install", "geard/sample", "web", "--wake-interface"], "eth")
+    assert [item.value for item in found] == ["eth0", "eth1"]
 
 
 def test_what_a_slice_says(gear: Terminal) -> None:

@@ -10,6 +10,7 @@ from geard.idling.policy import (
     Machine,
     Quiet,
     Seen,
+    check_interfaces,
     check_sources,
     decide,
     describe_after,
@@ -69,6 +70,31 @@ def test_networks_that_may_wake() -> None:
     for wrong in (["10.0.0.0/33"], ["everywhere"], ["10.0.0.0/8\nthaw /x y"], ["10.0.0.0/8"] * 65):
         with pytest.raises(Invalid):
             check_sources(wrong)
+
+
+def test_interfaces_by_which_they_may_come() -> None:
+    names = ("eth0", "br-1a2b3c4d5e6f", "eth0.100", "veth@if2", "wg*", "*", "a" * 15)
+    assert check_interfaces(names) == names
+    wrong = (
+        "",
+        ".",
+        "..",
+        "a" * 16,
+        "a" * 15 + "*",
+        "a/b",
+        "a b",
+        "a:1",
+        "a*b",
+        "**",
+        'a"b',
+        "eth0\nthaw /x y",
+        "\u00fc0",
+    )
+    for name in (*wrong, "all", "default", "10.0.0.0/8", "%i", "eth0\n"):
+        with pytest.raises(Invalid, match="no name of a network interface"):
+            check_interfaces(["eth0", name])
+    with pytest.raises(Invalid, match="65 interfaces"):
+        check_interfaces(["eth0"] * 65)
 
 
 def test_quiet_is_counted_from_the_last_change() -> None:

@@ -47,6 +47,15 @@ def without_agent(host: Shell) -> Generator[None]:
 
 
 @contextmanager
+def firewalld(host: Shell) -> Generator[None]:
+    try:
+        host.run(["systemctl", "start", "firewalld"])
+        yield
+    finally:
+        host.sh("systemctl stop firewalld polkit; rm -f /etc/firewalld/zones/public.xml*", check=False)
+
+
+@contextmanager
 def broken_podman(host: Shell) -> Generator[None]:
     host.sh("mv /usr/bin/podman /usr/bin/podman.whole")
     host.run(["tee", "/usr/bin/podman"], stdin="#!/bin/sh\necho 'Error: the store is broken' >&2\nexit 125\n")
@@ -90,6 +99,36 @@ def test_waking_needs_no_agent_and_leaves_others_rules_alone(host: Shell) -> Non
     finally:
         host.sh("nft delete table inet others; iptables-nft -w -F others; iptables-nft -w -X others", check=False)
         host.run(["systemctl", "stop", "docker.socket", "docker.service"])
+
+
+def test_waking_and_firewalld_leave_each_other_alone(host: Shell) -> None:
+    def table(name: str) -> str:
+        """Handles too: one that was made anew has others."""
+        return host.sh(f"nft -a -s list table inet {name} 2>/dev/null").stdout
+
+    def woken_from_outside() -> None:
+        eventually(lambda: "Hello from web" in host.from_outside(f"http://{host.address}:{PORT}/"), seconds=60)
+        eventually(lambda: states(host) == {"web": "active"}, seconds=60)
+
+    host.gear("install", APP, "web", "-p", f"8080:{PORT}")
+    idle(host)
+    before, ours = rules_of_others(host), table("geard_idle")
+    with firewalld(host):
+        host.run(["firewall-cmd", "--permanent", f"--add-port={PORT}/tcp"])
+        host.run(["firewall-cmd", "--reload"])
+        host.run(["systemctl", "restart", "firewalld"])
+        assert host.run(["firewall-cmd", "--list-ports"]).stdout == f"{PORT}/tcp\n"
+        assert table("geard_idle") == ours
+        woken_from_outside()
+        # podman has told firewalld of its network by now; one that is frozen wakes without it.
+        idle(host, "web", "--depth", "freeze")
+        theirs = table("firewalld")
+        assert f"tcp dport {PORT}" in theirs
+        woken_from_outside()
+        assert table("firewalld") == theirs
+    assert rules_of_others(host) == before
+    idle(host)
+    woken_from_outside()
 
 
 def test_an_engine_that_is_broken_is_told_and_tried_again(host: Shell) -> None:

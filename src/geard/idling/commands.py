@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,12 +10,12 @@ import click
 
 from geard.cli.asking import ask, locators
 from geard.cli.changing import change
-from geard.cli.completion import GearName
+from geard.cli.completion import GearName, Name
 from geard.cli.main import verb
 from geard.cli.output import outcome_option, output_option, structured, table, with_place
 from geard.cli.parts import adds_to_install
 from geard.cli.together import GearsCommand
-from geard.idling.policy import check_sources, parse_after, parse_span
+from geard.idling.policy import check_interfaces, check_sources, parse_after, parse_span
 from geard.idling.requests import Depth, GetWakeTime, IdleContainer, IdlePart, IdlePolicy, WakeWhen
 from geard.idling.waking import STEPS
 from geard.words import Part
@@ -25,9 +26,10 @@ def _part(given: Mapping[str, Any], variables: Mapping[str, str]) -> Part | None
     depth: Depth | None = given["idle_depth"]
     span: str | None = given["asleep"]
     sources: tuple[str, ...] = given["wake_from"]
+    interfaces: tuple[str, ...] = given["wake_interface"]
     udp: bool | None = given["wake_udp"]
     when: WakeWhen | None = given["wake_when"]
-    if (after, depth, span, udp, when) == (None,) * 5 and not sources:
+    if (after, depth, span, udp, when) == (None,) * 5 and not sources and not interfaces:
         return None
     return IdlePart(
         value=IdlePolicy(
@@ -35,10 +37,18 @@ def _part(given: Mapping[str, Any], variables: Mapping[str, str]) -> Part | None
             depth=depth,
             asleep=None if span is None else "" if parse_span(span) is None else span.strip(),
             wake_from=(() if sources == ("all",) else check_sources(sources)) if sources else None,
+            wake_interfaces=(() if interfaces == ("all",) else check_interfaces(interfaces))
+            if interfaces
+            else None,
             wake_udp=udp,
             wake_when=when,
         )
     )
+
+
+def _interfaces(host: str) -> list[str]:
+    """This machine's, whichever the gear's is."""
+    return [] if host else sorted(name for _, name in socket.if_nameindex() if name != "lo")
 
 
 adds_to_install(
@@ -62,6 +72,13 @@ adds_to_install(
             multiple=True,
             metavar="CIDR",
             help="Only connections from there wake it, others are refused; 'all' ends that.",
+        ),
+        click.Option(
+            ["--wake-interface"],
+            multiple=True,
+            metavar="NAME",
+            type=Name(_interfaces),
+            help="Only connections that come in by it wake it: eth0, wg*; 'all' ends that.",
         ),
         click.Option(
             ["--wake-udp/--no-wake-udp"],

@@ -14,7 +14,15 @@ from geard.facet import Facet, Gear
 from geard.host import Host
 from geard.host.engine import RunSpec
 from geard.host.storage import Changes
-from geard.idling.policy import LEAST, check_after, check_sources, decide, describe_after, parse_span
+from geard.idling.policy import (
+    LEAST,
+    check_after,
+    check_interfaces,
+    check_sources,
+    decide,
+    describe_after,
+    parse_span,
+)
 from geard.idling.requests import IdlePart, IdlePolicy
 from geard.idling.settings import IdlingSettings
 from geard.request import Asker
@@ -28,6 +36,7 @@ class IdlingFacet(Facet[IdlePart]):
         check_after(asked.value.after or 0)
         parse_span(asked.value.asleep or "")
         check_sources(asked.value.wake_from or ())
+        check_interfaces(asked.value.wake_interfaces or ())
 
     def amend(self, asked: IdlePart, before: IdlePart | None) -> IdlePart:
         was = before.value if before is not None else IdlePolicy()
@@ -39,6 +48,7 @@ class IdlingFacet(Facet[IdlePart]):
                 depth=now.depth or was.depth,
                 asleep=was.asleep if now.asleep is None else now.asleep,
                 wake_from=was.wake_from if now.wake_from is None else now.wake_from,
+                wake_interfaces=was.wake_interfaces if now.wake_interfaces is None else now.wake_interfaces,
                 wake_udp=was.wake_udp if now.wake_udp is None else now.wake_udp,
                 wake_when=now.wake_when or was.wake_when,
             )
@@ -53,7 +63,7 @@ class IdlingFacet(Facet[IdlePart]):
         if settled is None:
             return []
         lines = (
-            (asleep.SOURCES, " ".join(_sources(settled.value.wake_from))),
+            (asleep.SOURCES, " ".join(_bounds(settled.value))),
             (asleep.UDP, "yes" if settled.value.wake_udp else ""),
             (asleep.WHEN, "ready" if settled.value.wake_when == "ready" else ""),
         )
@@ -75,9 +85,13 @@ class IdlingFacet(Facet[IdlePart]):
             rows.append(("Falls asleep", f"after {describe_after(after)} without a connection ({depth})"))
         if parse_span(span):
             rows.append(("Falls asleep", f"{span}, after {describe_after(LEAST)} without a connection ({depth})"))
-        sources = host.settings.section(IdlingSettings).wake_from if asked.wake_from is None else asked.wake_from
+        section = host.settings.section(IdlingSettings)
+        sources = section.wake_from if asked.wake_from is None else asked.wake_from
+        interfaces = section.wake_interfaces if asked.wake_interfaces is None else asked.wake_interfaces
         if sources:
             rows.append(("Woken from", ", ".join(sources)))
+        if interfaces:
+            rows.append(("Woken through", ", ".join(interfaces)))
         if asked.wake_udp:
             rows.append(("Woken by", "connections, and datagrams to its UDP ports"))
         if asked.wake_when == "ready":
@@ -85,9 +99,13 @@ class IdlingFacet(Facet[IdlePart]):
         return rows
 
 
-def _sources(asked: Sequence[str] | None) -> Sequence[str]:
-    """Who says `all` says it against the machine's settings as well."""
-    return () if asked is None else check_sources(asked) or ("0.0.0.0/0", "::/0")
+def _bounds(asked: IdlePolicy) -> Sequence[str]:
+    """Networks; and interfaces, which have no slash. Who says `all` says it against the machine's settings too."""
+    sources, interfaces = asked.wake_from, asked.wake_interfaces
+    return (
+        *(() if sources is None else check_sources(sources) or ("0.0.0.0/0", "::/0")),
+        *(() if interfaces is None else check_interfaces(interfaces) or ("*",)),
+    )
 
 
 facet = IdlingFacet()

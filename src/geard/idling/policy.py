@@ -70,6 +70,20 @@ def check_sources(texts: Sequence[str]) -> tuple[str, ...]:
         raise Invalid(f"no network: {error}", hint="as 10.0.0.0/8 or fd00::/8, or one address") from None
 
 
+def check_interfaces(names: Sequence[str]) -> tuple[str, ...]:
+    """Names of network interfaces; a `*` at the end stands for any rest. Raises Invalid."""
+    if len(names) > SOURCES:
+        raise Invalid(f"{len(names)} interfaces by which a gear may be woken", hint=f"{SOURCES} at most")
+    for name in names:
+        # Which names the kernel takes, but for signs that nobody uses; these four mean something else there.
+        known = re.fullmatch(r"[A-Za-z0-9_.@+-]{1,15}|[A-Za-z0-9_.@+-]{0,14}\*", name, re.ASCII)
+        if not known or name in (".", "..", "all", "default"):
+            raise Invalid(
+                f"{name!r} is no name of a network interface", hint="as eth0, 15 letters at most; wg* for all such"
+            )
+    return tuple(names)
+
+
 @dataclass(frozen=True)
 class Machine:
     """What an admin settled for all gears, as far as it concerns one."""

@@ -22,6 +22,8 @@ class IdlePolicy(Word):
     """22:00-06:00: then it falls asleep after a minute without a connection; empty: never so"""
     wake_from: tuple[str, ...] | None = None
     """networks whose connections wake it; empty: all"""
+    wake_interfaces: tuple[str, ...] | None = None
+    """interfaces of the host's (`eth0`, `wg*`) by which these have to come; empty: all"""
     wake_udp: bool | None = None
     """whether a datagram to one of its UDP ports wakes it as well, and is held till then"""
     wake_when: WakeWhen | None = None

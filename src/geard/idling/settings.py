@@ -8,7 +8,7 @@ from typing import ClassVar
 import msgspec
 
 from geard.failures import Invalid
-from geard.idling.policy import Machine, check_sources, parse_after, parse_span
+from geard.idling.policy import Machine, check_interfaces, check_sources, parse_after, parse_span
 from geard.idling.requests import Depth
 from geard.settings import Section
 
@@ -26,6 +26,8 @@ class IdlingSettings(Section):
     """in place of `after` for the gears of a slice"""
     wake_from: tuple[str, ...] = ()
     """networks whose connections wake a gear that says nothing else; empty: all"""
+    wake_interfaces: tuple[str, ...] = ()
+    """interfaces by which these have to come (eth0, wg*); empty: all"""
     ready: int = 100
     """for how many gears that are idle by `stop` the container is kept made: only its program has to begin then"""
     wakes_of_one: int = 30
@@ -36,10 +38,14 @@ class IdlingSettings(Section):
         return Machine(parse_after(self.slices.get(slice, self.after)), self.depth, self.asleep)
 
     def check(self) -> None:
-        try:
-            check_sources(self.wake_from)
-        except Invalid as error:
-            raise Invalid(f"wake-from: {error.message}", hint=error.hint) from None
+        for key, check, texts in (
+            ("wake-from", check_sources, self.wake_from),
+            ("wake-interfaces", check_interfaces, self.wake_interfaces),
+        ):
+            try:
+                check(texts)
+            except Invalid as error:
+                raise Invalid(f"{key}: {error.message}", hint=error.hint) from None
         if self.ready < 0:
             raise Invalid(f"ready: {self.ready} is less than none", hint="0 keeps no container made")
         if self.wakes_of_one < 0:

@@ -44,6 +44,7 @@ TEXT = """\
 # slices = {}                      # after, by slice: { container-large = "15m" }
 # wake-from = []                   # whose connections wake a gear that does not say it itself: ["10.0.0.0/8"]
 # ready = 100                      # of those that are stopped: containers kept made, for a quick wake; 0: none
+# wake-interfaces = []             # by which interfaces these have to come: ["eth1", "wg*"]
 # wakes-of-one = 30                # gears that one address may wake within a minute; 0: no bound
 
 [hooks]                            # run as root for each gear, which is JSON on their input: docs/HOOKS.md

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote
 
-from geard.failures import Denied, Unavailable
+from geard.failures import Denied, Invalid, Unavailable
 from geard.host.engine import ExecSpec, Image, OnceLine, OnceSpec, RunSpec, StoredImage, docker_exec
 from geard.host.engine.words import exposed, limit_words, mount_word, network_words, once_words, publish_words
 from geard.host.process import ProgramFailed, run
@@ -75,6 +75,11 @@ class Docker:
         return found
 
     def run_words(self, spec: RunSpec) -> list[str]:
+        if spec.says_ready:
+            raise Invalid(
+                "on Docker Engine no gear can say that it is ready: containers have no $NOTIFY_SOCKET there",
+                hint="--engine podman, or --wake-when listens: up as soon as its program listens",
+            )
         words = [
             "--name", spec.name,
             "--hostname", spec.hostname or spec.name,

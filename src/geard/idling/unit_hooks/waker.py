@@ -24,6 +24,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Sequence
 
 FOLDER = "/run/geard/idle"
 DOOR = "/run/geard/wake.sock"
@@ -50,9 +51,8 @@ NFNLGRP_NFTABLES = 7
 SUBSYS_QUEUE, SUBSYS_NFTABLES = 3, 10
 PACKET, VERDICT, CONFIG = 0, 1, 2
 CFG_CMD, CFG_PARAMS, CFG_MAXLEN = 1, 2, 3
-PACKET_HEADER, VERDICT_HEADER, PAYLOAD = 1, 2, 10
+PACKET_HEADER, VERDICT_HEADER, INPUT, PAYLOAD = 1, 2, 5, 10
 BIND, COPY_PACKET, DROP, ACCEPT = 1, 2, 0, 1
-LOCAL_OUT = 3  # the hook of packets of the host's own
 BATCH_BEGIN, BATCH_END, NEW_RULE = 16, 17, 6
 DELETIONS = {2, 5, 8, 11, 14}  # table, chain, rule, set, element
 NFPROTO_INET = 1
@@ -116,7 +116,7 @@ class Waker:
         self._switches: dict[str, tuple[str, str]] = {}
         """of gears that are frozen and listen: the file by which they go on, and what is to be written there"""
         self._allowed: dict[str, list[str]] = {}
-        """the networks that may wake a gear, where it says so itself"""
+        """the networks and interfaces whose packets may wake a gear, where it says so itself"""
         self._bounds = Bounds()
         self._elements: dict[str, Element] = {}
         self._held: dict[str, list[int]] = {}
@@ -152,14 +152,17 @@ class Waker:
         found = self._queue.packets()
         if found:
             self._bounds.read()
-        for number, hook, packet in found:
+        for number, interface, packet in found:
             came = time.monotonic_ns()
             source, port = _addresses(packet)
             gear = self._ports.get(port)
             if gear is None and port not in self._held:
                 self._queue.accept(number)
                 continue
-            if gear is not None and not self._may_wake(gear, port, source, hook == LOCAL_OUT):
+            said = self._allowed.get(gear or "", ())
+            if gear is not None and not self._bounds.may_wake(
+                said, source, interface, first=port not in self._held
+            ):
                 # Refused, for nobody listens; with one that is frozen the kernel would answer in its place.
                 self._queue.settle(number, DROP if gear in self._switches else ACCEPT)
                 continue
@@ -178,12 +181,6 @@ class Waker:
                 continue
             self._held[port].append(number)
         self._ask()
-
-    def _may_wake(self, gear: str, port: str, source: str, own: bool) -> bool:
-        allowed = self._allowed.get(gear, self._bounds.wake_from)
-        if allowed and not _is_among(source, allowed):
-            return False
-        return own or port in self._held or self._bounds.take(source)
 
     def _thaw(self, gear: str) -> int:
         """When it went on; 0 where that is not ours to do. At each packet, since it may have been frozen again."""
@@ -321,6 +318,7 @@ class Bounds:
 
     def __init__(self) -> None:
         self.wake_from: list[str] = []
+        self.wake_interfaces: list[str] = []
         self._most = WAKES_OF_ONE
         self._known: tuple[int, int] | None = None
         self._woken: dict[bytes, list[float]] = {}
@@ -347,7 +345,25 @@ class Bounds:
                 text = file.read()
         section = tomllib.loads(text).setdefault("idling", {})
         networks = [str(ipaddress.ip_network(text, strict=False)) for text in section.get("wake-from", [])]
-        self.wake_from, self._most = networks, int(section.get("wakes-of-one", WAKES_OF_ONE))
+        interfaces = section.get("wake-interfaces", [])
+        if isinstance(interfaces, str):
+            raise TypeError("wake-interfaces is no list of names")
+        most = int(section.get("wakes-of-one", WAKES_OF_ONE))
+        self.wake_from, self.wake_interfaces, self._most = networks, [str(name) for name in interfaces], most
+
+    def may_wake(self, said: Sequence[str], source: str, interface: int, *, first: bool) -> bool:
+        """By what a gear says itself, in place of the settings: networks; and interfaces, which have no slash. The
+        `first` of those that come is counted.
+        """
+        networks = [word for word in said if "/" in word] or self.wake_from
+        interfaces = [word for word in said if "/" not in word] or self.wake_interfaces
+        if networks and not _is_among(source, networks):
+            return False
+        if not interface:  # the host's own
+            return True
+        if interfaces and not _is_called(interface, interfaces):
+            return False
+        return not first or _is_named(source, networks) or self.take(source)
 
     def take(self, source: str) -> bool:
         """Whether this address may wake one more; an address of IPv6 stands for its /64."""
@@ -442,7 +458,7 @@ class Queue:
         self.socket.setblocking(False)
 
     def packets(self) -> list[tuple[int, int, bytes]]:
-        """The number of each, the hook at which it is held, its first bytes."""
+        """The number of each, the interface by which it came (0: it is the host's own), its first bytes."""
         found: list[tuple[int, int, bytes]] = []
         for _ in range(256):
             try:
@@ -451,10 +467,7 @@ class Queue:
                 break
             for kind, body in _messages(data):
                 if kind == SUBSYS_QUEUE << 8 | PACKET:
-                    told = dict(_attributes(body[4:]))
-                    if PACKET_HEADER in told:
-                        number, hook = struct.unpack_from(">I2xB", told[PACKET_HEADER])
-                        found.append((number, hook, told.get(PAYLOAD, b"")))
+                    found += _packet(body)
         return found
 
     def accept(self, number: int) -> None:
@@ -463,6 +476,15 @@ class Queue:
     def settle(self, number: int, how: int) -> None:
         verdict = _attribute(VERDICT_HEADER, struct.pack(">II", how, number))
         self.socket.send(_message(SUBSYS_QUEUE << 8 | VERDICT, REQUEST, 0, QUEUE, verdict))
+
+
+def _packet(body: bytes) -> list[tuple[int, int, bytes]]:
+    told = dict(_attributes(body[4:]))
+    if PACKET_HEADER not in told:
+        return []
+    (number,) = struct.unpack_from(">I", told[PACKET_HEADER])
+    (interface,) = struct.unpack(">I", told.get(INPUT, bytes(4)))
+    return [(number, interface, told.get(PAYLOAD, b""))]
 
 
 def _addresses(packet: bytes) -> tuple[str, str]:
@@ -491,6 +513,20 @@ def _is_among(source: str, networks: list[str]) -> bool:
             if here >> rest == there >> rest:
                 return True
     return False
+
+
+def _is_named(source: str, networks: list[str]) -> bool:
+    """Whether one of them is that address alone, or its /64 of IPv6: whoever wrote it down means this one."""
+    lengths = {text: int(text.partition("/")[2]) for text in networks}
+    return _is_among(source, [text for text in networks if lengths[text] >= (64 if ":" in text else 32)])
+
+
+def _is_called(interface: int, names: list[str]) -> bool:
+    try:
+        called = socket.if_indextoname(interface)
+    except OSError:  # it is gone
+        return False
+    return any(called == name or (name[-1:] == "*" and called.startswith(name[:-1])) for name in names)
 
 
 def _element(address: str, protocol: str, port: str) -> Element:
