@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -263,6 +264,18 @@ def test_start_and_stop(gear: Terminal) -> None:
 
 def test_restart_is_another_process(gear: Terminal) -> None:
     gear.ok("install", "geard/sample", "web", "--start")
+    before = status(gear, "web")["Pid"]
+    gear.ok("restart", "web")
+    assert status(gear, "web")["Pid"] not in (0, before)
+
+
+def test_a_run_from_a_time_that_is_yet_to_come_is_restarted(gear: Terminal) -> None:
+    """The clock was set back since it began."""
+    gear.ok("install", "geard/sample", "web", "--start")
+    began = Folders.of(gear.host.paths, "web").state / "version"
+    began.parent.mkdir(parents=True, exist_ok=True)
+    began.touch()
+    os.utime(began, (4e9, 4e9))
     before = status(gear, "web")["Pid"]
     gear.ok("restart", "web")
     assert status(gear, "web")["Pid"] not in (0, before)

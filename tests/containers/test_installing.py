@@ -363,6 +363,16 @@ def test_a_clock_that_is_set_back_leaves_the_order_of_versions(
     assert [each.version for each in known] == [second.version, first.version]
     assert versions.choose(Folders.of(fake_host.paths, "web"), second, "") == first
 
+    with Changes() as changes:
+        versions.enforce(Folders.of(fake_host.paths, "web"), changes, first.version)
+    with monkeypatch.context() as patch:
+        patch.setattr(installing, "datetime", Clock)
+        third = settle(fake_host, wish(command=("three",))).definition
+    known = versions.recorded(Folders.of(fake_host.paths, "web"))
+    assert [each.version for each in known] == [third.version, second.version, first.version], (
+        "after a rollback too"
+    )
+
 
 @pytest.mark.parametrize("installed", [False, True], ids=["new", "re-install"])
 def test_an_install_killed_at_any_step_leaves_no_version_that_never_was(

@@ -9,6 +9,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from unittest import mock
@@ -452,6 +453,32 @@ def test_a_machine_that_was_set_up_anew_is_not_believed(afar: Afar) -> None:
     said = afar.gear("list", "h1")
     assert said.code == 4
     assert "is not the machine that was joined" in said.err
+
+
+def test_a_certificate_that_does_not_hold_yet_is_told_with_the_clock(afar: Afar, tmp_path: Path) -> None:
+    """The clock there was ahead when it was made, or the one here was set back."""
+    assert afar.join().code == 0
+    ours = authority.authority(afar.host.paths, "h1")
+    with mock.patch.object(authority, "_SLACK", timedelta(days=-2)):
+        (tmp_path / "ahead.pem").write_bytes(authority.server_bundle(ours, ["127.0.0.1"]))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "ahead.pem")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def greet() -> None:
+            line, _ = listener.accept()
+            with suppress(OSError), context.wrap_socket(line, server_side=True) as greeted:
+                greeted.recv(1)
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        known = (afar.away / "h1").read_text()
+        (afar.away / "h1").write_text(known.replace(str(afar.port), str(listener.getsockname()[1]), 1))
+        said = afar.gear("list", "h1")
+        thread.join(10)
+    assert said.code == 4
+    assert "does not hold by this machine's clock: certificate is not yet valid" in said.err
+    assert "is that right? gear doctor" in said.err
 
 
 def test_a_machine_at_an_address_that_its_certificate_is_not_for(afar: Afar) -> None:

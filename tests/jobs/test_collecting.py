@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -76,10 +77,12 @@ async def test_only_so_many_are_kept(host: FakeHost) -> None:
 
 async def test_of_whom_nobody_says_how_they_ended(host: FakeHost) -> None:
     cut, lost = make(host, "cut"), make(host, "lost", boot="another")
-    running, new = make(host, "running"), make(host, "new", created="2999-01-01T00:00:00+00:00")
+    ahead = make(host, "ahead", created="2999-01-01T00:00:00+00:00")
+    running, new = make(host, "running"), make(host, "new", created=datetime.now(UTC).isoformat())
     await host.systemd.start_transient("job-running.service", [])
     await tidy(host)
     assert [reason(each) for each in (cut, lost, running, new)] == ["cut", "lost", "none", "none"]
+    assert reason(ahead) == "cut", "the clock was set back since"
     held = {Path(os.readlink(link)).name for link in (host.paths.base / "slots").glob("[0-9]*")}
     assert held == {"running", "new"}
 

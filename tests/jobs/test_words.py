@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from tests.fakes.host import make_host
 
@@ -106,6 +107,9 @@ def test_shown() -> None:
     job = Job(id="x1", unit="job-x1.service", state="ended", image="a", created="c", by="root", result=result)
     assert state(job) == "ended with 137: too much"
     assert lasted(job) == "65.5 s"
+    assert lasted(msgspec.structs.replace(job, result=JobResult(started=75.5, ended=10))) == "", (
+        "the clock was set back"
+    )
     text = describe(job)
     assert "Output:     9 bytes; 4 of them" in text
     assert state(Job(id="x1", unit="u", state="running")) == "running"

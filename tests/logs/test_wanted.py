@@ -8,7 +8,7 @@ from geard.failures import Invalid
 from geard.host.journal import Span
 from geard.logs.requests import FollowLog
 from geard.logs.times import microseconds
-from geard.logs.wanted import Wanted, parse_wanted
+from geard.logs.wanted import Beginning, Wanted, parse_wanted
 from geard.transport.wire import parse
 
 NOW = datetime(2026, 11, 23, 19, 43, tzinfo=UTC)
@@ -74,3 +74,11 @@ def test_an_unknown_word_is_refused_with_the_nearest_known() -> None:
     with pytest.raises(Invalid) as caught:
         wanted(line="5")
     assert "Lines" in caught.value.hint
+
+
+def test_what_is_not_from_before_a_moment_by_the_order_of_entries() -> None:
+    since = Beginning(100)
+    assert [since.is_past(time, 200) for time in (98, 99, 100, 101)] == [False, False, True, True]
+    assert since.is_past(40, 50), "the clock was set back: it comes behind one that is"
+    assert Beginning(100).is_past(40, 50), "and where none is: the moment is yet to come"
+    assert all(Beginning(0).is_past(time) for time in (1, 0, 2))

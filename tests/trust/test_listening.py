@@ -91,6 +91,8 @@ def test_a_certificate_is_made_anew_for_other_names_and_before_its_end(tmp_path:
     now = datetime.now(UTC)
     assert still_good(first, ours, names, now + timedelta(days=59))
     assert not still_good(first, ours, names, now + timedelta(days=61))
+    assert still_good(first, ours, names, now - timedelta(minutes=50))
+    assert not still_good(first, ours, names, now - timedelta(hours=2)), "the clock was ahead when it was made"
     assert not still_good(first, ours, ("h1",), now)
     assert not still_good(first, authority.make("h1").pem.decode(), names, now)
     for damaged in ("", first[:40], first[:900], "x" + first):

@@ -118,7 +118,7 @@ def complete(
         if definition is None or definition.version != version:
             return None
         if definition.complete and definition.image_id != image.id:
-            definition = msgspec.structs.replace(definition, version=new_version, written=_now(definition))
+            definition = msgspec.structs.replace(definition, version=new_version, written=_now(folders))
         with _claiming(host, folders, changes, facets, definition.version):
             full = _with_image(host, changes, folders, definition, image, facets)
             if full != versions.current(folders):
@@ -183,7 +183,7 @@ def _revised(
         before = versions.require(folders)
         with _claiming(host, folders, changes, facets, version):
             asked = msgspec.structs.replace(
-                settle(changes, folders, before), version=version, written=_now(before), by=by
+                settle(changes, folders, before), version=version, written=_now(folders), by=by
             )
             changed = not _same(before, asked)
             if changed:
@@ -481,7 +481,7 @@ def _definition(
     decided = decide(wish, host.settings)
     engine = host.engine_named(decided.engine)
     ipv4, ipv6, mac = slots.addresses(slots.bridge(host.paths, engine.name), slot)
-    now = _now(before)
+    now = _now(Folders.of(host.paths, wish.id))
     return Definition(
         id=wish.id,
         version=version,
@@ -515,13 +515,13 @@ def _of_unit(definition: Definition) -> tuple[object, ...]:
     return definition.engine, definition.slice, definition.restart, definition.stop_timeout
 
 
-def _now(before: Definition | None) -> str:
-    """When this version is written: later than the one in force, also where the clock was set back meanwhile. A
+def _now(folders: Folders) -> str:
+    """When this version is written: later than all that are kept, also where the clock was set back meanwhile. A
     rollback goes by the order of these.
     """
     now = datetime.now(UTC)
-    if before is not None and before.written:
-        now = max(now, datetime.fromisoformat(before.written) + timedelta(microseconds=1))
+    if newest := next((each.written for each in versions.recorded(folders)), ""):
+        now = max(now, datetime.fromisoformat(newest) + timedelta(microseconds=1))
     return now.isoformat(timespec="microseconds")
 
 

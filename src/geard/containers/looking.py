@@ -27,6 +27,7 @@ from geard.host.journal_reader import Entry
 from geard.host.storage import read_text
 from geard.images.pulling import awaited
 from geard.logs.lines import render_line, render_time
+from geard.logs.wanted import Beginning
 from geard.words import part_of
 
 LINES = 10_000
@@ -87,9 +88,9 @@ async def _last_lines(work: Work, unit: str, count: int, created: str) -> tuple[
     """Of this gear: the journal knows those of an earlier one of that name by the same unit."""
     if count <= 0:
         return ()
-    born = datetime.fromisoformat(created).timestamp() * 1e6 if created else 0
+    born = Beginning(int(datetime.fromisoformat(created).timestamp() * 1e6) if created else 0)
     async with aclosing(work.host.journal.entries(unit, Span(lines=count))) as entries:
-        found = [entry async for entry in entries if isinstance(entry, Entry) and entry.time >= born]
+        found = [entry async for entry in entries if isinstance(entry, Entry) and born.is_past(entry.time)]
     shown = [entry for entry in found if not entry.only_names(unit)]
     return tuple(render_line(render_time(e.time), e.identifier, e.pid, e.message) for e in shown)
 

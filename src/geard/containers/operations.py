@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from contextlib import suppress
 
 import msgspec
@@ -107,7 +106,7 @@ async def go_on(request: GoOn, work: Work) -> Accepted:
             await lifecycle.start(work, id)
         case "restart":
             started = await work.on_disk(versions.started_at, Folders.of(work.host.paths, id))
-            await lifecycle.start(work, id, restart=started < request.since)
+            await lifecycle.start(work, id, restart=started <= request.since)
         case "stop" if Folders.of(work.host.paths, id).wanted.is_symlink():
             work.conclude("canceled", f"{id} was told to start meanwhile", id)
         case "stop":
@@ -345,7 +344,9 @@ async def start_container(request: StartContainer, work: Work) -> Accepted:
 @operation
 async def restart_container(request: RestartContainer, work: Work) -> Accepted:
     await work.on_disk(_want, work, request.id)
-    work.owe(GoOn(id=request.id, what="restart", since=time.time()))
+    # What is to end is the run that is there now, whatever the clock says: that may have been set since it began.
+    started = await work.on_disk(versions.started_at, Folders.of(work.host.paths, request.id))
+    work.owe(GoOn(id=request.id, what="restart", since=started))
     return Accepted(id=request.id, message=f"Container {request.id} is restarting")
 
 

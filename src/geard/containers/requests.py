@@ -433,7 +433,7 @@ class GoOn(Request[Accepted], omit_defaults=True):
     id: str
     what: Literal["install", "update", "start", "restart", "stop", "delete", "ports"]
     since: float = 0
-    """when the change came, in seconds since 1970: who has been restarted since is not once more"""
+    """when the run began that a restart is to end, in seconds since 1970: a later one is left alone"""
     started: bool = False
     renew: bool = False
     """its definition takes the image that its name means here now"""

@@ -18,7 +18,7 @@ from geard.host.journal import Span
 from geard.host.journal_reader import Missed
 from geard.identifiers import check_id
 from geard.logs.lines import render_time
-from geard.logs.wanted import parse_wanted
+from geard.logs.wanted import Beginning, parse_wanted
 
 
 @operation
@@ -34,7 +34,7 @@ async def follow_events(request: FollowEvents, work: Work) -> AsyncIterator[Even
         follow=wanted.seconds != 0,
         deadline=None if wanted.seconds is None else started + wanted.seconds,
     )
-    reading, behind = Reading(), not span.after
+    reading, behind, since = Reading(), not span.after, Beginning(span.since or 0)
     async with aclosing(entries):
         async for entry in entries:
             if isinstance(entry, Missed):
@@ -45,7 +45,7 @@ async def follow_events(request: FollowEvents, work: Work) -> AsyncIterator[Even
             if not behind:
                 behind = entry.cursor == span.after
                 continue
-            if event is None or (span.since and entry.time < span.since):
+            if not since.is_past(entry.time) or event is None:
                 continue
             if (not gears or event.id in gears) and (not kinds or event.kind in kinds):
                 yield event

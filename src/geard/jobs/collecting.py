@@ -53,7 +53,9 @@ async def _settle_the_lost(host: Host) -> None:
             continue
         if record.boot == boot:
             age = time.time() - datetime.fromisoformat(record.created).timestamp()
-            if age < YOUNG_SECONDS:
+            if (
+                0 <= age < YOUNG_SECONDS
+            ):  # one from a time that is yet to come is no younger: the clock was set back
                 continue
             try:
                 if (await host.systemd.state(unit_name(record.id))).load != "not-found":

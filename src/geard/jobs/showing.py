@@ -61,7 +61,8 @@ def lasted(job: Job, now: float | None = None) -> str:
     result = job.result
     if result is None or not result.started:
         return ""
-    return span((result.ended or (time.time() if now is None else now)) - result.started)
+    seconds = (result.ended or (time.time() if now is None else now)) - result.started
+    return span(seconds) if seconds >= 0 else ""  # the clock was set back meanwhile: nobody knows
 
 
 def span(seconds: float) -> str:

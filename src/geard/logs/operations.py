@@ -16,7 +16,7 @@ from geard.host.storage import read_text
 from geard.identifiers import bucket, check_id
 from geard.logs.lines import created, render_time
 from geard.logs.requests import FollowLog, LogLine
-from geard.logs.wanted import parse_wanted
+from geard.logs.wanted import Beginning, parse_wanted
 
 
 @operation
@@ -29,7 +29,7 @@ async def follow_log(request: FollowLog, work: Work) -> AsyncIterator[LogLine]:
     if text is None:
         raise no_such_gear(request.id)
     # Lines of an earlier gear of that name are shown to who asks for their time, and else to nobody.
-    born = 0 if request.since or request.until or request.after else created(text)
+    born = Beginning(0 if request.since or request.until or request.after else created(text))
     entries = work.host.journal.entries(
         unit,
         wanted.span,
@@ -38,7 +38,7 @@ async def follow_log(request: FollowLog, work: Work) -> AsyncIterator[LogLine]:
     )
     async with aclosing(entries):
         async for entry in entries:
-            if isinstance(entry, Entry) and (entry.time < born or entry.only_names(unit)):
+            if isinstance(entry, Entry) and (not born.is_past(entry.time) or entry.only_names(unit)):
                 continue
             yield _skipped(entry, request.id) if isinstance(entry, Missed) else _line(entry, request.id)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from time import time_ns
 from typing import Protocol
 
 from geard.failures import Invalid
@@ -38,6 +39,23 @@ class Wanted:
     span: Span
     seconds: float | None
     """how long to follow: None is for ever, 0 not at all"""
+
+
+class Beginning:
+    """Which entries, as they come in the journal's order, are not from before that time (microseconds since 1970).
+
+    The clock may have been set back: behind one that is not, none is, and a time that is yet to come tells
+    nothing.
+    """
+
+    def __init__(self, at: int) -> None:
+        self._at = at
+        self._is_past = False
+
+    def is_past(self, time: int, now: int | None = None) -> bool:
+        now = time_ns() // 1_000 if now is None else now
+        self._is_past = self._is_past or not time < self._at <= now
+        return self._is_past
 
 
 def parse_wanted(request: Question, now: datetime, lines: str = "") -> Wanted:

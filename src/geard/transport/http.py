@@ -12,6 +12,7 @@ import io
 import os
 import socket
 import ssl
+import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
@@ -33,6 +34,7 @@ T = TypeVar("T")
 
 CONNECT_SECONDS = 10.0
 SILENCE_SECONDS = 60.0  # while it streams, the agent says something every 15
+_OUT_OF_TIME = (9, 10)  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 _GROUP_HINT = "sudo gear …, or as root: adduser USER geard, then log in anew"
 
 
@@ -218,9 +220,8 @@ def _broken_off() -> Generator[None, None, None]:
         raise
     except ssl.SSLError as error:
         if "ALERT" in (error.reason or ""):
-            raise Unauthenticated(
-                f"our certificate is not accepted there: {error.reason}", hint="gear host add, by a new invitation"
-            ) from None
+            hint = "are the clocks right, there too (gear doctor)? gear host add, by a new invitation"
+            raise Unauthenticated(f"our certificate is not accepted there: {error.reason}", hint=hint) from None
         raise _BrokenError from error
     except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: closed on this side
         raise _BrokenError from error
@@ -252,6 +253,11 @@ def _stranger(at: Place) -> Failure:
 
 
 def _not_the_one(name: str, error: ssl.SSLCertVerificationError) -> Failure:
+    if error.verify_code in _OUT_OF_TIME:
+        return Unauthenticated(
+            f"the certificate of {name} does not hold by this machine's clock: {error.verify_message.rstrip('.')}",
+            hint=f"it is {time.strftime('%F %R')} here; is that right? gear doctor, here and there",
+        )
     return Unauthenticated(
         f"what answers as {name} is not the machine that was joined: {error.verify_message.rstrip('.')}",
         hint="a new address? there: [agent] names in /etc/geard/geard.toml. Was it set up anew? gear host add",
