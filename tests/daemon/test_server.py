@@ -83,13 +83,14 @@ def test_systemd_hands_over_sockets(tmp_path: Path) -> None:
                 unix.bind(str(tmp_path / "s"))
                 unix.listen()
                 spare = [os.dup(fd) for fd in (unix.fileno(), tcp.fileno(), tcp.fileno(), tell)]
-                for number, fd in enumerate(spare, 300):
-                    os.dup2(fd, number)
+                above = max(spare) + 1  # whatever other tests have left open
+                for number, fd in enumerate(spare):
+                    os.dup2(fd, above + number)
                 for number in range(3):
-                    os.dup2(300 + number, 3 + number)
+                    os.dup2(above + number, 3 + number)
                 os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="3", LISTEN_FDNAMES="local:loopback:odd")
                 found = [(each.fileno(), each.family.name) for each in inherited_sockets()]
-                os.write(303, repr(found).encode())
+                os.write(above + 3, repr(found).encode())
         finally:
             os._exit(0)
     os.close(tell)

@@ -23,7 +23,12 @@ async def keep_renewed() -> None:
 
 
 def renew_all() -> None:
-    for name in known_hosts.names():
+    try:
+        names = known_hosts.names()
+    except OSError as error:
+        log.warning("cannot look for certificates of other machines: %s", error)
+        return
+    for name in names:
         try:
             known = known_hosts.find(name)
             if known is None or not known_hosts.due(known):
