@@ -138,9 +138,8 @@ async def _started(work: Work, id: str, definition: Definition, *, restart: bool
     host, unit = work.host, unit_name(id)
     folders = Folders.of(host.paths, id)
     found = await host.systemd.state(unit)
-    restart = (
-        restart or folders.ready.exists()
-    )  # it was idle: its container is there, its program has yet to begin
+    # It was idle: its container is there, and its program has yet to begin.
+    restart = restart or folders.ready.exists()
     if found.active == "active" and not restart:
         newest = await work.on_disk(_up_to_date, work, folders, definition)
         if newest and renew:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from geard.containers import asleep, installing, lifecycle, versions
@@ -14,7 +15,7 @@ from geard.containers.requests import Accepted
 from geard.dispatch.operation import operation
 from geard.dispatch.work import Work
 from geard.events.entries import ASKED, KEEP_READY, note
-from geard.failures import Invalid, NotFound, Unavailable, no_such_gear
+from geard.failures import Invalid, NotFound, TimedOut, Unavailable, no_such_gear
 from geard.host.storage import Changes, read_text
 from geard.idling import ready
 from geard.idling.requests import FallAsleep, GetWakeTime, IdleContainer, KeepReady, WakeTime
@@ -123,7 +124,8 @@ async def _make_ready(work: Work, folders: Folders, definition: Definition) -> N
     reads = await work.on_disk(ready.reads, work.host, folders, definition, work.facets)
     if await work.on_disk(asleep.keep_ready, folders, reads):
         note(work.host.journal, ASKED, gear=folders.id, request=work.id, by=work.asker.name, job=KEEP_READY)
-        await work.host.systemd.start(unit_name(folders.id), wait=READY_SECONDS)
+        with suppress(TimedOut):
+            await work.host.systemd.start(unit_name(folders.id), wait=READY_SECONDS)
 
 
 def _forget_run(folders: Folders) -> None:

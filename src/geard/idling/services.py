@@ -33,7 +33,7 @@ TURN_SECONDS = 15.0
 MADE_READY = 4
 """containers of idle gears that are made in a turn"""
 AGAIN_SECONDS = 900.0
-"""… and the pause after one, which may have failed"""
+"""… and the pause after one that could not be made"""
 NOTHING = IdlePolicy(), "", frozenset[Inside]()
 
 
@@ -54,6 +54,8 @@ async def serve(host: Host, dispatcher: Dispatcher) -> None:
                 tried[id] = now
                 async for _ in dispatcher.perform(KeepReady(id=id), AGENT).report():
                     pass
+                if await asyncio.to_thread(asleep.is_ready, Folders(host.paths, id)):
+                    del tried[id]
         except Failure as failure:
             log.warning("%s", failure.message)
         await asyncio.sleep(TURN_SECONDS)
