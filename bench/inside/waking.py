@@ -242,7 +242,7 @@ def sleepers(count: int, seconds: int, woken: int) -> Findings:
             found.facts[f"{who}.ticks"] = ticks - before[who][0]
             found.facts[f"{who}.wakes"] = turns - before[who][1]
             found.facts[f"{who}.pss"] = resident(pid, "Pss")
-        found.facts |= {"count": count, "seconds": seconds, "knocks": knocks, "false": count - still_idle(paced)}
+        found.facts |= {"count": count, "seconds": seconds, "knocks": knocks, "false": count - still_idle()}
         began = time.perf_counter()
         found.facts["woken"] = woken
         found.facts["woken.failed"] = at_once(found, "woken", ports[:woken]) if woken else 0
@@ -270,6 +270,8 @@ def knock_elsewhere(taken: set[int], seconds: float) -> int:
     return count
 
 
-def still_idle(paced: Paced) -> int:
-    shown = paced.look("/containers?all=true").json()["Containers"]
+def still_idle() -> int:
+    """By a connection of its own: the agent has closed one that said nothing for so long."""
+    with Client() as client:
+        shown = client.ask("GET", "/containers?all=true").json()["Containers"]
     return sum(each["ActiveState"] == "idle" for each in shown if each["Id"].startswith(SLEEPER))
