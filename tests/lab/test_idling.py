@@ -70,7 +70,7 @@ def test_the_first_connection_wakes_a_gear(host: Shell) -> None:
     status = host.status("web")
     assert (status["ActiveState"], status["SubState"], status["Started"]) == ("idle", "stopped", False)
     assert host.sh("ls /var/lib/containers/units/we/ctr-web.idle").returncode == 0
-    assert host.sh(f"{host.engine} ps -q").stdout == "", "nothing of it runs"
+    assert host.sh(f"{host.engine} ps -q --filter name=ctr-web").stdout == "", "nothing of it runs"
     assert "Hello from web" in page(host, f"127.0.0.1:{PORT}")
     assert states(host) == {"web": "active"}
     eventually(lambda: str(PORT) not in held(host))

@@ -14,7 +14,7 @@ READY = "/run/geard/gears/ctr-web/ready"
 
 
 def is_ready(host: Shell) -> bool:
-    return host.sh("podman ps -a --format '{{.Names}} {{.Status}}'").stdout == "ctr-web Initialized\n"
+    return "ctr-web Initialized" in host.sh("podman ps -a --format '{{.Names}} {{.Status}}'").stdout.splitlines()
 
 
 def asleep(host: Shell) -> None:

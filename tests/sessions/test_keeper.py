@@ -210,17 +210,23 @@ def test_a_session_that_cannot_be_listed_is_one_all_the_same(tmp_path: Path) -> 
 
 @pytest.fixture
 def reading(tmp_path: Path) -> str:
-    """What they do with input: conmon has a pipe to the program, and shuts it when podman's own has ended."""
+    """What they do with input: conmon has a pipe to the program, and shuts it when podman's own has ended; others it
+    closes just as somebody looks for that one.
+    """
     client = tmp_path / "podman"
     client.write_text(f"""#!{sys.executable} -IS
-import os, select, subprocess, sys
+import os, select, socket, subprocess, sys
 command = sys.argv[sys.argv.index("--") + 2 :]
 ends, hears = os.pipe()
-done, tells = os.pipe()
+done, tells = (each.detach() for each in socket.socketpair())
 if os.fork() == 0:
     if os.fork() == 0:
         os.close(done), os.close(hears)
         open("/proc/self/comm", "w").write("conmon")
+        early = subprocess.Popen(["sleep", "0.3"])
+        while early.poll() is None:
+            for number in [os.dup(ends) for _ in range(100)]:
+                os.close(number)
         given, ours = os.pipe()
         program = subprocess.Popen(command, stdin=given)
         os.close(given)

@@ -161,13 +161,20 @@ def _read() -> bytes:
 
 
 def _program_input(podman: int, others: set[str]) -> int:
-    """conmon's end of the program's input, once it is there: the pipe that it writes to and nobody had before."""
+    """conmon's end of the program's input, once it is there: the first pipe that it writes to and nobody had before.
+    All that it makes are there when it has forked; those that are the program's it closes then.
+    """
     while True:
         for pid in _children(os.getpid()):
-            if pid != podman and _stat(pid)[0] == "conmon":
-                for path, pipe in _pipes(pid).items():
-                    if pipe not in others and not os.lstat(path).st_mode & stat.S_IRUSR:
-                        return os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+            if pid != podman and _stat(pid)[0] == "conmon" and _children(pid):
+                with suppress(OSError):  # closed meanwhile: the next look is at what is left
+                    for path, pipe in _pipes(pid).items():
+                        if pipe in others or os.lstat(path).st_mode & stat.S_IRUSR:
+                            continue
+                        found = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+                        if os.readlink(f"/proc/self/fd/{found}") == pipe:
+                            return found
+                        os.close(found)  # another has its number by now
         time.sleep(_LOOK)
 
 
