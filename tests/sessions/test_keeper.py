@@ -210,8 +210,8 @@ def test_a_session_that_cannot_be_listed_is_one_all_the_same(tmp_path: Path) -> 
 
 @pytest.fixture
 def reading(tmp_path: Path) -> str:
-    """What they do with input: conmon has a pipe to the program, and shuts it when podman's own has ended; others it
-    closes just as somebody looks for that one.
+    """What they do with input: conmon has a pipe to the program, and shuts it when podman's own has ended; others
+    it closes just as somebody looks for that one.
     """
     client = tmp_path / "podman"
     client.write_text(f"""#!{sys.executable} -IS

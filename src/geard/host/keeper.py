@@ -161,8 +161,8 @@ def _read() -> bytes:
 
 
 def _program_input(podman: int, others: set[str]) -> int:
-    """conmon's end of the program's input, once it is there: the first pipe that it writes to and nobody had before.
-    All that it makes are there when it has forked; those that are the program's it closes then.
+    """conmon's end of the program's input, once it is there: the first pipe that it writes to and nobody had
+    before. All that it makes are there when it has forked; those that are the program's it closes then.
     """
     while True:
         for pid in _children(os.getpid()):
