@@ -96,6 +96,21 @@ def test_one_that_cannot_begin_is_made_anew(
     assert started == ["start ctr-web", "restart ctr-web.service"]
 
 
+def test_one_that_begins_and_does_not_listen_is_refused(
+    started: list[str], ready: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """When its time is over, not when it has had that again of a start that changes nothing."""
+    ready.with_name("pid").write_text(f"{os.getpid()}\n")
+
+    def never(state: str, port: tuple[str, int], before: str = "", start: int = 0, early: bool = True) -> bool:
+        return False
+
+    monkeypatch.setattr(wake, "_wait_for", never)
+    assert wake.wake("web", "4100", "10.0.0.1") == "it does not listen there"
+    assert started == ["start ctr-web"]
+    assert not (tmp_path / "run/idle/ctr-web").exists(), "no more is held for it"
+
+
 def test_a_wake_that_was_killed_is_taken_up(started: list[str], ready: Path) -> None:
     ready.rename(ready.with_name("beginning"))
     assert wake.wake("web", "4100", "10.0.0.1") == ""
@@ -194,8 +209,8 @@ def test_a_socket_for_datagrams_is_there() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0))
         port = server.getsockname()[1]
-        assert listens("self", ("udp", port))
-    assert listens("self", ("udp", port)) is False
+        assert listens(str(os.getpid()), ("udp", port))
+    assert listens(str(os.getpid()), ("udp", port)) is False
     assert listens("0", ("udp", port)) is None
 
 

@@ -121,10 +121,14 @@ def wake(id: str, port: str, source: str) -> str:
     elif not os.path.islink(f"{WANTS}/{name}.service"):
         _remove(f"{RUN}/idle/{name}")
         return "it is not idle"
-    if (_begin(name, state) or _thaw(f"{state}/frozen")) and _wait_for(state, inside):
+    goes_on = _begin(name, state) or _thaw(f"{state}/frozen")
+    if goes_on and _wait_for(state, inside):
         return ""
     if not os.path.islink(f"{WANTS}/{name}.service"):
         return "it was told to stop"
+    if goes_on and _runs(state, inside):  # it has had its time
+        _remove(f"{RUN}/idle/{name}")
+        return "it does not listen there"
     _remove(f"{state}/failure")
     ended, before = _read(f"{state}/ended"), _read(f"{state}/pid")
     early = "when ready" not in _read(f"{RUN}/idle/{name}").splitlines()
@@ -211,7 +215,7 @@ def _wait_for(state: str, port: tuple[str, int], before: str = "", start: int = 
                 start, end = 0, time.monotonic() + PATIENCE
         pid = _read(f"{state}/pid")
         if not start or (early and pid != before):
-            there = _listens(pid.strip(), port) if pid.strip().isdigit() else None
+            there = _listens(pid.strip(), port)
             if there:
                 return True
             if there is None and not start:
@@ -221,8 +225,14 @@ def _wait_for(state: str, port: tuple[str, int], before: str = "", start: int = 
     return False
 
 
+def _runs(state: str, port: tuple[str, int]) -> bool:
+    return _listens(_read(f"{state}/pid").strip(), port) is not None
+
+
 def _listens(pid: str, port: tuple[str, int]) -> bool | None:
     """By the sockets of its network (proc_net(5)), without a connection that it would see; None: it is gone."""
+    if not pid.isdigit():
+        return None
     protocol, number = port
     wanted, how = f":{number:04X}", "0A" if protocol == "tcp" else "07"  # LISTEN; CLOSE, as all of datagrams are
     found = None
