@@ -29,18 +29,27 @@ def test_only_what_is_in_force_still_is_given_up(
 
 
 @pytest.mark.parametrize(
-    ("lasted", "wanted", "forgiven"),
-    [(700, True, True), (30, True, False), (700, False, False), (None, True, False)],
+    ("ages", "wanted", "forgiven"),
+    [
+        ({"version": 700}, True, True),
+        ({"version": 30}, True, False),
+        ({"version": 700}, False, False),
+        ({}, True, False),
+        ({"version": 7000, "begun": 30}, True, False),
+        ({"version": 7000, "begun": 700}, True, True),
+    ],
 )
 def test_earlier_restarts_are_forgiven_after_a_run_that_lasted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lasted: int | None, wanted: bool, forgiven: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ages: dict[str, int], wanted: bool, forgiven: bool
 ) -> None:
-    """Not where it was told to stop or sleep: its next start is asked for, and has no pauses."""
+    """Not where it was told to stop or sleep: its next start is asked for, and has no pauses. Nor is that a run in
+    which a container was only kept ready.
+    """
     monkeypatch.setattr(record, "WANTS", str(tmp_path))
-    if lasted is not None:
-        (tmp_path / "version").touch()
-        began = time.time() - lasted
-        os.utime(tmp_path / "version", (began, began))
+    for name, age in ages.items():
+        (tmp_path / name).touch()
+        began = time.time() - age
+        os.utime(tmp_path / name, (began, began))
     if wanted:
         (tmp_path / "ctr-web.service").symlink_to("/nowhere")
     assert record._is_forgiven("ctr-web", str(tmp_path)) is forgiven  # pyright: ignore[reportPrivateUsage]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from tests.lab.conftest import APP, SETTINGS, Shell, eventually
@@ -44,10 +45,13 @@ def test_only_its_program_has_to_begin(host: Shell) -> None:
     assert "its container kept ready" in host.gear("status", "web").stdout
     assert host.gear("exec", "web", "--", "id", check=False).returncode == 125
     process = host.sh("cat /run/geard/gears/ctr-web/pid").stdout
+    slept = status["Since"]  # in seconds
+    time.sleep(1)
     host.gear("idle", "web")
     assert host.sh("cat /run/geard/gears/ctr-web/pid").stdout == process, "asking twice makes nothing anew"
     assert wake(host) == ["asked", "begun", "listens"]
     assert host.sh("cat /run/geard/gears/ctr-web/pid").stdout == process
+    assert host.status("web")["Since"] > slept, "not since its container was made"
     assert "ctr-web\n" not in host.gear("log", "web").stdout, "podman's own word"
     host.gear("exec", "web", "--", "true")
     events = [json.loads(line) for line in host.gear("events", "-o", "json", "web").stdout.splitlines()]

@@ -119,6 +119,11 @@ class Folders:
         return self.state / "ready"
 
     @cached_property
+    def begun(self) -> Path:
+        """There since its program has begun, where the container was kept ready."""
+        return self.state / "begun"
+
+    @cached_property
     def state(self) -> Path:
         """What the last start and stop were like; gone with a reboot."""
         return self.paths.run / "gears" / engine_name(self.id)

@@ -53,8 +53,10 @@ async def look(work: Work, id: str, lines: int) -> ContainerStatus:
     wanted = folders.wanted.is_symlink()
     idle = await work.on_disk(asleep.read, folders)
     active, sub = state["ActiveState"], state["SubState"]
+    since = max(_when(state.get("StateChangeTimestamp", 0)), _begun(folders))
     if idle is not None:
         active, sub = listing.as_idle(folders, active, sub)
+        since = idle.since
         how = "frozen" if sub == "frozen" else "stopped"
         how += f" since {idle.since}" + (", its container kept ready" if ready else "")
         facts = (Fact(label="Idle", text=f"{how}; a connection wakes it"), *facts)
@@ -64,7 +66,7 @@ async def look(work: Work, id: str, lines: int) -> ContainerStatus:
         load_state=state["LoadState"],
         active_state=active,
         sub_state=sub,
-        since=_when(state.get("StateChangeTimestamp", 0)),
+        since=since,
         result=str(state.get("Result", "")),
         exit_status=_exit_status(state, folders),
         restarts=int(state.get("NRestarts", 0)),
@@ -195,6 +197,14 @@ def _exit_status(state: dict[str, Any], folders: Folders) -> int | None:
         return None
     status = lifecycle.ended(folders).get("status", "")
     return int(status) if status.isdigit() else None
+
+
+def _begun(folders: Folders) -> str:
+    """When the program of a container began that was kept ready: to systemd it was active before."""
+    try:
+        return _when(folders.begun.stat().st_mtime_ns // 1000)
+    except FileNotFoundError:
+        return ""
 
 
 def _when(microseconds: int) -> str:

@@ -104,11 +104,9 @@ def _is_forgiven(name: str, state: str) -> bool:
     """Whether gear-prepare is to have earlier restarts forgotten: after a run that lasted, of a gear that is to
     run, so that systemd starts it again by itself. A start that was asked for has no pauses.
     """
-    try:
-        lasted = time.time() - os.stat(f"{state}/version").st_mtime
-    except FileNotFoundError:
-        return False
-    return lasted >= GOOD_RUN and os.path.lexists(f"{WANTS}/{name}.service")
+    # A container that was kept ready is older than its run.
+    began = [os.stat(path).st_mtime for path in (f"{state}/version", f"{state}/begun") if os.path.exists(path)]
+    return bool(began) and time.time() - max(began) >= GOOD_RUN and os.path.lexists(f"{WANTS}/{name}.service")
 
 
 def _count(result: str) -> None:
