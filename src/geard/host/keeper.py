@@ -165,17 +165,23 @@ def _program_input(podman: int, others: set[str]) -> int:
     before. All that it makes are there when it has forked; those that are the program's it closes then.
     """
     while True:
-        for pid in _children(os.getpid()):
-            if pid != podman and _stat(pid)[0] == "conmon" and _children(pid):
+        for conmon in _conmons(podman):
+            if _children(conmon):
                 with suppress(OSError):  # closed meanwhile: the next look is at what is left
-                    for path, pipe in _pipes(pid).items():
-                        if pipe in others or os.lstat(path).st_mode & stat.S_IRUSR:
-                            continue
-                        found = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-                        if os.readlink(f"/proc/self/fd/{found}") == pipe:
-                            return found
-                        os.close(found)  # another has its number by now
+                    return _open_first(conmon, others)
         time.sleep(_LOOK)
+
+
+def _open_first(pid: int, others: set[str]) -> int:
+    """The first pipe that a process writes to and is none of `others`. Raises OSError where there is none now."""
+    for path, pipe in _pipes(pid).items():
+        if pipe not in others and not os.lstat(path).st_mode & stat.S_IRUSR:
+            found = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+            if os.readlink(f"/proc/self/fd/{found}") == pipe:
+                return found
+            os.close(found)  # another has its number by now
+            break
+    raise FileNotFoundError
 
 
 def _pipes(pid: int | str) -> dict[str, str]:
@@ -289,8 +295,7 @@ class _Keeper:
         """What podman has started: the living children of the conmons it left behind. Or what Docker has, as
         docker_exec.py says.
         """
-        conmons = [pid for pid in _children(os.getpid()) if pid != self._child and _stat(pid)[0] == "conmon"]
-        found = [pid for conmon in conmons for pid in _children(conmon)]
+        found = [pid for conmon in _conmons(self._child) for pid in _children(conmon)]
         return [pid for pid in (*found, *_told_program()) if _stat(pid)[1] not in "ZX"]
 
 
@@ -306,6 +311,11 @@ def _send(pid: int, name: signal.Signals) -> None:
         (os.killpg if os.getpgid(pid) == pid else os.kill)(pid, name)
     except ProcessLookupError:
         return
+
+
+def _conmons(podman: int) -> list[int]:
+    """Those that podman has left, which are children here."""
+    return [pid for pid in _children(os.getpid()) if pid != podman and _stat(pid)[0] == "conmon"]
 
 
 def _children(pid: int) -> list[int]:
