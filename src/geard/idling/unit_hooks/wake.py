@@ -126,7 +126,7 @@ def wake(id: str, port: str, source: str) -> str:
         return ""
     if not os.path.islink(f"{WANTS}/{name}.service"):
         return "it was told to stop"
-    if goes_on and _runs(state, inside):  # it has had its time
+    if goes_on and _listens(_read(f"{state}/pid").strip(), inside) is False:  # it runs, and has had its time
         _remove(f"{RUN}/idle/{name}")
         return "it does not listen there"
     _remove(f"{state}/failure")
@@ -223,10 +223,6 @@ def _wait_for(state: str, port: tuple[str, int], before: str = "", start: int = 
         # At first each millisecond, then by a two-hundredth of what it took: each 5 ms after a second.
         time.sleep(min(max(0.001, (time.monotonic() - begun) / 200), 0.05))
     return False
-
-
-def _runs(state: str, port: tuple[str, int]) -> bool:
-    return _listens(_read(f"{state}/pid").strip(), port) is not None
 
 
 def _listens(pid: str, port: tuple[str, int]) -> bool | None:
