@@ -105,8 +105,16 @@ def _is_forgiven(name: str, state: str) -> bool:
     run, so that systemd starts it again by itself. A start that was asked for has no pauses.
     """
     # A container that was kept ready is older than its run.
-    began = [os.stat(path).st_mtime for path in (f"{state}/version", f"{state}/begun") if os.path.exists(path)]
-    return bool(began) and time.time() - max(began) >= GOOD_RUN and os.path.lexists(f"{WANTS}/{name}.service")
+    began = max(_changed(f"{state}/version"), _changed(f"{state}/begun"))
+    return bool(began) and time.time() - began >= GOOD_RUN and os.path.lexists(f"{WANTS}/{name}.service")
+
+
+def _changed(path: str) -> float:
+    """When, in seconds since 1970; 0 where it is not there."""
+    try:
+        return os.stat(path).st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _count(result: str) -> None:
