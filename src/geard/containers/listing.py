@@ -82,13 +82,14 @@ def as_idle(folders: Folders, active: str, sub: str) -> tuple[str, str]:
 def _units(paths: Paths, kind: str = ".service") -> dict[str, str]:
     """id -> unit file, or another of its files"""
     found: dict[str, str] = {}
-    with suppress(FileNotFoundError):
-        for folder in os.scandir(paths.base / "units"):
-            if not folder.is_dir(follow_symlinks=False):
+    with suppress(FileNotFoundError), os.scandir(paths.base / "units") as buckets:
+        for bucket in buckets:
+            if not bucket.is_dir(follow_symlinks=False):
                 continue
-            for entry in os.scandir(folder.path):
-                if entry.name.startswith("ctr-") and entry.name.endswith(kind):
-                    found[entry.name[4 : -len(kind)]] = entry.path
+            with suppress(FileNotFoundError), os.scandir(bucket.path) as entries:  # its last gear may go just now
+                for entry in entries:
+                    if entry.name.startswith("ctr-") and entry.name.endswith(kind):
+                        found[entry.name[4 : -len(kind)]] = entry.path
     return found
 
 
